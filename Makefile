@@ -1,0 +1,78 @@
+# Every target makes the environment (.venv) it needs from a bare machine with python3 >= 3.11 and make.
+#   make figures | test | proofs | notebooks | bench | lint | env
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+export JAX_PLATFORMS ?= cpu
+export JAX_ENABLE_X64 := 1
+# Compiled programs are kept between runs: a second run of anything starts in a fraction of the time.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
+export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
+
+.DEFAULT_GOAL := help
+.PHONY: help env figures test proofs notebooks bench lint format gallery lock clean
+
+help: ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+env: $(VENV)/dev.stamp ## the environment alone, for every target below
+
+figures: $(VENV)/figures.stamp ## every figure, into figures/out (QUICK=1: fewer points, for CI)
+	@$(BIN)/python figures/build.py $(if $(QUICK),--quick)
+
+test: $(VENV)/dev.stamp ## the whole test suite, property tests included
+	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n 2
+
+proofs: ## compile the Coq proofs and print the axioms they rest on
+	@$(PYTHON) proofs/check.py
+
+notebooks: $(VENV)/dev.stamp ## execute every notebook
+	$(BIN)/jupyter execute notebooks/*.ipynb
+
+bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
+	$(BIN)/python benchmarks/token_gram.py
+
+lint: $(VENV)/dev.stamp ## formatter, linter, type checker
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp ## rewrite the sources in the formatter's style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+gallery: $(VENV)/figures.stamp ## the small pictures that the README shows
+	@$(BIN)/python figures/build.py --gallery
+
+lock: ## recompute requirements/*.txt (needs uv); names no index host
+	uv pip compile pyproject.toml requirements/build.in --extra figures \
+	  -o requirements/figures.txt $(LOCK_OPTIONS)
+	uv pip compile pyproject.toml requirements/build.in --extra figures --extra notebooks --extra test --extra lint \
+	  -c requirements/figures.txt -o requirements/dev.txt $(LOCK_OPTIONS)
+LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+  --no-header --no-annotate --upgrade --quiet
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) .cache figures/out proofs/build
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "toymodel needs Python 3.11 or newer: make PYTHON=/path/to/python3.x"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "python3 lacks venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+
+# One environment, filled in steps: figures.txt is what `make figures` needs, dev.txt adds tests, lint and notebooks.
+$(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the packages of $< into $(VENV) (once; about half a minute) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# torch is compared against and never used; its CPU build differs from machine to machine, so it has no hash here.
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+.PRECIOUS: $(BIN)/python $(VENV)/%.stamp

@@ -1,0 +1,31 @@
+"""A sandbox for gradient entanglement in preference optimisation, on softmax language models small enough to solve.
+
+Data flows from `vocabulary` and `pairs` (with the `families` of overlap) through `models` to two routes that never import
+one another: `gradients` measures by automatic differentiation, `theory` predicts in closed form. `check` is where they meet.
+"""
+
+from importlib.metadata import version
+
+from toymodel.diagnose import diagnose
+from toymodel.families import Overlap, bag_pairs, contrast_pairs, edit_pairs, overlap, positional_pairs, prefix_pairs
+from toymodel.gram import PairGram, cosine
+from toymodel.pairs import PreferencePairs, Response
+from toymodel.vocabulary import Vocabulary
+
+__version__ = version("toymodel")
+
+__all__ = [
+    "Overlap",
+    "PairGram",
+    "PreferencePairs",
+    "Response",
+    "Vocabulary",
+    "bag_pairs",
+    "contrast_pairs",
+    "cosine",
+    "diagnose",
+    "edit_pairs",
+    "overlap",
+    "positional_pairs",
+    "prefix_pairs",
+]

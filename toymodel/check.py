@@ -1,0 +1,391 @@
+"""Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
+
+A draw is a linear softmax model with random parameters, a random pair and random weights. Each check maps one draw to one
+discrepancy; identities are compared relative to the size of the terms they sum, so that a tolerance means round-off.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from toymodel import gradients, theory
+from toymodel._checks import require_int
+from toymodel.models import linear
+from toymodel.models.linear import LinearSoftmax
+from toymodel.models.logps import token_logps
+from toymodel.pairs import PreferencePairs, Response
+
+MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
+TABULAR = MODELS[:4]
+ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
+SHAPES = ((2, 6), (40, 12))  # (V, longest response)
+CHUNK = 64  # draws in one compiled call
+
+IMPOSSIBLE = theory.CASES.index("chosen_down_rejected_up")
+
+ROUNDOFF = 1e-10
+BY_ROUNDOFF = "float64 round-off of at most 1e4 operations, with logits up to 1e2 (1e4 · 1e2 · 1.1e-16)"
+BY_SIGN = "a sign or a name: right or wrong, draws within round-off of zero left out"
+
+
+class Noise(NamedTuple):
+    """All that is random in one draw, as plain numbers; batched along a leading axis."""
+
+    pair: PreferencePairs
+    sharpness: Float[Array, ""]  # 1 / temperature: 0 is exactly uniform
+    weights: Float[Array, " 2"]  # d_w, d_l
+    params: Float[Array, "V rows"]
+    features: Float[Array, "2 T 5"]
+    logits: Float[Array, "2 T V"]
+    shift: Int[Array, ""]  # 1 … V − 1: from a token to another one
+    uniform: Float[Array, " 2"]
+
+
+class Draw(NamedTuple):
+    """One random instance: a model, its parameters, a pair, the loss's weights, and noise left for the check."""
+
+    kind: str
+    model: LinearSoftmax
+    params: Float[Array, "V d"]
+    pair: PreferencePairs
+    d_chosen: Float[Array, ""]
+    d_rejected: Float[Array, ""]
+    noise: Noise
+
+
+class Result(NamedTuple):
+    """The verdict on one label of the theory."""
+
+    label: str
+    statement: str
+    draws: int
+    worst: float
+    tolerance: float
+    reason: str
+    passed: bool
+
+
+class Check(NamedTuple):
+    """A label, what it says, and how its discrepancy is computed for one draw of each of the given models."""
+
+    label: str
+    statement: str
+    discrepancy: Callable[[Draw], Float[Array, ""]]
+    models: tuple[str, ...] = MODELS
+    tolerance: float = ROUNDOFF
+    reason: str = BY_ROUNDOFF
+
+
+def run(*, examples: int, seed: int, progress: Callable[[float], None] = lambda _fraction: None) -> list[Result]:
+    """Check every label on at least `examples` fresh draws from `seed`, in float64.
+
+    Args:
+      examples: draws per label, spread evenly over models, vocabulary sizes and lengths.
+      seed: any whole number ≥ 0; the draws depend on nothing else.
+      progress: called with the fraction done after each batch.
+
+    Raises:
+      ValueError: `examples` < 1 or `seed` < 0.
+    """
+    require_int("examples", examples, low=1)
+    require_int("seed", seed, low=0)
+    worlds = [(kind, *shape) for kind in MODELS for shape in SHAPES]
+    found: dict[str, list[np.ndarray]] = {check.label: [] for check in CHECKS}
+    for number, (kind, V, T) in enumerate(worlds):
+        labels = tuple(check.label for check in CHECKS if kind in check.models)
+        fewest = min(len(check.models) for check in CHECKS if kind in check.models) * len(SHAPES)
+        rng = np.random.default_rng([seed, number])
+        for _ in range(math.ceil(examples / fewest / CHUNK)):
+            with jax.enable_x64(True):
+                for label, values in _discrepancies(labels, kind, _noise(rng, V, T)).items():
+                    found[label].append(np.asarray(values))
+        progress((number + 1) / len(worlds))
+    return [_result(check, np.concatenate(found[check.label])) for check in CHECKS]
+
+
+def _result(check: Check, values: np.ndarray) -> Result:
+    worst = float(values.max())  # NaN stays NaN, and fails: no comparison with it is true
+    return Result(
+        check.label, check.statement, len(values), worst, check.tolerance, check.reason, worst <= check.tolerance
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _discrepancies(labels: tuple[str, ...], kind: str, noise: Noise) -> dict[str, Float[Array, " n"]]:
+    def of_one(noise: Noise) -> dict[str, Array]:
+        draw = _draw(kind, noise)
+        return {check.label: check.discrepancy(draw) for check in CHECKS if check.label in labels}
+
+    return jax.vmap(of_one)(noise)
+
+
+def _noise(rng: np.random.Generator, V: int, T: int) -> Noise:
+    """CHUNK draws: p from exactly uniform to 1 − 1e-12 and beyond, d_w and d_l from 1e-4 to 1e4."""
+    n = CHUNK
+    sharpness = np.where(rng.random(n) < 0.9, 10 ** rng.uniform(-1, 1.5, n), 0)
+    return Noise(
+        pair=_random_pairs(rng, n, V, T),
+        sharpness=sharpness,
+        weights=10 ** rng.uniform(-4, 4, (n, 2)),
+        params=rng.standard_normal((n, V, max(V + 1, 2 * T))),
+        features=rng.standard_normal((n, 2, T, 5)),
+        logits=rng.standard_normal((n, 2, T, V)),
+        shift=rng.integers(1, V, n),
+        uniform=rng.random((n, 2)),
+    )
+
+
+def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> PreferencePairs:
+    """Random lengths, a shared beginning of random length, and random agreement after it."""
+    prompt, chosen, other = (rng.integers(0, V, (n, width)) for width in (2, T, T))
+    agree = (np.arange(T) < rng.integers(0, T + 1, (n, 1))) | (rng.random((n, T)) < rng.random((n, 1)))
+    masks = [np.arange(T) < rng.integers(1, T + 1, (n, 1)) for _ in range(2)]
+    arrays = (prompt, np.ones((n, 2), bool), chosen, masks[0], np.where(agree, chosen, other), masks[1])
+    return PreferencePairs(*map(jnp.asarray, arrays))
+
+
+def _draw(kind: str, noise: Noise) -> Draw:
+    T, V = noise.logits.shape[1:]
+    features = noise.features / jnp.linalg.norm(noise.features, axis=-1, keepdims=True)
+    build: dict[str, Callable[[], LinearSoftmax]] = {
+        "unigram": lambda: linear.unigram(V),
+        "positional": lambda: linear.positional(V, T),
+        "bigram": lambda: linear.bigram(V),
+        "prefix": lambda: linear.prefix(V, noise.pair),
+        "frozen_features": lambda: linear.frozen_features(V, noise.pair, *features),
+        "positional_offset": lambda: linear.positional_offset(V, noise.pair, *(noise.sharpness * noise.logits)),
+    }
+    model = build[kind]()
+    params = noise.sharpness * noise.params[:, : model.features.shape[1]]
+    if kind == "positional_offset":
+        params = jnp.zeros_like(params)
+    return Draw(kind, model, params, noise.pair, *noise.weights, noise)
+
+
+def _relative(difference: Array, size: Array) -> Float[Array, ""]:
+    """Largest |difference| / size; a difference where nothing should be counts as infinite."""
+    ratio = abs(difference) / jnp.where(size > 0, size, 1)
+    return jnp.where((size > 0) | (difference == 0), ratio, jnp.inf).max()
+
+
+def _wrong(is_wrong: Array) -> Float[Array, ""]:
+    return jnp.where(is_wrong, jnp.inf, 0.0).max()
+
+
+def _one(draw: Draw, function: Callable[..., Any], *args: Any) -> Any:
+    """A function of a batch of pairs, for the draw's single pair."""
+    batch = jax.tree.map(lambda a: a[None], draw.pair)
+    return jax.tree.map(lambda a: a[0], function(draw.model, draw.params, batch, *args))
+
+
+def _sizes(draw: Draw) -> tuple[Array, Array]:
+    """‖s_i‖‖φ_i‖ of each token of both responses: what every summand of an inner product is at most."""
+    return tuple(
+        jnp.linalg.norm(theory.residuals(states.logits, states.tokens), axis=1)
+        * jnp.linalg.norm(states.features, axis=1)
+        * states.mask
+        for states in _states(draw)
+    )
+
+
+def _states(draw: Draw) -> list[linear.LinearStates]:
+    return [draw.model.states(draw.params, r) for r in (draw.pair.chosen_response, draw.pair.rejected_response)]
+
+
+def _slope_sizes(draw: Draw, d_chosen: Array, d_rejected: Array) -> Array:
+    """Sizes of the terms summed in the two slopes."""
+    w, l = (size.sum() for size in _sizes(draw))
+    return jnp.array([d_chosen * w * w + d_rejected * w * l, d_chosen * w * l + d_rejected * l * l])
+
+
+def _t1(draw: Draw) -> Array:
+    def against_outer_product(response: Response, states: linear.LinearStates, size: Array) -> Array:
+        s = theory.residuals(states.logits, states.tokens) * states.mask[:, None]
+        predicted = (s[:, :, None] * states.features[:, None, :]).reshape(len(s), -1)
+        return _relative(
+            jnp.linalg.norm(gradients.token_gradients(draw.model, draw.params, response) - predicted, axis=1), size
+        )
+
+    responses = (draw.pair.chosen_response, draw.pair.rejected_response)
+    return jnp.maximum(*map(against_outer_product, responses, _states(draw), _sizes(draw)))
+
+
+def _t2(draw: Draw) -> Array:
+    arguments = (draw.model, draw.params, draw.pair)
+    w, l = _sizes(draw)
+    entries = _relative(gradients.token_gram(*arguments) - theory.token_gram(*arguments), w[:, None] * l)
+    sums = jnp.array(_one(draw, gradients.pair_gram)) - jnp.array(_one(draw, theory.pair_gram))
+    return jnp.maximum(entries, _relative(sums, jnp.array([w.sum() ** 2, l.sum() ** 2, w.sum() * l.sum()])))
+
+
+def _t3(draw: Draw) -> Array:
+    chosen, rejected = _states(draw)
+    shared = (chosen.contexts[:, None] == rejected.contexts) & chosen.mask[:, None] & rejected.mask
+    size = 4.0 * shared.sum()  # each summand is made of four terms of at most 1
+    measured = _one(draw, gradients.pair_gram).inner
+    parts = [_relative(measured - _one(draw, theory.tabular_inner), size)]
+    uniform = _one(draw._replace(params=jnp.zeros_like(draw.params)), gradients.pair_gram).inner
+    V = draw.model.vocab_size
+    if draw.kind == "positional":
+        length = jnp.minimum(chosen.mask.sum(), rejected.mask.sum())
+        matches = (jnp.diagonal(shared) & (chosen.tokens == rejected.tokens)).sum()
+        parts.append(_relative(uniform - theory.uniform_positional_inner(matches, length, V), size))
+        parts.append(_relative(*_first_token_increment(draw, measured)))
+    if draw.kind == "unigram":
+        counts = [(jax.nn.one_hot(r.tokens, V) * r.mask[:, None]).sum(axis=0) for r in (chosen, rejected)]
+        parts.append(_relative(uniform - theory.uniform_unigram_inner(*counts), size))
+    return jnp.array(parts).max()
+
+
+def _first_token_increment(draw: Draw, before: Array) -> tuple[Array, Array]:
+    """Error and size of T3's increment when the first rejected token becomes the chosen one."""
+    w, old = draw.pair.chosen[0], draw.pair.rejected[0]
+    after = _one(draw._replace(pair=replace(draw.pair, rejected=draw.pair.rejected.at[0].set(w))), gradients.pair_gram)
+    p = jax.nn.softmax(_states(draw)[0].logits[0])
+    predicted = jnp.where(w == old, 0.0, theory.replacement_increment(p[w], p[old]))
+    return after.inner - before - predicted, 2.0 * draw.pair.chosen.size
+
+
+def _t4(draw: Draw) -> Array:
+    """The pair's first tokens alone, made to differ."""
+    V, first = draw.model.vocab_size, jnp.arange(draw.pair.chosen.size) == 0
+    w = draw.pair.chosen[0]
+    l = (w + draw.noise.shift) % V
+    pair = replace(draw.pair, rejected=draw.pair.rejected.at[0].set(l), chosen_mask=first, rejected_mask=first)
+    draw = draw._replace(pair=pair)
+    states = _states(draw)[0]
+    p, sq = jax.nn.softmax(states.logits[0]), (states.features[0] ** 2).sum()
+    gram = jnp.array(_one(draw, gradients.pair_gram)) - jnp.array(theory.single_token_gram(p, w, l, sq))
+    measured = jnp.array(_one(draw, gradients.slopes))
+    predicted = jnp.array(theory.single_token_slopes(p[w], p[l], sq))
+    separates = (measured[0] > 0) & (measured[1] < 0)
+    identities = jnp.maximum(_relative(gram, 4 * sq), _relative(measured - predicted, 4 * sq))
+    return jnp.maximum(identities, _wrong(~separates))
+
+
+def _t5(draw: Draw) -> Array:
+    w, l = (size.sum() for size in _sizes(draw))
+    full, contrast = _one(draw, gradients.pair_gram), _one(draw, theory.contrast_gram)
+    margin = _relative(theory.margin_slope(full) - theory.margin_slope(contrast), (w + l) ** 2)
+    if draw.kind not in ORTHOGONAL:  # there, a shared context also meets the positions where the tokens differ
+        return margin
+    slopes = jnp.array(_one(draw, gradients.slopes)) - jnp.array(theory.slopes(contrast))
+    return jnp.maximum(margin, _relative(slopes, _slope_sizes(draw, 1.0, 1.0)))
+
+
+def _same_token_positions(draw: Draw) -> Array:
+    pair = draw.pair
+    return (pair.chosen == pair.rejected) & pair.chosen_mask & pair.rejected_mask
+
+
+def _t6(draw: Draw) -> Array:
+    """A positional offset shares φ between the contexts at one position: the diagonal of the token Gram."""
+    entries = jnp.diagonal(gradients.token_gram(draw.model, draw.params, draw.pair))
+    ps = [1 - jnp.exp(token_logps(draw.model, draw.params, draw.pair.chosen_response))]
+    ps += [1 - jnp.exp(token_logps(draw.model, draw.params, draw.pair.rejected_response))]
+    shortfall = jnp.maximum(ps[0] * ps[1] - entries, 0)
+    return _relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
+
+
+def _t7(draw: Draw) -> Array:
+    chosen, rejected = (
+        gradients.token_gradients(draw.model, draw.params, r)
+        for r in (draw.pair.chosen_response, draw.pair.rejected_response)
+    )
+    measured = jnp.stack([(chosen * (chosen - rejected)).sum(axis=1), (rejected * (chosen - rejected)).sum(axis=1)])
+    p, q = (jax.nn.softmax(states.logits) for states in _states(draw))
+    predicted = jnp.stack(jax.vmap(theory.suffix_slopes)(p, q, draw.pair.chosen))
+    return _relative(jnp.where(_same_token_positions(draw), measured - predicted, 0), jnp.full((), 4.0))
+
+
+def _t8(draw: Draw) -> Array:
+    """One contrast token, then n suffix tokens of probability a after the chosen and b < a after the rejected one."""
+    V, T = draw.model.vocab_size, 27  # (a, b) below keep L* under 26
+    a = 0.2 + 0.6 * draw.noise.uniform[0]
+    b = a * draw.noise.uniform[1] / 2
+    w = suffix = draw.pair.chosen[0]
+    l = (w + draw.noise.shift) % V
+    contrast = draw.noise.sharpness * draw.noise.logits[0, 0]
+    p = jax.nn.softmax(contrast)
+    chosen, rejected = (jnp.full(T, suffix).at[0].set(first) for first in (w, l))
+    threshold = theory.threshold_length(p[w], p[l], a, b, V)
+
+    def chosen_slope(n: Array) -> Array:
+        mask = jnp.arange(T) <= n
+        pair = PreferencePairs(chosen[:0], mask[:0], chosen, mask, rejected, mask)
+        peaked = [jnp.where(jnp.arange(V) == suffix, jnp.log(prob), jnp.log((1 - prob) / (V - 1))) for prob in (a, b)]
+        logits = [jnp.tile(row, (T, 1)).at[0].set(contrast) for row in peaked]
+        model = linear.positional_offset(V, pair, *logits)
+        return _one(draw._replace(model=model, params=jnp.zeros((V, T)), pair=pair), gradients.slopes)[0]
+
+    below = jnp.floor(threshold)
+    clear = (threshold - below > ROUNDOFF) & (below + 1 - threshold > ROUNDOFF)
+    return _wrong(clear & ((chosen_slope(below) <= 0) | (chosen_slope(below + 1) >= 0)))
+
+
+def _t9(draw: Draw) -> Array:
+    weights = (draw.d_chosen, draw.d_rejected)
+    measured = jnp.array(_one(draw, gradients.slopes, *weights))
+    predicted = jnp.array(theory.slopes(_one(draw, theory.pair_gram), *weights))
+    return _relative(measured - predicted, _slope_sizes(draw, *weights))
+
+
+def _measured_case(draw: Draw, d_chosen: Array, d_rejected: Array) -> tuple[Array, Array]:
+    """The case that the measured slopes show, and whether both are clear of round-off."""
+    slopes = jnp.array(_one(draw, gradients.slopes, d_chosen, d_rejected))
+    clear = (abs(slopes) > ROUNDOFF * _slope_sizes(draw, d_chosen, d_rejected)).all()
+    return theory.case_of_slopes(*slopes), clear
+
+
+def _t10(draw: Draw) -> Array:
+    measured, clear = _measured_case(draw, draw.d_chosen, draw.d_rejected)
+    predicted = theory.case_index(_one(draw, theory.pair_gram), draw.d_chosen, draw.d_rejected)
+    return _wrong(clear & ((measured != predicted) | (measured == IMPOSSIBLE)))
+
+
+def _t11(draw: Draw) -> Array:
+    """Ratios a thousandth inside and outside each end of the band, and its centre."""
+    gram = _one(draw, theory.pair_gram)
+    low, high = theory.band(gram)
+    finite = jnp.isfinite(low) & (low > 0) & jnp.isfinite(high)
+    centre = jnp.where(
+        finite, _relative(jnp.sqrt(low) * jnp.sqrt(high) - theory.band_centre(gram), theory.band_centre(gram)), 0
+    )
+
+    def disagrees(ratio: Array) -> Array:
+        measured, clear = _measured_case(draw, ratio, jnp.ones(()))
+        return clear & (theory.in_band(gram, ratio, 1.0) != (measured == 0))
+
+    ends = jnp.where(finite, jnp.array([low, low, high, high]), draw.d_chosen / draw.d_rejected)
+    ratios = ends * jnp.array([0.999, 1.001, 0.999, 1.001])
+    return jnp.maximum(centre, _wrong(jax.vmap(disagrees)(ratios)))
+
+
+OFFSET = ("positional_offset",)
+CHECKS = (
+    Check("T1", "The gradient of a response is the sum over its tokens of residual ⊗ features.", _t1),
+    Check("T2", "⟨g_w, g_l⟩ and both norms are sums of ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ over tokens.", _t2),
+    Check("T3", "Tabular models: ⟨g_w, g_l⟩ counts shared tokens over shared contexts.", _t3, TABULAR),
+    Check("T4", "One differing token, same features: closed Gram entries, and DPO always separates.", _t4),
+    Check("T5", "Shared tokens in shared contexts drop out of g_w − g_l.", _t5),
+    Check("T6", "Identical suffix tokens have a token inner product of at least (1−p)(1−q).", _t6, OFFSET),
+    Check("T7", "What each suffix token adds to the two slopes.", _t7, OFFSET),
+    Check("T8", "DPO lowers the chosen response exactly beyond the threshold length L*.", _t8, OFFSET, 0.0, BY_SIGN),
+    Check("T9", "Slopes of both log-probabilities from three inner products and two weights.", _t9),
+    Check(
+        "T10",
+        "The gradient condition names the case; chosen down with rejected up never occurs.",
+        _t10,
+        MODELS,
+        0.0,
+        BY_SIGN,
+    ),
+    Check("T11", "Chosen up and rejected down exactly for d_w/d_l inside the band, centred at r*.", _t11),
+)

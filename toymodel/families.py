@@ -1,0 +1,184 @@
+"""Families of token overlap between chosen and rejected responses, and the numbers that describe any pair's overlap.
+
+Family              Shared by chosen and rejected                       Exact in every pair
+`positional_pairs`  the tokens at `matches` random positions            `Overlap.matches`
+`prefix_pairs`      the first `shared` tokens                           `Overlap.prefix` (= matches)
+`contrast_pairs`    all but the token at `contrast_position`            `Overlap.prefix`, `Overlap.suffix`
+`bag_pairs`         `shared` tokens, in another order                   `Overlap.bag`
+`edit_pairs`        what is left after `deletions` and `insertions`     `Overlap.edit_distance`
+
+Every family draws `n` pairs from an explicit key, with random prompts; tokens that are not shared differ.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from toymodel._checks import require_int
+from toymodel.pairs import PreferencePairs
+
+Key = Array
+
+
+class Overlap(NamedTuple):
+    """How much two responses have in common, per pair; all counted in tokens."""
+
+    matches: Int[np.ndarray, " n"]  # positions that hold the same token in both
+    prefix: Int[np.ndarray, " n"]  # longest common beginning
+    suffix: Int[np.ndarray, " n"]  # longest common end
+    bag: Int[np.ndarray, " n"]  # common tokens, counted with multiplicity, wherever they stand
+    edit_distance: Int[np.ndarray, " n"]  # fewest insertions and deletions that turn one into the other
+
+
+def overlap(pairs: PreferencePairs) -> Overlap:
+    """The overlap numbers of a batch of pairs, counted from the tokens alone."""
+    # Padding becomes -1 in one and -2 in the other, so that it never agrees.
+    chosen = np.where(pairs.chosen_mask, pairs.chosen, -1)
+    rejected = np.where(pairs.rejected_mask, pairs.rejected, -2)
+    width = max(chosen.shape[1], rejected.shape[1])
+    chosen = np.pad(chosen, ((0, 0), (0, width - chosen.shape[1])), constant_values=-1)
+    rejected = np.pad(rejected, ((0, 0), (0, width - rejected.shape[1])), constant_values=-2)
+    return Overlap(
+        matches=(chosen == rejected).sum(axis=1),
+        prefix=_common_start(chosen, rejected),
+        suffix=_common_start(_reversed(chosen), _reversed(rejected)),
+        bag=_common_bag(chosen, rejected),
+        edit_distance=(chosen >= 0).sum(axis=1) + (rejected >= 0).sum(axis=1) - 2 * _lcs_length(chosen, rejected),
+    )
+
+
+def positional_pairs(
+    key: Key, n: int, *, vocab_size: int, length: int, matches: int, prompt_length: int = 1
+) -> PreferencePairs:
+    """Responses of `length` tokens that agree at exactly `matches` random positions."""
+    require_int("matches", matches, low=0, high=length)
+    key, place = jax.random.split(key)
+    order = jnp.argsort(jax.random.uniform(place, (n, length)), axis=1)
+    return _agreeing_pairs(key, n, vocab_size, order < matches, prompt_length)
+
+
+def prefix_pairs(
+    key: Key, n: int, *, vocab_size: int, length: int, shared: int, prompt_length: int = 1
+) -> PreferencePairs:
+    """Responses of `length` tokens with the first `shared` tokens in common and every later one different."""
+    require_int("shared", shared, low=0, high=length)
+    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) < shared, prompt_length)
+
+
+def contrast_pairs(
+    key: Key, n: int, *, vocab_size: int, length: int, contrast_position: int = 0, prompt_length: int = 1
+) -> PreferencePairs:
+    """Responses that differ in the token at `contrast_position` alone: a shared prefix, one contrast token, a shared suffix."""
+    require_int("contrast_position", contrast_position, low=0, high=length - 1)
+    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) != contrast_position, prompt_length)
+
+
+def bag_pairs(
+    key: Key, n: int, *, vocab_size: int, length: int, shared: int, prompt_length: int = 1
+) -> PreferencePairs:
+    """Responses with exactly `shared` tokens in common as multisets, in another order.
+
+    The vocabulary is split in two at random; tokens found in only one response come from that response's half.
+    """
+    require_int("vocab_size", vocab_size, low=2)
+    require_int("length", length, low=2)  # one token has no other order
+    require_int("shared", shared, low=0, high=length)
+    keys = jax.random.split(key, 7)
+    ids = jax.vmap(lambda k: jax.random.permutation(k, vocab_size))(jax.random.split(keys[0], n))
+    half = vocab_size // 2
+    common = jax.random.randint(keys[1], (n, length), 0, vocab_size)
+    # Two different tokens to begin with: a constant response would have no other order.
+    common = common.at[:, 1].set((common[:, 0] + jax.random.randint(keys[6], (n,), 1, vocab_size)) % vocab_size)
+    only_chosen = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, length), 0, half), axis=1)
+    only_rejected = jnp.take_along_axis(ids, jax.random.randint(keys[3], (n, length), half, vocab_size), axis=1)
+    is_common = jnp.arange(length) < shared
+    chosen = jax.random.permutation(keys[4], jnp.where(is_common, common, only_chosen), axis=1, independent=True)
+    rejected = jax.random.permutation(keys[5], jnp.where(is_common, common, only_rejected), axis=1, independent=True)
+    unchanged = (chosen == rejected).all(axis=1, keepdims=True)
+    rejected = jnp.where(unchanged, jnp.roll(rejected, 1, axis=1), rejected)
+    return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
+
+
+def edit_pairs(
+    key: Key, n: int, *, vocab_size: int, length: int, deletions: int, insertions: int, prompt_length: int = 1
+) -> PreferencePairs:
+    """Rejected = chosen (of `length` tokens) after `deletions` and `insertions` at random places.
+
+    Inserted tokens do not occur in the chosen response, so no cheaper edit exists: the distance is exactly
+    `deletions + insertions`. To leave such tokens, the chosen response uses a random half of the vocabulary.
+    """
+    require_int("vocab_size", vocab_size, low=2)
+    require_int("length", length, low=1)
+    require_int("deletions", deletions, low=0, high=length if insertions else length - 1)  # rejected is not empty
+    require_int("insertions", insertions, low=0)
+    kept, final = length - deletions, length - deletions + insertions
+    keys = jax.random.split(key, 5)
+    ids = jax.vmap(lambda k: jax.random.permutation(k, vocab_size))(jax.random.split(keys[0], n))
+    half = vocab_size // 2
+    chosen = jnp.take_along_axis(ids, jax.random.randint(keys[1], (n, length), 0, half), axis=1)
+    inserted = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, final), half, vocab_size), axis=1)
+    # The places of the kept tokens, in chosen and in rejected: random subsets of equal size, in order.
+    from_place = jnp.sort(_random_subsets(keys[3], n, length, kept), axis=1)
+    to_place = jnp.sort(_random_subsets(keys[4], n, final, kept), axis=1)
+    rows = jnp.arange(n)[:, None]
+    rejected = inserted.at[rows, to_place].set(jnp.take_along_axis(chosen, from_place, axis=1))
+    return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
+
+
+def _agreeing_pairs(
+    key: Key, n: int, vocab_size: int, agree: Bool[Array, "*n length"], prompt_length: int
+) -> PreferencePairs:
+    require_int("n", n, low=1)
+    require_int("vocab_size", vocab_size, low=2)
+    require_int("length", agree.shape[-1], low=1)
+    draw, differ = jax.random.split(jax.random.fold_in(key, 1))
+    shape = (n, agree.shape[-1])
+    chosen = jax.random.randint(draw, shape, 0, vocab_size)
+    other = (chosen + jax.random.randint(differ, shape, 1, vocab_size)) % vocab_size
+    return _full_pairs(key, vocab_size, chosen, jnp.where(agree, chosen, other), prompt_length)
+
+
+def _full_pairs(
+    key: Key, vocab_size: int, chosen: Int[Array, "n T_w"], rejected: Int[Array, "n T_l"], prompt_length: int
+) -> PreferencePairs:
+    """Pairs without padding, with random prompts."""
+    require_int("prompt_length", prompt_length, low=0)
+    shape = (chosen.shape[0], prompt_length)
+    prompt = jax.random.randint(jax.random.fold_in(key, 0), shape, 0, vocab_size)
+    arrays = [a for tokens in (prompt, chosen, rejected) for a in (tokens, jnp.ones(tokens.shape, bool))]
+    return PreferencePairs(*arrays)
+
+
+def _random_subsets(key: Key, n: int, size: int, count: int) -> Int[Array, "n count"]:
+    """`count` different numbers below `size`, per row."""
+    return jnp.argsort(jax.random.uniform(key, (n, size)), axis=1)[:, :count]
+
+
+def _common_start(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    return np.cumprod(chosen == rejected, axis=1).sum(axis=1)
+
+
+def _reversed(tokens: np.ndarray) -> np.ndarray:
+    """Each row's real tokens (>= 0) in reverse order, padding behind them."""
+    order = np.argsort(np.where(tokens >= 0, -np.arange(tokens.shape[1]), 1), axis=1)
+    return np.take_along_axis(tokens, order, axis=1)
+
+
+def _common_bag(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    ids = np.arange(max(chosen.max(), rejected.max()) + 1)
+    counts = [(tokens[:, :, None] == ids).sum(axis=1) for tokens in (chosen, rejected)]
+    return np.minimum(*counts).sum(axis=1)
+
+
+def _lcs_length(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """Length of the longest common subsequence, by the usual recurrence, for all pairs at once."""
+    row = np.zeros((chosen.shape[0], rejected.shape[1] + 1), int)
+    for i in range(chosen.shape[1]):
+        above = row.copy()
+        for j in range(rejected.shape[1]):
+            same = chosen[:, i] == rejected[:, j]
+            row[:, j + 1] = np.where(same, above[:, j] + 1, np.maximum(above[:, j + 1], row[:, j]))
+    return row[:, -1]

@@ -1,0 +1,145 @@
+"""Measurement: what the gradients of a pair's log-probabilities are, by automatic differentiation alone.
+
+Nothing here knows a closed form; `theory` predicts the same numbers without differentiating and is never imported.
+Works for any `Model`. Every function takes a batch of pairs unless it says "one pair".
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from toymodel._checks import require_finite
+from toymodel.gram import PairGram, Scalars
+from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
+from toymodel.pairs import PreferencePairs, Response
+
+
+def pair_gradients(
+    model: Model, params: Params, pairs: PreferencePairs
+) -> tuple[Float[Array, "n P"], Float[Array, "n P"]]:
+    """∇ log π_w and ∇ log π_l of each pair, flattened over all P parameters (nats per parameter unit)."""
+    check_inputs(model, params, pairs)
+    return _pair_gradients(model, params, pairs)
+
+
+def pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
+    """‖∇ log π_w‖², ‖∇ log π_l‖² and ⟨∇ log π_w, ∇ log π_l⟩ of each pair.
+
+    Raises:
+      ValueError: malformed pairs, tokens outside the model's vocabulary, non-finite parameters.
+    """
+    check_inputs(model, params, pairs)
+    return _pair_gram(model, params, pairs)
+
+
+def token_gram(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
+    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ for every token i of the chosen and j of the rejected response of one pair.
+
+    Its sum is `pair_gram(...).inner`; rows and columns of padding are zero.
+    """
+    check_inputs(model, params, pair)
+    return _token_gram(model, params, pair)
+
+
+def token_gradients(model: Model, params: Params, response: Response) -> Float[Array, "T P"]:
+    """∇ log p(y^i) of every token of one response, flattened over all P parameters; zero at padding.
+
+    Materialised: T × P numbers. `token_gram` needs two of these.
+    """
+    flat, unravel = ravel_pytree(params)
+    return jax.jacrev(lambda flat: token_logps(model, unravel(flat), response))(flat)
+
+
+def slopes(
+    model: Model, params: Params, pairs: PreferencePairs, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """d/dη of (log π_w, log π_l) of each pair along its own step d_w g_w − d_l g_l, at η = 0.
+
+    A forward derivative of the model along the step: nats per unit of learning rate.
+    """
+    check_inputs(model, params, pairs)
+    return _slopes(model, params, pairs, *_weights(pairs, params, d_chosen, d_rejected))
+
+
+def step_change(
+    model: Model,
+    params: Params,
+    pairs: PreferencePairs,
+    optimizer: optax.GradientTransformation,
+    d_chosen: Scalars = 1.0,
+    d_rejected: Scalars = 1.0,
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """True change of (log π_w, log π_l), in nats, when each pair alone takes one optimiser step from fresh state.
+
+    `optax.sgd(eta)` is the step θ + η(d_w g_w − d_l g_l) of the theory; any other optax optimiser may be given.
+    """
+    check_inputs(model, params, pairs)
+
+    def change(pair: PreferencePairs, d_w: Array, d_l: Array) -> tuple[Array, Array]:
+        logps = _logps(model, params, pair)
+        updates, _ = optimizer.update(_loss_gradient(model, params, pair, d_w, d_l), optimizer.init(params), params)
+        return jax.tree.map(jnp.subtract, _logps(model, optax.apply_updates(params, updates), pair), logps)
+
+    return jax.vmap(change)(pairs, *_weights(pairs, params, d_chosen, d_rejected))
+
+
+@jax.jit
+def _pair_gradients(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Array, Array]:
+    def both(pair: PreferencePairs) -> tuple[Array, Array]:
+        return _gradient(model, params, pair.chosen_response), _gradient(model, params, pair.rejected_response)
+
+    return jax.vmap(both)(pairs)
+
+
+@jax.jit
+def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
+    chosen, rejected = _pair_gradients(model, params, pairs)
+    return PairGram((chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1))
+
+
+@jax.jit
+def _token_gram(model: Model, params: Params, pair: PreferencePairs) -> Array:
+    chosen, rejected = (token_gradients(model, params, r) for r in (pair.chosen_response, pair.rejected_response))
+    return chosen @ rejected.T
+
+
+@jax.jit
+def _slopes(
+    model: Model, params: Params, pairs: PreferencePairs, d_chosen: Array, d_rejected: Array
+) -> tuple[Array, Array]:
+    def along_step(pair: PreferencePairs, d_w: Array, d_l: Array) -> tuple[Array, Array]:
+        step = jax.tree.map(jnp.negative, _loss_gradient(model, params, pair, d_w, d_l))
+        return jax.jvp(lambda params: _logps(model, params, pair), (params,), (step,))[1]
+
+    return jax.vmap(along_step)(pairs, d_chosen, d_rejected)
+
+
+def _logps(model: Model, params: Params, pair: PreferencePairs) -> tuple[Array, Array]:
+    return response_logp(model, params, pair.chosen_response), response_logp(model, params, pair.rejected_response)
+
+
+def _gradient(model: Model, params: Params, response: Response) -> Float[Array, " P"]:
+    return ravel_pytree(jax.grad(response_logp, argnums=1)(model, params, response))[0]
+
+
+def _loss_gradient(model: Model, params: Params, pair: PreferencePairs, d_w: Array, d_l: Array) -> Params:
+    """−(d_w g_w − d_l g_l): the gradient of a loss that puts these weights on the two log-probabilities."""
+
+    def loss(params: Params) -> Array:
+        chosen, rejected = _logps(model, params, pair)
+        return d_l * rejected - d_w * chosen
+
+    return jax.grad(loss)(params)
+
+
+def _weights(pairs: PreferencePairs, params: Params, d_chosen: Any, d_rejected: Any) -> tuple[Array, Array]:
+    """The two weights as arrays over pairs, in the parameters' dtype."""
+    require_finite("d_chosen", d_chosen)
+    require_finite("d_rejected", d_rejected)
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    chosen, rejected = (jnp.broadcast_to(jnp.asarray(d, dtype), len(pairs)) for d in (d_chosen, d_rejected))
+    return chosen, rejected

@@ -1,0 +1,255 @@
+"""Linear softmax models: logits z(c) = z⁰(c) + W φ(c), with features φ and logits z⁰ frozen and W [V, d] learned.
+
+A model looks at some part of the context c = (prompt, earlier tokens) and keeps one row of φ and z⁰ for each value of it:
+
+Constructor          Row chosen by                 φ(c)                    z⁰(c)
+`unigram`            nothing                       1                       0
+`positional`         position i                    e_i                     0
+`bigram`             previous token                e_{previous token}      0
+`prefix`             everything before             one-hot                 0
+`random_features`    everything before             unit vectors, cosine ρ  0
+`positional_offset`  everything before             e_i                     given (or random)
+
+The first four are the tabular models. In the last, W is a positional offset b_i added to frozen logits: the smallest
+model in which different contexts share parameters while their probabilities differ.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int
+
+from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel.pairs import PreferencePairs, Response
+
+Key = Array
+ContextKind = Literal["unigram", "positional", "bigram", "prefix"]
+
+
+class LinearStates(NamedTuple):
+    """What a linear softmax model computes while reading one response: all that the closed forms need."""
+
+    features: Float[Array, "T d"]
+    logits: Float[Array, "T V"]
+    contexts: Int[Array, " T"]
+    tokens: Int[Array, " T"]
+    mask: Bool[Array, " T"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["features", "frozen_logits", "prefixes"],
+    meta_fields=["kind", "vocab_size"],
+)
+@dataclass(frozen=True)
+class LinearSoftmax:
+    """z(c) = z⁰(c) + W φ(c). Rows beyond the tables (a prefix never seen) have φ = 0 and z⁰ = 0: uniform for every W."""
+
+    kind: ContextKind
+    vocab_size: int
+    features: Float[Array, "rows d"]
+    frozen_logits: Float[Array, "rows V"] | None = None
+    prefixes: Int[Array, "rows width"] | None = None
+
+    def contexts(self, response: Response) -> Int[Array, " T"]:
+        """The row of each token's context. Equal rows: equal features and equal probabilities."""
+        T = response.tokens.shape[-1]
+        if self.kind == "unigram":
+            return jnp.zeros(T, jnp.int32)
+        if self.kind == "positional":
+            if self.features.shape[0] < T:
+                raise ValueError(f"`response` must have at most {self.features.shape[0]} positions, got {T}.")
+            return jnp.arange(T)
+        if self.kind == "bigram":  # the row after the last token stands for "nothing before"
+            prompt = jnp.where(response.prompt_mask, response.prompt, self.vocab_size)[-1:]
+            start = prompt if prompt.size else jnp.full(1, self.vocab_size)
+            return jnp.concatenate([start, response.tokens[:-1]])
+        assert self.prefixes is not None
+        here = _prefix_rows(response, self.prefixes.shape[1])
+        same = (here[:, None, :] == self.prefixes).all(axis=-1)
+        return jnp.where(same.any(axis=-1), same.argmax(axis=-1), self.prefixes.shape[0])
+
+    def logits(self, params: Float[Array, "V d"], response: Response) -> Float[Array, "T V"]:
+        """z⁰ + W φ before each token of one response, in the dtype of `params`."""
+        return self.states(params, response).logits
+
+    def states(self, params: Float[Array, "V d"], response: Response) -> LinearStates:
+        """Features, logits and contexts at each position of one response."""
+        contexts = self.contexts(response)
+        features = self.features.at[contexts].get(mode="fill", fill_value=0).astype(params.dtype)
+        logits = features @ params.T
+        if self.frozen_logits is not None:
+            logits += self.frozen_logits.at[contexts].get(mode="fill", fill_value=0).astype(params.dtype)
+        return LinearStates(features, logits, contexts, response.tokens, response.mask)
+
+
+def unigram(vocab_size: int) -> LinearSoftmax:
+    """One distribution for every context."""
+    return LinearSoftmax("unigram", _vocab_size(vocab_size), jnp.ones((1, 1)))
+
+
+def positional(vocab_size: int, length: int) -> LinearSoftmax:
+    """One distribution per position of the response, up to `length` ("learnable logits")."""
+    require_int("length", length, low=1)
+    return LinearSoftmax("positional", _vocab_size(vocab_size), jnp.eye(length))
+
+
+def bigram(vocab_size: int) -> LinearSoftmax:
+    """One distribution per previous token, the prompt's last token included; one more for an empty prompt."""
+    return LinearSoftmax("bigram", _vocab_size(vocab_size), jnp.eye(vocab_size + 1))
+
+
+def prefix(vocab_size: int, pairs: PreferencePairs) -> LinearSoftmax:
+    """One distribution per distinct (prompt, earlier tokens) that occurs in `pairs`."""
+    rows = _prefixes(vocab_size, pairs)
+    return LinearSoftmax("prefix", vocab_size, jnp.eye(rows.shape[0]), prefixes=rows)
+
+
+def frozen_features(
+    vocab_size: int,
+    pairs: PreferencePairs,
+    chosen_features: Float[Array, "*n T_w d"],
+    rejected_features: Float[Array, "*n T_l d"],
+) -> LinearSoftmax:
+    """φ given for each context of each response ("learnable last linear layer"), whatever produced the hidden states.
+
+    A context found more than once keeps the features of its first occurrence, chosen responses first.
+    """
+    features = _stacked(pairs, "features", chosen_features, rejected_features)
+    return LinearSoftmax("prefix", vocab_size, features, prefixes=_prefixes(vocab_size, pairs))
+
+
+def random_features(
+    key: Key, vocab_size: int, pairs: PreferencePairs, *, dim: int, correlation: float | Float[Array, ""]
+) -> LinearSoftmax:
+    """Random unit vectors with ⟨φ(c_i), φ(c′_i)⟩ = `correlation` exactly, c_i ≠ c′_i the pair's contexts at position i.
+
+    Raises:
+      ValueError: |correlation| > 1, `dim` < 2, or a pair's contexts also belong to another pair, so that the
+        correlation of both cannot be set (give the pairs different prompts, or build one model per pair).
+    """
+    require_int("dim", dim, low=2)
+    if is_concrete(correlation) and not -1 <= float(correlation) <= 1:
+        raise ValueError(f"`correlation` must be in [-1, 1], got {correlation!r}.")
+    T_w, T_l = pairs.chosen.shape[-1], pairs.rejected.shape[-1]
+    u, v = jax.random.normal(key, (2, *pairs.chosen.shape[:-1], max(T_w, T_l), dim))
+    u = _unit(u)
+    v = _unit(v - (u * v).sum(axis=-1, keepdims=True) * u)
+    after_rejected = correlation * u + jnp.sqrt(1 - jnp.square(correlation)) * v
+    model = frozen_features(vocab_size, pairs, u[..., :T_w, :], after_rejected[..., :T_l, :])
+    _check_own_contexts(model, pairs, correlation)
+    return model
+
+
+def positional_offset(
+    vocab_size: int,
+    pairs: PreferencePairs,
+    chosen_logits: Float[Array, "*n T_w V"],
+    rejected_logits: Float[Array, "*n T_l V"],
+) -> LinearSoftmax:
+    """Frozen logits z⁰, given for each context of each response, plus a learned offset per position: z = z⁰(c_i) + b_i."""
+    T_w, T_l = pairs.chosen.shape[-1], pairs.rejected.shape[-1]
+    width = max(T_w, T_l)
+    model = frozen_features(
+        vocab_size,
+        pairs,
+        jnp.broadcast_to(jnp.eye(T_w, width), (*pairs.chosen.shape, width)),
+        jnp.broadcast_to(jnp.eye(T_l, width), (*pairs.rejected.shape, width)),
+    )
+    frozen_logits = _stacked(pairs, "logits", chosen_logits, rejected_logits)
+    if frozen_logits.shape[1] != vocab_size:
+        raise ValueError(f"`chosen_logits` must have {vocab_size} entries per token, got {frozen_logits.shape[1]}.")
+    return replace(model, frozen_logits=frozen_logits)
+
+
+def random_offset(
+    key: Key, vocab_size: int, pairs: PreferencePairs, *, temperature: float | Float[Array, ""]
+) -> LinearSoftmax:
+    """`positional_offset` with independent standard normal z⁰ / `temperature` (infinity: exactly uniform)."""
+    require_positive("temperature", temperature)
+    chosen, rejected = jax.random.split(key)
+    return positional_offset(
+        vocab_size,
+        pairs,
+        jax.random.normal(chosen, (*pairs.chosen.shape, vocab_size)) / temperature,
+        jax.random.normal(rejected, (*pairs.rejected.shape, vocab_size)) / temperature,
+    )
+
+
+def init_params(
+    key: Key, model: LinearSoftmax, *, temperature: float | Float[Array, ""] = 1.0, dtype: DTypeLike | None = None
+) -> Float[Array, "V d"]:
+    """W with standard normal entries / `temperature`; zero where the model has frozen logits of its own.
+
+    One number sets how sure the model is: infinity gives exactly uniform probabilities, 0.03 nearly deterministic ones.
+    """
+    require_positive("temperature", temperature)
+    shape = (model.vocab_size, model.features.shape[1])
+    if model.frozen_logits is not None:
+        return jnp.zeros(shape, dtype)
+    return jax.random.normal(key, shape, dtype or float) / jnp.asarray(temperature, dtype)
+
+
+def _vocab_size(vocab_size: int) -> int:
+    require_int("vocab_size", vocab_size, low=2)
+    return vocab_size
+
+
+def _prefixes(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "rows width"]:
+    """The contexts of all chosen, then of all rejected responses, one row each (repeats included; the first one counts)."""
+    pairs.check(_vocab_size(vocab_size))
+    width = pairs.prompt.shape[-1] + max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+    rows = jnp.vectorize(lambda *response: _prefix_rows(Response(*response), width), signature="(p),(p),(t),(t)->(t,w)")
+    both = (pairs.chosen_response, pairs.rejected_response)
+    return jnp.concatenate([rows(r.prompt, r.prompt_mask, r.tokens, r.mask).reshape(-1, width) for r in both])
+
+
+def _prefix_rows(response: Response, width: int) -> Int[Array, "T width"]:
+    """Row i: the prompt and the tokens before i, everything else −1."""
+    P, T = response.prompt.shape[-1], response.tokens.shape[-1]
+    if width < P + T:
+        raise ValueError(f"`response` must have at most {width} tokens with its prompt, got {P + T}.")
+    tokens = jnp.concatenate([response.prompt, response.tokens, jnp.zeros(width - P - T, response.tokens.dtype)])
+    mask = jnp.concatenate([response.prompt_mask, response.mask, jnp.zeros(width - P - T, bool)])
+    before = jnp.arange(width) < P + jnp.arange(T)[:, None]
+    return jnp.where(before & mask, tokens, -1)
+
+
+def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) -> Float[Array, "rows size"]:
+    """One row per context, in the order of `_prefixes`."""
+    for side, tokens, values in (("chosen", pairs.chosen, chosen), ("rejected", pairs.rejected, rejected)):
+        if values.shape[:-1] != tokens.shape:
+            raise ValueError(f"`{side}_{name}` must have leading axes {tokens.shape}, got shape {values.shape}.")
+        require_finite(f"{side}_{name}", values)
+    if chosen.shape[-1] != rejected.shape[-1]:
+        raise ValueError(
+            f"`chosen_{name}` and `rejected_{name}` must be equally wide, got {chosen.shape[-1]} and {rejected.shape[-1]}."
+        )
+    return jnp.concatenate([values.reshape(-1, values.shape[-1]) for values in (chosen, rejected)])
+
+
+def _unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _check_own_contexts(model: LinearSoftmax, pairs: PreferencePairs, correlation: float | Array) -> None:
+    """Raise `ValueError` when some pair's hidden states do not have the cosine that was asked for."""
+    if not is_concrete(model, pairs, correlation):
+        return
+    batch = jax.tree.map(jnp.atleast_2d, pairs)
+    T = min(batch.chosen.shape[-1], batch.rejected.shape[-1])
+    rows = [jax.vmap(model.contexts)(r)[:, :T] for r in (batch.chosen_response, batch.rejected_response)]
+    apart = (rows[0] != rows[1]) & batch.chosen_mask[:, :T] & batch.rejected_mask[:, :T]
+    cosines = (model.features[rows[0]] * model.features[rows[1]]).sum(axis=-1)
+    missed = np.asarray(apart & (abs(cosines - correlation) > 1e-4))  # float32 round-off stays far below 1e-4
+    if missed.any():
+        pair, position = np.argwhere(missed)[0]
+        raise ValueError(
+            f"`pairs` must not share contexts after they branch: pair {pair}, position {position}; "
+            "give the pairs different prompts, or build one model per pair."
+        )

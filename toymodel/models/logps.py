@@ -1,0 +1,68 @@
+"""What every language model here offers, and its log-probabilities of responses."""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from toymodel._checks import require_finite
+from toymodel.pairs import PreferencePairs, Response
+
+Params = Any  # a pytree of floating-point arrays
+
+
+class Model(Protocol):
+    """An autoregressive softmax language model: a pytree of frozen arrays, with its learned parameters kept apart."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+
+    def logits(self, params: Params, response: Response) -> Float[Array, "T V"]:
+        """Logits before each token of one response; row i depends on the prompt and on tokens before i only."""
+
+
+def log_softmax_at(logits: Float[Array, "*T V"], tokens: Int[Array, "*T"]) -> Float[Array, "*T"]:
+    """Log softmax(z)[y], in nats, written as −log(1 + Σ_{v≠y} exp(z_v − z_y)).
+
+    The same number as `jax.nn.log_softmax`, but its derivative in z_y is the *sum* Σ_{v≠y} p_v rather than the
+    difference 1 − p_y, which loses its digits when the model is nearly certain (p_y → 1).
+    """
+    here = tokens[..., None] == jnp.arange(logits.shape[-1])
+    target = jnp.take_along_axis(logits, tokens[..., None], axis=-1)
+    return -jax.nn.softplus(jax.nn.logsumexp(jnp.where(here, -jnp.inf, logits - target), axis=-1))
+
+
+def token_logps(model: Model, params: Params, response: Response) -> Float[Array, " T"]:
+    """Log p(y^i | x, y^{<i}) of each token of one response, in nats; 0 at padding."""
+    logps = log_softmax_at(model.logits(params, response), response.tokens)
+    return jnp.where(response.mask, logps, 0)
+
+
+def response_logp(model: Model, params: Params, response: Response) -> Float[Array, ""]:
+    """Log π(y | x) of one response: the sum of `token_logps`, in nats."""
+    return token_logps(model, params, response).sum()
+
+
+def pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """(`chosen_logps`, `rejected_logps`) of a batch of pairs: sums over the response, in nats.
+
+    Raises:
+      ValueError: malformed pairs, tokens outside the model's vocabulary, non-finite parameters.
+    """
+    check_inputs(model, params, pairs)
+    return _pair_logps(model, params, pairs)
+
+
+@jax.jit
+def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Array, Array]:
+    logps = jax.vmap(response_logp, in_axes=(None, None, 0))
+    return logps(model, params, pairs.chosen_response), logps(model, params, pairs.rejected_response)
+
+
+def check_inputs(model: Model, params: Params, pairs: PreferencePairs) -> None:
+    """The checks shared by everything that runs a model on pairs; raises `ValueError`."""
+    pairs.check(model.vocab_size)
+    require_finite("params", params)
+    require_finite("model", model)

@@ -1,0 +1,147 @@
+"""Preference pairs: a prompt, a chosen and a rejected response, as arrays with masks.
+
+Prompts are padded on the left (their last token is always in the last column), responses on the right. Padded
+places hold id 0 and a mask of False; nothing depends on the id found there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+
+from toymodel._checks import is_concrete, require_int
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["prompt", "prompt_mask", "tokens", "mask"], meta_fields=[])
+@dataclass(frozen=True)
+class Response:
+    """One response to one prompt (or a batch of them, with leading axes). This is what a model reads."""
+
+    prompt: Int[Array, "*batch P"]
+    prompt_mask: Bool[Array, "*batch P"]
+    tokens: Int[Array, "*batch T"]
+    mask: Bool[Array, "*batch T"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["prompt", "prompt_mask", "chosen", "chosen_mask", "rejected", "rejected_mask"],
+    meta_fields=[],
+)
+@dataclass(frozen=True)
+class PreferencePairs:
+    """A batch of preference pairs (or a single one, without the leading axis). A pytree of arrays.
+
+    Fields: `prompt` [n, P], `chosen` [n, T_w], `rejected` [n, T_l], token ids; each with its mask, True on real tokens.
+    """
+
+    prompt: Int[Array, "*n P"]
+    prompt_mask: Bool[Array, "*n P"]
+    chosen: Int[Array, "*n T_w"]
+    chosen_mask: Bool[Array, "*n T_w"]
+    rejected: Int[Array, "*n T_l"]
+    rejected_mask: Bool[Array, "*n T_l"]
+
+    @classmethod
+    def from_lists(
+        cls,
+        prompt: Sequence[Sequence[int]],
+        chosen: Sequence[Sequence[int]],
+        rejected: Sequence[Sequence[int]],
+        *,
+        vocab_size: int,
+        length: int | None = None,
+    ) -> Self:
+        """Pad lists of token ids to arrays. `length` fixes the padded width of the responses (default: the longest).
+
+        Raises:
+          ValueError: numbers of pairs differ, a response is empty or longer than `length`, an id is outside the vocabulary.
+        """
+        require_int("vocab_size", vocab_size, low=2)
+        if not len(prompt) == len(chosen) == len(rejected):
+            raise ValueError(
+                "`prompt`, `chosen` and `rejected` must have one entry per pair, "
+                f"got {len(prompt)}, {len(chosen)} and {len(rejected)}."
+            )
+        if not chosen:
+            raise ValueError("`chosen` must hold at least one response, got none.")
+        longest = max(len(r) for r in (*chosen, *rejected))
+        if length is not None:
+            require_int("length", length, low=longest)
+        width = longest if length is None else length
+        pairs = cls(
+            *_padded("prompt", prompt, max(map(len, prompt)), vocab_size, left=True),
+            *_padded("chosen", chosen, width, vocab_size),
+            *_padded("rejected", rejected, width, vocab_size),
+        )
+        pairs.check(vocab_size)
+        return pairs
+
+    @property
+    def chosen_response(self) -> Response:
+        return Response(self.prompt, self.prompt_mask, self.chosen, self.chosen_mask)
+
+    @property
+    def rejected_response(self) -> Response:
+        return Response(self.prompt, self.prompt_mask, self.rejected, self.rejected_mask)
+
+    def swapped(self) -> "PreferencePairs":
+        """The same pairs with chosen and rejected exchanged."""
+        return PreferencePairs(
+            self.prompt, self.prompt_mask, self.rejected, self.rejected_mask, self.chosen, self.chosen_mask
+        )
+
+    def __len__(self) -> int:
+        if self.chosen.ndim < 2:
+            raise TypeError("a single pair has no length; `pairs[i:i + 1]` is a batch of one.")
+        return int(self.chosen.shape[0])
+
+    def __getitem__(self, index: Any) -> "PreferencePairs":
+        """One pair (an integer) or some of them (a slice or an array of indices)."""
+        if isinstance(index, int) and not -len(self) <= index < len(self):
+            raise IndexError(f"pair {index} of {len(self)}")  # jax would clamp it to the last pair in silence
+        return jax.tree.map(lambda a: a[index], self)
+
+    def check(self, vocab_size: int) -> None:
+        """Raise `ValueError` unless shapes agree, no response is empty, padding is where it belongs and ids are in range."""
+        batch = self.prompt.shape[:-1]
+        for name in ("prompt", "chosen", "rejected"):
+            tokens, mask = getattr(self, name), getattr(self, f"{name}_mask")
+            if tokens.shape != mask.shape or tokens.shape[:-1] != batch:
+                raise ValueError(
+                    f"`{name}` and `{name}_mask` must share one shape with leading axes {batch}, "
+                    f"got {tokens.shape} and {mask.shape}."
+                )
+            if is_concrete(tokens, mask):
+                _check_tokens(name, np.asarray(tokens), np.asarray(mask), vocab_size)
+
+
+def _check_tokens(name: str, tokens: np.ndarray, mask: np.ndarray, vocab_size: int) -> None:
+    if name == "prompt":
+        tokens, mask = tokens[..., ::-1], mask[..., ::-1]
+    elif not mask.any(axis=-1).all():
+        raise ValueError(f"`{name}` must hold at least one token per response, got an empty response.")
+    if (mask[..., 1:] & ~mask[..., :-1]).any():
+        side = "left" if name == "prompt" else "right"
+        raise ValueError(f"`{name}_mask` must be False only in the padding, on the {side}; got a gap.")
+    wrong = mask & ((tokens < 0) | (tokens >= vocab_size))
+    if wrong.any():
+        raise ValueError(f"`{name}` must hold token ids in [0, {vocab_size}), got {int(tokens[wrong][0])}.")
+
+
+def _padded(
+    name: str, rows: Sequence[Sequence[int]], width: int, vocab_size: int, *, left: bool = False
+) -> tuple[Array, Array]:
+    tokens = np.zeros((len(rows), width), np.int32)
+    mask = np.zeros((len(rows), width), bool)
+    for i, row in enumerate(rows):
+        for token in row:
+            require_int(f"{name} token", token, low=0, high=vocab_size - 1)
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        tokens[i, place], mask[i, place] = row, True
+    return jnp.asarray(tokens), jnp.asarray(mask)

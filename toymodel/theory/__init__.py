@@ -1,0 +1,68 @@
+"""Prediction: closed forms only, no automatic differentiation. `toymodel.gradients` measures the same quantities."""
+
+from toymodel.gram import PairGram, cosine
+from toymodel.theory.condition import (
+    CASES,
+    Band,
+    band,
+    band_centre,
+    case,
+    case_index,
+    case_of_slopes,
+    in_band,
+    margin_slope,
+    slack,
+    slopes,
+)
+from toymodel.theory.overlap import (
+    contrast_gram,
+    pair_gram,
+    replacement_increment,
+    residuals,
+    single_token_gram,
+    single_token_slopes,
+    tabular_inner,
+    token_gram,
+    uniform_positional_cosine,
+    uniform_positional_inner,
+    uniform_unigram_inner,
+)
+from toymodel.theory.suffix import (
+    contrast_token_entry,
+    peaked_suffix_slopes,
+    suffix_slopes,
+    suffix_token_bound,
+    threshold_length,
+)
+
+__all__ = [
+    "CASES",
+    "Band",
+    "PairGram",
+    "band",
+    "band_centre",
+    "case",
+    "case_index",
+    "case_of_slopes",
+    "contrast_gram",
+    "contrast_token_entry",
+    "cosine",
+    "in_band",
+    "margin_slope",
+    "pair_gram",
+    "peaked_suffix_slopes",
+    "replacement_increment",
+    "residuals",
+    "single_token_gram",
+    "single_token_slopes",
+    "slack",
+    "slopes",
+    "suffix_slopes",
+    "suffix_token_bound",
+    "tabular_inner",
+    "threshold_length",
+    "token_gram",
+    "uniform_positional_cosine",
+    "uniform_positional_inner",
+    "uniform_unigram_inner",
+]

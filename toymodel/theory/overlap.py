@@ -1,0 +1,146 @@
+"""Inner products of log-probability gradients from shared tokens (T1–T5), in closed form for linear softmax models.
+
+With z(c) = z⁰(c) + W φ(c), the gradient of token i is s_i φ_i^⊤, where s_i = e_{y^i} − p_i is the residual (T1). So every
+inner product is ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ (T2): O(T²(V + d)) per pair, and no gradient is ever built.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from toymodel.gram import PairGram, Scalars
+from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.models.logps import check_inputs
+from toymodel.pairs import PreferencePairs
+
+
+def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Array, "T V"]:
+    """s_i = e_{y^i} − softmax(z_i), the gradient of log p(y^i) in its logits (T1).
+
+    The entry at y is summed, Σ_{v≠y} p_v, not subtracted, 1 − p_y: it keeps its digits when p_y → 1.
+    """
+    here = jax.nn.one_hot(tokens, logits.shape[-1], dtype=logits.dtype)
+    others = jax.nn.softmax(logits) * (1 - here)
+    return here * others.sum(axis=-1, keepdims=True) - others
+
+
+def token_gram(model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
+    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ for one pair (T2); zero at padding."""
+    check_inputs(model, params, pair)
+    return _token_gram(model, params, pair)
+
+
+def pair_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> PairGram:
+    """Both squared norms and the inner product of each pair: sums of token Grams (T2)."""
+    check_inputs(model, params, pairs)
+    return _pair_gram(model, params, pairs)
+
+
+def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> Float[Array, " n"]:
+    """⟨g_w, g_l⟩ of a tabular model, counted over shared contexts (T3: "the more tokens they share, the larger").
+
+    Σ over (i, j) with c_i = c′_j of  1[y_w^i = y_l^j] − p(y_w^i) − p(y_l^j) + ‖p‖².
+    """
+    check_inputs(model, params, pairs)
+
+    def one(pair: PreferencePairs) -> Array:
+        chosen, rejected = _states(model, params, pair)
+        p = jax.nn.softmax(chosen.logits)
+        same_token = chosen.tokens[:, None] == rejected.tokens
+        summand = (
+            same_token
+            - jnp.take_along_axis(p, chosen.tokens[:, None], axis=1)
+            - p[:, rejected.tokens]
+            + (p**2).sum(axis=1, keepdims=True)
+        )
+        return jnp.where(_same_context(chosen, rejected), summand, 0).sum()
+
+    return jax.vmap(one)(pairs)
+
+
+def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
+    """⟨g_w, g_l⟩ = k − L/V: positional model, uniform p, k of L positions agree (T3)."""
+    return matches - length / vocab_size
+
+
+def uniform_positional_cosine(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
+    """Cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3)."""
+    return uniform_positional_inner(matches, length, vocab_size) / (length * (1 - 1 / vocab_size))
+
+
+def uniform_unigram_inner(chosen_counts: Float[Array, "*n V"], rejected_counts: Float[Array, "*n V"]) -> Array:
+    """⟨g_w, g_l⟩ = Σ_v n_w(v) n_l(v) − L_w L_l / V: unigram model, uniform p, n(v) occurrences of token v (T3)."""
+    lengths = chosen_counts.sum(axis=-1) * rejected_counts.sum(axis=-1)
+    return (chosen_counts * rejected_counts).sum(axis=-1) - lengths / chosen_counts.shape[-1]
+
+
+def replacement_increment(p_chosen: Scalars, p_old: Scalars) -> Scalars:
+    """Growth of ⟨g_w, g_l⟩ when a rejected token becomes the chosen one at a shared context: 1 − p(y_w) + p(old) > 0 (T3).
+
+    Holds where that context occurs once in the chosen response, as in a positional model.
+    """
+    return 1 - p_chosen + p_old
+
+
+def single_token_gram(probs: Float[Array, "*n V"], chosen: int, rejected: int, feature_sq: Scalars = 1.0) -> PairGram:
+    """The Gram entries of two responses of one token each in the same context with ‖φ‖² = `feature_sq` (T4)."""
+    sq, p_w, p_l = (probs**2).sum(axis=-1), probs[..., chosen], probs[..., rejected]
+    return PairGram(feature_sq * (1 - 2 * p_w + sq), feature_sq * (1 - 2 * p_l + sq), feature_sq * (sq - p_w - p_l))
+
+
+def single_token_slopes(p_chosen: Scalars, p_rejected: Scalars, feature_sq: Scalars = 1.0) -> tuple[Scalars, Scalars]:
+    """Slopes of (log π_w, log π_l) for d_w = d_l = 1 and one differing token: DPO always separates here (T4).
+
+    ‖φ‖²(1 − p_w + p_l) > 0 and −‖φ‖²(1 − p_l + p_w) < 0.
+    """
+    return feature_sq * (1 - p_chosen + p_rejected), -feature_sq * (1 - p_rejected + p_chosen)
+
+
+def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> PairGram:
+    """The Gram entries without the positions that have the same context and token in both responses (T5).
+
+    Those positions drop out of g_w − g_l, so ‖g_w − g_l‖² is that of the whole pair. Where their contexts are
+    orthogonal to all others (prefix and positional models), so are both slopes for d_w = d_l.
+    """
+    check_inputs(model, params, pairs)
+
+    def one(pair: PreferencePairs) -> PairGram:
+        chosen, rejected = _states(model, params, pair)
+        T = min(chosen.tokens.size, rejected.tokens.size)
+        shared = jnp.diagonal(_same_context(chosen, rejected)) & (chosen.tokens[:T] == rejected.tokens[:T])
+        return _summed_gram(
+            chosen._replace(mask=chosen.mask.at[:T].min(~shared)),
+            rejected._replace(mask=rejected.mask.at[:T].min(~shared)),
+        )
+
+    return jax.vmap(one)(pairs)
+
+
+@jax.jit
+def _token_gram(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> Array:
+    return _gram_matrix(*_states(model, params, pair))
+
+
+@jax.jit
+def _pair_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
+    return jax.vmap(lambda pair: _summed_gram(*_states(model, params, pair)))(pairs)
+
+
+def _states(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> tuple[LinearStates, LinearStates]:
+    return model.states(params, pair.chosen_response), model.states(params, pair.rejected_response)
+
+
+def _gram_matrix(one: LinearStates, other: LinearStates) -> Float[Array, "T T2"]:
+    s, s_other = (residuals(r.logits, r.tokens) * r.mask[:, None] for r in (one, other))
+    return (one.features @ other.features.T) * (s @ s_other.T)
+
+
+def _summed_gram(chosen: LinearStates, rejected: LinearStates) -> PairGram:
+    return PairGram(
+        _gram_matrix(chosen, chosen).sum(), _gram_matrix(rejected, rejected).sum(), _gram_matrix(chosen, rejected).sum()
+    )
+
+
+def _same_context(chosen: LinearStates, rejected: LinearStates) -> Bool[Array, "T_w T_l"]:
+    same = chosen.contexts[:, None] == rejected.contexts
+    return same & chosen.mask[:, None] & rejected.mask

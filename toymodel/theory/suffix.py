@@ -1,0 +1,65 @@
+"""Why a shared suffix entangles two responses, and from which length on it lowers the chosen one (T6–T8).
+
+A suffix token j stands in both responses, after different contexts: the model gives it probabilities p after the chosen
+tokens and q after the rejected ones. All results are for one shared feature vector φ per position.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from toymodel._checks import is_concrete, require_int
+from toymodel.gram import Scalars
+
+
+def suffix_token_bound(p_token: Scalars, q_token: Scalars, feature_sq: Scalars = 1.0) -> Scalars:
+    """Lower bound ‖φ‖²(1 − p_j)(1 − q_j) ≥ 0 of the token Gram entry of a shared suffix token j (T6; paper Fig. 4b).
+
+    Reached when p and q put their remaining mass on different tokens.
+    """
+    return feature_sq * (1 - p_token) * (1 - q_token)
+
+
+def contrast_token_entry(probs: Float[Array, "*n V"], chosen: int, rejected: int, feature_sq: Scalars = 1.0) -> Scalars:
+    """The token Gram entry of the contrast tokens, ‖φ‖²(‖p‖² − p_w − p_l): negative whenever p_w + p_l ≥ max p (T4, T6)."""
+    return feature_sq * ((probs**2).sum(axis=-1) - probs[..., chosen] - probs[..., rejected])
+
+
+def suffix_slopes(
+    p: Float[Array, "*n V"], q: Float[Array, "*n V"], token: int, feature_sq: Scalars = 1.0
+) -> tuple[Scalars, Scalars]:
+    """What one suffix position adds to the slopes of (log π_w, log π_l) for d_w = d_l = 1 (T7).
+
+    ‖φ‖²⟨e_j − p, q − p⟩ to the chosen, and that minus ‖φ‖²‖q − p‖² to the rejected.
+    """
+    towards = q - p
+    chosen = feature_sq * (towards[..., token] - (p * towards).sum(axis=-1))
+    return chosen, chosen - feature_sq * (towards**2).sum(axis=-1)
+
+
+def peaked_suffix_slopes(a: Scalars, b: Scalars, vocab_size: int) -> tuple[Scalars, Scalars]:
+    """`suffix_slopes` with p_j = a, q_j = b and all other tokens equally likely, ‖φ‖ = 1 (T7).
+
+    −(1−a)(a−b)V/(V−1) and −(1−b)(a−b)V/(V−1): both fall when a > b, both rise when a < b.
+    """
+    require_int("vocab_size", vocab_size, low=2)
+    pull = (a - b) * vocab_size / (vocab_size - 1)
+    return -(1 - a) * pull, -(1 - b) * pull
+
+
+def threshold_length(
+    p_chosen: Scalars, p_rejected: Scalars, a: Scalars, b: Scalars, vocab_size: int
+) -> Float[Array, "*n"]:
+    """L* = (1 − p_w + p_l)(V − 1) / (V(1 − a)(a − b)): more suffix tokens than this and DPO lowers the chosen (T8).
+
+    For orthonormal features per position (or a positional offset) and a > b; infinite when a ≤ b or a = 1, where no
+    suffix is long enough.
+
+    Raises:
+      ValueError: a or b is not a probability, or V < 2.
+    """
+    require_int("vocab_size", vocab_size, low=2)
+    for name, value in (("a", a), ("b", b)):
+        if is_concrete(value) and not jnp.all((jnp.asarray(value) >= 0) & (jnp.asarray(value) <= 1)):
+            raise ValueError(f"`{name}` must be a probability in [0, 1], got {value!r}.")
+    per_token = jnp.maximum(-jnp.asarray(peaked_suffix_slopes(a, b, vocab_size)[0]), 0)
+    return jnp.where(per_token > 0, (1 - p_chosen + p_rejected) / jnp.where(per_token > 0, per_token, 1), jnp.inf)

@@ -1,7 +1,8 @@
 """A sandbox for gradient entanglement in preference optimisation, on softmax language models small enough to solve.
 
-Data flows from `vocabulary` and `pairs` (with the `families` of overlap) through `models` to two routes that never import
-one another: `gradients` measures by automatic differentiation, `theory` predicts in closed form. `check` is where they meet.
+Data flows from `vocabulary` and `pairs` (with the `families` of overlap) through `models` to two routes that never
+import one another: `gradients` measures by automatic differentiation, `theory` predicts in closed form. They meet in
+`check`.
 """
 
 from importlib.metadata import version

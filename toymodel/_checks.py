@@ -19,11 +19,10 @@ def require_finite(name: str, tree: Any) -> None:
     """Raise `ValueError` when a floating-point array in `tree` holds NaN or an infinity."""
     if not is_concrete(tree):
         return
-    for leaf in jax.tree.leaves(tree):
-        bad = ~np.isfinite(np.asarray(leaf))
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(f"`{name}` must be finite, got {np.asarray(leaf)[where]} at index {where}.")
+    for array in map(np.asarray, jax.tree.leaves(tree)):
+        if not np.isfinite(array).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise ValueError(f"`{name}` must be finite, got {array[where]} at index {where}.")
 
 
 def require_positive(name: str, value: Any) -> None:

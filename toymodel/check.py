@@ -1,7 +1,7 @@
 """Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
 
-A draw is a linear softmax model with random parameters, a random pair and random weights. Each check maps one draw to one
-discrepancy; identities are compared relative to the size of the terms they sum, so that a tolerance means round-off.
+A draw is a linear softmax model with random parameters, a random pair and random weights. Each check maps one draw to
+one discrepancy; identities are compared relative to the size of the terms they sum, so a tolerance means round-off.
 """
 
 import math
@@ -17,10 +17,11 @@ from jaxtyping import Array, Float, Int
 
 from toymodel import gradients, theory
 from toymodel._checks import require_int
+from toymodel.gram import PairGram, Scalars
 from toymodel.models import linear
-from toymodel.models.linear import LinearSoftmax
+from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import token_logps
-from toymodel.pairs import PreferencePairs, Response
+from toymodel.pairs import PreferencePairs
 
 MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
 TABULAR = MODELS[:4]
@@ -39,17 +40,17 @@ class Noise(NamedTuple):
     """All that is random in one draw, as plain numbers; batched along a leading axis."""
 
     pair: PreferencePairs
-    sharpness: Float[Array, ""]  # 1 / temperature: 0 is exactly uniform
-    weights: Float[Array, " 2"]  # d_w, d_l
-    params: Float[Array, "V rows"]
-    features: Float[Array, "2 T 5"]
-    logits: Float[Array, "2 T V"]
-    shift: Int[Array, ""]  # 1 … V − 1: from a token to another one
-    uniform: Float[Array, " 2"]
+    sharpness: Float[np.ndarray | Array, ""]  # 1 / temperature: 0 is exactly uniform
+    weights: Float[np.ndarray | Array, " 2"]  # d_w, d_l
+    params: Float[np.ndarray | Array, "V rows"]
+    features: Float[np.ndarray | Array, "2 T 5"]
+    logits: Float[np.ndarray | Array, "2 T V"]
+    shift: Int[np.ndarray | Array, ""]  # 1 … V − 1: from a token to another one
+    uniform: Float[np.ndarray | Array, " 2"]
 
 
 class Draw(NamedTuple):
-    """One random instance: a model, its parameters, a pair, the loss's weights, and noise left for the check."""
+    """One random instance, with what most checks need of it: chosen before rejected wherever there are two."""
 
     kind: str
     model: LinearSoftmax
@@ -58,6 +59,11 @@ class Draw(NamedTuple):
     d_chosen: Float[Array, ""]
     d_rejected: Float[Array, ""]
     noise: Noise
+    states: tuple[LinearStates, LinearStates]
+    sizes: tuple[Float[Array, " T"], Float[Array, " T"]]  # ‖s_i‖‖φ_i‖: what a token adds to an inner product at most
+    tokens: tuple[Float[Array, "T P"], Float[Array, "T P"]]  # measured gradients
+    gram: PairGram  # measured
+    predicted: PairGram
 
 
 class Result(NamedTuple):
@@ -96,7 +102,8 @@ def run(*, examples: int, seed: int, progress: Callable[[float], None] = lambda 
     """
     require_int("examples", examples, low=1)
     require_int("seed", seed, low=0)
-    worlds = [(kind, *shape) for kind in MODELS for shape in SHAPES]
+    kinds = [kind for kind in MODELS if any(kind in check.models for check in CHECKS)]
+    worlds = [(kind, *shape) for kind in kinds for shape in SHAPES]
     found: dict[str, list[np.ndarray]] = {check.label: [] for check in CHECKS}
     for number, (kind, V, T) in enumerate(worlds):
         labels = tuple(check.label for check in CHECKS if kind in check.models)
@@ -130,7 +137,7 @@ def _noise(rng: np.random.Generator, V: int, T: int) -> Noise:
     """CHUNK draws: p from exactly uniform to 1 − 1e-12 and beyond, d_w and d_l from 1e-4 to 1e4."""
     n = CHUNK
     sharpness = np.where(rng.random(n) < 0.9, 10 ** rng.uniform(-1, 1.5, n), 0)
-    return Noise(
+    noise = Noise(
         pair=_random_pairs(rng, n, V, T),
         sharpness=sharpness,
         weights=10 ** rng.uniform(-4, 4, (n, 2)),
@@ -140,13 +147,14 @@ def _noise(rng: np.random.Generator, V: int, T: int) -> Noise:
         shift=rng.integers(1, V, n),
         uniform=rng.random((n, 2)),
     )
+    return jax.tree.map(jnp.asarray, noise)
 
 
 def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> PreferencePairs:
-    """Random lengths, a shared beginning of random length, and random agreement after it."""
+    """A shared beginning of up to half the length, random agreement after it, and lengths that leave room for it."""
     prompt, chosen, other = (rng.integers(0, V, (n, width)) for width in (2, T, T))
-    agree = (np.arange(T) < rng.integers(0, T + 1, (n, 1))) | (rng.random((n, T)) < rng.random((n, 1)))
-    masks = [np.arange(T) < rng.integers(1, T + 1, (n, 1)) for _ in range(2)]
+    agree = (np.arange(T) < rng.integers(0, T // 2 + 1, (n, 1))) | (rng.random((n, T)) < rng.random((n, 1)))
+    masks = [np.arange(T) < rng.integers(1, T + 1, (n, 3)).max(axis=1, keepdims=True) for _ in range(2)]
     arrays = (prompt, np.ones((n, 2), bool), chosen, masks[0], np.where(agree, chosen, other), masks[1])
     return PreferencePairs(*map(jnp.asarray, arrays))
 
@@ -163,10 +171,32 @@ def _draw(kind: str, noise: Noise) -> Draw:
         "positional_offset": lambda: linear.positional_offset(V, noise.pair, *(noise.sharpness * noise.logits)),
     }
     model = build[kind]()
-    params = noise.sharpness * noise.params[:, : model.features.shape[1]]
+    params = jnp.asarray(noise.sharpness * noise.params[:, : model.features.shape[1]])
     if kind == "positional_offset":
         params = jnp.zeros_like(params)
-    return Draw(kind, model, params, noise.pair, *noise.weights, noise)
+    states = [model.states(params, r) for r in (noise.pair.chosen_response, noise.pair.rejected_response)]
+    return Draw(
+        kind=kind,
+        model=model,
+        params=params,
+        pair=noise.pair,
+        d_chosen=jnp.asarray(noise.weights[0]),
+        d_rejected=jnp.asarray(noise.weights[1]),
+        noise=noise,
+        states=(states[0], states[1]),
+        sizes=(_size(states[0]), _size(states[1])),
+        tokens=(
+            gradients.token_gradients(model, params, noise.pair.chosen_response),
+            gradients.token_gradients(model, params, noise.pair.rejected_response),
+        ),
+        gram=_one(gradients.pair_gram, model, params, noise.pair),
+        predicted=_one(theory.pair_gram, model, params, noise.pair),
+    )
+
+
+def _size(states: LinearStates) -> Float[Array, " T"]:
+    s, features = theory.residuals(states.logits, states.tokens), states.features
+    return jnp.linalg.norm(s, axis=1) * jnp.linalg.norm(features, axis=1) * states.mask
 
 
 def _relative(difference: Array, size: Array) -> Float[Array, ""]:
@@ -179,104 +209,90 @@ def _wrong(is_wrong: Array) -> Float[Array, ""]:
     return jnp.where(is_wrong, jnp.inf, 0.0).max()
 
 
-def _one(draw: Draw, function: Callable[..., Any], *args: Any) -> Any:
-    """A function of a batch of pairs, for the draw's single pair."""
-    batch = jax.tree.map(lambda a: a[None], draw.pair)
-    return jax.tree.map(lambda a: a[0], function(draw.model, draw.params, batch, *args))
+def _one(function: Callable[..., Any], model: LinearSoftmax, params: Array, pair: PreferencePairs, *args: Any) -> Any:
+    """A function of a batch of pairs, for a single pair."""
+    batch = jax.tree.map(lambda a: a[None], pair)
+    return jax.tree.map(lambda a: a[0], function(model, params, batch, *args))
 
 
-def _sizes(draw: Draw) -> tuple[Array, Array]:
-    """‖s_i‖‖φ_i‖ of each token of both responses: what every summand of an inner product is at most."""
-    return tuple(
-        jnp.linalg.norm(theory.residuals(states.logits, states.tokens), axis=1)
-        * jnp.linalg.norm(states.features, axis=1)
-        * states.mask
-        for states in _states(draw)
-    )
-
-
-def _states(draw: Draw) -> list[linear.LinearStates]:
-    return [draw.model.states(draw.params, r) for r in (draw.pair.chosen_response, draw.pair.rejected_response)]
-
-
-def _slope_sizes(draw: Draw, d_chosen: Array, d_rejected: Array) -> Array:
+def _slope_sizes(draw: Draw, d_chosen: Scalars, d_rejected: Scalars) -> Array:
     """Sizes of the terms summed in the two slopes."""
-    w, l = (size.sum() for size in _sizes(draw))
-    return jnp.array([d_chosen * w * w + d_rejected * w * l, d_chosen * w * l + d_rejected * l * l])
+    chosen, rejected = (size.sum() for size in draw.sizes)
+    return (d_chosen * chosen + d_rejected * rejected) * jnp.array([chosen, rejected])
 
 
 def _t1(draw: Draw) -> Array:
-    def against_outer_product(response: Response, states: linear.LinearStates, size: Array) -> Array:
+    def against_outer_product(measured: Array, states: LinearStates, size: Array) -> Array:
         s = theory.residuals(states.logits, states.tokens) * states.mask[:, None]
         predicted = (s[:, :, None] * states.features[:, None, :]).reshape(len(s), -1)
-        return _relative(
-            jnp.linalg.norm(gradients.token_gradients(draw.model, draw.params, response) - predicted, axis=1), size
-        )
+        return _relative(jnp.linalg.norm(measured - predicted, axis=1), size)
 
-    responses = (draw.pair.chosen_response, draw.pair.rejected_response)
-    return jnp.maximum(*map(against_outer_product, responses, _states(draw), _sizes(draw)))
+    return jnp.maximum(*map(against_outer_product, draw.tokens, draw.states, draw.sizes))
 
 
 def _t2(draw: Draw) -> Array:
-    arguments = (draw.model, draw.params, draw.pair)
-    w, l = _sizes(draw)
-    entries = _relative(gradients.token_gram(*arguments) - theory.token_gram(*arguments), w[:, None] * l)
-    sums = jnp.array(_one(draw, gradients.pair_gram)) - jnp.array(_one(draw, theory.pair_gram))
-    return jnp.maximum(entries, _relative(sums, jnp.array([w.sum() ** 2, l.sum() ** 2, w.sum() * l.sum()])))
+    chosen, rejected = draw.sizes
+    measured = draw.tokens[0] @ draw.tokens[1].T
+    entries = _relative(measured - theory.token_gram(draw.model, draw.params, draw.pair), chosen[:, None] * rejected)
+    sums = jnp.array(draw.gram) - jnp.array(draw.predicted)
+    sizes = jnp.array([chosen.sum() ** 2, rejected.sum() ** 2, chosen.sum() * rejected.sum()])
+    return jnp.maximum(entries, _relative(sums, sizes))
 
 
 def _t3(draw: Draw) -> Array:
-    chosen, rejected = _states(draw)
+    chosen, rejected = draw.states
     shared = (chosen.contexts[:, None] == rejected.contexts) & chosen.mask[:, None] & rejected.mask
     size = 4.0 * shared.sum()  # each summand is made of four terms of at most 1
-    measured = _one(draw, gradients.pair_gram).inner
-    parts = [_relative(measured - _one(draw, theory.tabular_inner), size)]
-    uniform = _one(draw._replace(params=jnp.zeros_like(draw.params)), gradients.pair_gram).inner
-    V = draw.model.vocab_size
+    parts = [_relative(draw.gram.inner - _one(theory.tabular_inner, draw.model, draw.params, draw.pair), size)]
+    V, zeros = draw.model.vocab_size, jnp.zeros_like(draw.params)
+    uniform = _one(gradients.pair_gram, draw.model, zeros, draw.pair).inner
     if draw.kind == "positional":
         length = jnp.minimum(chosen.mask.sum(), rejected.mask.sum())
         matches = (jnp.diagonal(shared) & (chosen.tokens == rejected.tokens)).sum()
         parts.append(_relative(uniform - theory.uniform_positional_inner(matches, length, V), size))
-        parts.append(_relative(*_first_token_increment(draw, measured)))
+        parts.append(_relative(*_first_token_increment(draw)))
     if draw.kind == "unigram":
         counts = [(jax.nn.one_hot(r.tokens, V) * r.mask[:, None]).sum(axis=0) for r in (chosen, rejected)]
         parts.append(_relative(uniform - theory.uniform_unigram_inner(*counts), size))
     return jnp.array(parts).max()
 
 
-def _first_token_increment(draw: Draw, before: Array) -> tuple[Array, Array]:
+def _first_token_increment(draw: Draw) -> tuple[Array, Array]:
     """Error and size of T3's increment when the first rejected token becomes the chosen one."""
     w, old = draw.pair.chosen[0], draw.pair.rejected[0]
-    after = _one(draw._replace(pair=replace(draw.pair, rejected=draw.pair.rejected.at[0].set(w))), gradients.pair_gram)
-    p = jax.nn.softmax(_states(draw)[0].logits[0])
+    pair = replace(draw.pair, rejected=draw.pair.rejected.at[0].set(w))
+    after = _one(gradients.pair_gram, draw.model, draw.params, pair)
+    p = jax.nn.softmax(draw.states[0].logits[0])
     predicted = jnp.where(w == old, 0.0, theory.replacement_increment(p[w], p[old]))
-    return after.inner - before - predicted, 2.0 * draw.pair.chosen.size
+    return after.inner - draw.gram.inner - predicted, jnp.asarray(2.0 * draw.pair.chosen.size)
 
 
 def _t4(draw: Draw) -> Array:
     """The pair's first tokens alone, made to differ."""
     V, first = draw.model.vocab_size, jnp.arange(draw.pair.chosen.size) == 0
-    w = draw.pair.chosen[0]
-    l = (w + draw.noise.shift) % V
-    pair = replace(draw.pair, rejected=draw.pair.rejected.at[0].set(l), chosen_mask=first, rejected_mask=first)
-    draw = draw._replace(pair=pair)
-    states = _states(draw)[0]
-    p, sq = jax.nn.softmax(states.logits[0]), (states.features[0] ** 2).sum()
-    gram = jnp.array(_one(draw, gradients.pair_gram)) - jnp.array(theory.single_token_gram(p, w, l, sq))
-    measured = jnp.array(_one(draw, gradients.slopes))
-    predicted = jnp.array(theory.single_token_slopes(p[w], p[l], sq))
+    chosen = draw.pair.chosen[0]
+    rejected = (chosen + draw.noise.shift) % V
+    pair = replace(draw.pair, rejected=draw.pair.rejected.at[0].set(rejected), chosen_mask=first, rejected_mask=first)
+    arguments = (draw.model, draw.params, pair)
+    first_state = draw.states[0]  # both responses begin in the same context
+    p, sq = jax.nn.softmax(first_state.logits[0]), (first_state.features[0] ** 2).sum()
+    predicted_gram = theory.single_token_gram(p, chosen, rejected, sq)
+    gram = jnp.array(_one(gradients.pair_gram, *arguments)) - jnp.array(predicted_gram)
+    measured = jnp.array(_one(gradients.slopes, *arguments))
+    predicted = jnp.array(theory.single_token_slopes(p[chosen], p[rejected], sq))
     separates = (measured[0] > 0) & (measured[1] < 0)
     identities = jnp.maximum(_relative(gram, 4 * sq), _relative(measured - predicted, 4 * sq))
     return jnp.maximum(identities, _wrong(~separates))
 
 
 def _t5(draw: Draw) -> Array:
-    w, l = (size.sum() for size in _sizes(draw))
-    full, contrast = _one(draw, gradients.pair_gram), _one(draw, theory.contrast_gram)
-    margin = _relative(theory.margin_slope(full) - theory.margin_slope(contrast), (w + l) ** 2)
+    size = jnp.concatenate(draw.sizes).sum()
+    arguments = (draw.model, draw.params, draw.pair)
+    contrast = _one(theory.contrast_gram, *arguments)
+    margin = _relative(theory.margin_slope(draw.gram) - theory.margin_slope(contrast), size**2)
     if draw.kind not in ORTHOGONAL:  # there, a shared context also meets the positions where the tokens differ
         return margin
-    slopes = jnp.array(_one(draw, gradients.slopes)) - jnp.array(theory.slopes(contrast))
+    slopes = jnp.array(_one(gradients.slopes, *arguments)) - jnp.array(theory.slopes(contrast))
     return jnp.maximum(margin, _relative(slopes, _slope_sizes(draw, 1.0, 1.0)))
 
 
@@ -287,20 +303,19 @@ def _same_token_positions(draw: Draw) -> Array:
 
 def _t6(draw: Draw) -> Array:
     """A positional offset shares φ between the contexts at one position: the diagonal of the token Gram."""
-    entries = jnp.diagonal(gradients.token_gram(draw.model, draw.params, draw.pair))
-    ps = [1 - jnp.exp(token_logps(draw.model, draw.params, draw.pair.chosen_response))]
-    ps += [1 - jnp.exp(token_logps(draw.model, draw.params, draw.pair.rejected_response))]
-    shortfall = jnp.maximum(ps[0] * ps[1] - entries, 0)
+    entries = (draw.tokens[0] * draw.tokens[1]).sum(axis=1)
+    p, q = (
+        jnp.exp(token_logps(draw.model, draw.params, response))
+        for response in (draw.pair.chosen_response, draw.pair.rejected_response)
+    )
+    shortfall = jnp.maximum(theory.suffix_token_bound(p, q) - entries, 0)
     return _relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
 
 
 def _t7(draw: Draw) -> Array:
-    chosen, rejected = (
-        gradients.token_gradients(draw.model, draw.params, r)
-        for r in (draw.pair.chosen_response, draw.pair.rejected_response)
-    )
+    chosen, rejected = draw.tokens
     measured = jnp.stack([(chosen * (chosen - rejected)).sum(axis=1), (rejected * (chosen - rejected)).sum(axis=1)])
-    p, q = (jax.nn.softmax(states.logits) for states in _states(draw))
+    p, q = (jax.nn.softmax(states.logits) for states in draw.states)
     predicted = jnp.stack(jax.vmap(theory.suffix_slopes)(p, q, draw.pair.chosen))
     return _relative(jnp.where(_same_token_positions(draw), measured - predicted, 0), jnp.full((), 4.0))
 
@@ -310,12 +325,12 @@ def _t8(draw: Draw) -> Array:
     V, T = draw.model.vocab_size, 27  # (a, b) below keep L* under 26
     a = 0.2 + 0.6 * draw.noise.uniform[0]
     b = a * draw.noise.uniform[1] / 2
-    w = suffix = draw.pair.chosen[0]
-    l = (w + draw.noise.shift) % V
+    w = suffix = draw.pair.chosen[0]  # the suffix token may be any token, the chosen one included
+    other = (w + draw.noise.shift) % V
     contrast = draw.noise.sharpness * draw.noise.logits[0, 0]
     p = jax.nn.softmax(contrast)
-    chosen, rejected = (jnp.full(T, suffix).at[0].set(first) for first in (w, l))
-    threshold = theory.threshold_length(p[w], p[l], a, b, V)
+    chosen, rejected = (jnp.full(T, suffix).at[0].set(first) for first in (w, other))
+    threshold = theory.threshold_length(p[w], p[other], a, b, V)
 
     def chosen_slope(n: Array) -> Array:
         mask = jnp.arange(T) <= n
@@ -323,7 +338,7 @@ def _t8(draw: Draw) -> Array:
         peaked = [jnp.where(jnp.arange(V) == suffix, jnp.log(prob), jnp.log((1 - prob) / (V - 1))) for prob in (a, b)]
         logits = [jnp.tile(row, (T, 1)).at[0].set(contrast) for row in peaked]
         model = linear.positional_offset(V, pair, *logits)
-        return _one(draw._replace(model=model, params=jnp.zeros((V, T)), pair=pair), gradients.slopes)[0]
+        return _one(gradients.slopes, model, jnp.zeros((V, T)), pair)[0]
 
     below = jnp.floor(threshold)
     clear = (threshold - below > ROUNDOFF) & (below + 1 - threshold > ROUNDOFF)
@@ -332,27 +347,27 @@ def _t8(draw: Draw) -> Array:
 
 def _t9(draw: Draw) -> Array:
     weights = (draw.d_chosen, draw.d_rejected)
-    measured = jnp.array(_one(draw, gradients.slopes, *weights))
-    predicted = jnp.array(theory.slopes(_one(draw, theory.pair_gram), *weights))
+    measured = jnp.array(_one(gradients.slopes, draw.model, draw.params, draw.pair, *weights))
+    predicted = jnp.array(theory.slopes(draw.predicted, *weights))
     return _relative(measured - predicted, _slope_sizes(draw, *weights))
 
 
 def _measured_case(draw: Draw, d_chosen: Array, d_rejected: Array) -> tuple[Array, Array]:
     """The case that the measured slopes show, and whether both are clear of round-off."""
-    slopes = jnp.array(_one(draw, gradients.slopes, d_chosen, d_rejected))
+    slopes = jnp.array(_one(gradients.slopes, draw.model, draw.params, draw.pair, d_chosen, d_rejected))
     clear = (abs(slopes) > ROUNDOFF * _slope_sizes(draw, d_chosen, d_rejected)).all()
     return theory.case_of_slopes(*slopes), clear
 
 
 def _t10(draw: Draw) -> Array:
     measured, clear = _measured_case(draw, draw.d_chosen, draw.d_rejected)
-    predicted = theory.case_index(_one(draw, theory.pair_gram), draw.d_chosen, draw.d_rejected)
+    predicted = theory.case_index(draw.predicted, draw.d_chosen, draw.d_rejected)
     return _wrong(clear & ((measured != predicted) | (measured == IMPOSSIBLE)))
 
 
 def _t11(draw: Draw) -> Array:
     """Ratios a thousandth inside and outside each end of the band, and its centre."""
-    gram = _one(draw, theory.pair_gram)
+    gram = draw.predicted
     low, high = theory.band(gram)
     finite = jnp.isfinite(low) & (low > 0) & jnp.isfinite(high)
     centre = jnp.where(

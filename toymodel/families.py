@@ -71,7 +71,7 @@ def prefix_pairs(
 def contrast_pairs(
     key: Key, n: int, *, vocab_size: int, length: int, contrast_position: int = 0, prompt_length: int = 1
 ) -> PreferencePairs:
-    """Responses that differ in the token at `contrast_position` alone: a shared prefix, one contrast token, a shared suffix."""
+    """Responses that differ in the token at `contrast_position` alone: shared prefix, contrast token, shared suffix."""
     require_int("contrast_position", contrast_position, low=0, high=length - 1)
     return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) != contrast_position, prompt_length)
 

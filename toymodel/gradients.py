@@ -4,8 +4,6 @@ Nothing here knows a closed form; `theory` predicts the same numbers without dif
 Works for any `Model`. Every function takes a batch of pairs unless it says "one pair".
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -50,8 +48,7 @@ def token_gradients(model: Model, params: Params, response: Response) -> Float[A
 
     Materialised: T × P numbers. `token_gram` needs two of these.
     """
-    flat, unravel = ravel_pytree(params)
-    return jax.jacrev(lambda flat: token_logps(model, unravel(flat), response))(flat)
+    return _token_gradients(model, params, response)
 
 
 def slopes(
@@ -103,8 +100,14 @@ def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram
 
 @jax.jit
 def _token_gram(model: Model, params: Params, pair: PreferencePairs) -> Array:
-    chosen, rejected = (token_gradients(model, params, r) for r in (pair.chosen_response, pair.rejected_response))
+    chosen, rejected = (_token_gradients(model, params, r) for r in (pair.chosen_response, pair.rejected_response))
     return chosen @ rejected.T
+
+
+@jax.jit
+def _token_gradients(model: Model, params: Params, response: Response) -> Array:
+    flat, unravel = ravel_pytree(params)
+    return jax.jacrev(lambda flat: token_logps(model, unravel(flat), response))(flat)
 
 
 @jax.jit
@@ -136,10 +139,14 @@ def _loss_gradient(model: Model, params: Params, pair: PreferencePairs, d_w: Arr
     return jax.grad(loss)(params)
 
 
-def _weights(pairs: PreferencePairs, params: Params, d_chosen: Any, d_rejected: Any) -> tuple[Array, Array]:
+def _weights(pairs: PreferencePairs, params: Params, d_chosen: Scalars, d_rejected: Scalars) -> tuple[Array, Array]:
     """The two weights as arrays over pairs, in the parameters' dtype."""
-    require_finite("d_chosen", d_chosen)
-    require_finite("d_rejected", d_rejected)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    chosen, rejected = (jnp.broadcast_to(jnp.asarray(d, dtype), len(pairs)) for d in (d_chosen, d_rejected))
-    return chosen, rejected
+
+    def weight(name: str, d: Scalars) -> Array:
+        require_finite(name, d)
+        array = jnp.asarray(d, jnp.result_type(*jax.tree.leaves(params)))
+        if array.shape not in ((), (len(pairs),)):
+            raise ValueError(f"`{name}` must be one number or one per pair ({len(pairs)}), got shape {array.shape}.")
+        return jnp.broadcast_to(array, len(pairs))
+
+    return weight("d_chosen", d_chosen), weight("d_rejected", d_rejected)

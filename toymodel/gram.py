@@ -1,22 +1,23 @@
-"""The three numbers that decide what one gradient step does to a pair. Measured by `gradients`, predicted by `theory`."""
+"""The three numbers that decide what a gradient step does to a pair: measured by `gradients`, predicted by `theory`."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from toymodel._checks import is_concrete
 
-Scalars = Float[Array, "*n"] | float
+Scalars = Float[Array, "*n"] | float  # one number, or one per pair
+Ints = Int[Array, "*n"] | int
 
 
 class PairGram(NamedTuple):
     """Inner products of a pair's log-probability gradients (nats² per squared parameter unit), one entry per pair."""
 
-    chosen_sq: Scalars  # ‖∇ log π_w‖²
-    rejected_sq: Scalars  # ‖∇ log π_l‖²
-    inner: Scalars  # ⟨∇ log π_w, ∇ log π_l⟩
+    chosen_sq: Float[Array, "*n"]  # ‖∇ log π_w‖²
+    rejected_sq: Float[Array, "*n"]  # ‖∇ log π_l‖²
+    inner: Float[Array, "*n"]  # ⟨∇ log π_w, ∇ log π_l⟩
 
     def swapped(self) -> "PairGram":
         """The Gram entries after exchanging chosen and rejected."""

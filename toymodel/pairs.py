@@ -60,7 +60,7 @@ class PreferencePairs:
         """Pad lists of token ids to arrays. `length` fixes the padded width of the responses (default: the longest).
 
         Raises:
-          ValueError: numbers of pairs differ, a response is empty or longer than `length`, an id is outside the vocabulary.
+          ValueError: numbers of pairs differ, a response is empty or longer than `length`, an id is out of range.
         """
         require_int("vocab_size", vocab_size, low=2)
         if not len(prompt) == len(chosen) == len(rejected):
@@ -84,10 +84,12 @@ class PreferencePairs:
 
     @property
     def chosen_response(self) -> Response:
+        """What a model reads to score the chosen responses."""
         return Response(self.prompt, self.prompt_mask, self.chosen, self.chosen_mask)
 
     @property
     def rejected_response(self) -> Response:
+        """What a model reads to score the rejected responses."""
         return Response(self.prompt, self.prompt_mask, self.rejected, self.rejected_mask)
 
     def swapped(self) -> "PreferencePairs":
@@ -108,7 +110,7 @@ class PreferencePairs:
         return jax.tree.map(lambda a: a[index], self)
 
     def check(self, vocab_size: int) -> None:
-        """Raise `ValueError` unless shapes agree, no response is empty, padding is where it belongs and ids are in range."""
+        """Raise `ValueError` unless shapes agree, no response is empty, padding is at its side and ids are in range."""
         batch = self.prompt.shape[:-1]
         for name in ("prompt", "chosen", "rejected"):
             tokens, mask = getattr(self, name), getattr(self, f"{name}_mask")

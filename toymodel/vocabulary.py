@@ -45,7 +45,8 @@ class Vocabulary:
     def numbered(cls, size: int) -> Self:
         """`size` neutral tokens t0, t1, …: for sweeps, where only equality of tokens matters."""
         require_int("size", size, low=2)
-        return cls(tuple(f"t{i}" for i in range(size)), ("neutral",) * size)
+        roles: tuple[Role, ...] = tuple("neutral" for _ in range(size))
+        return cls(tuple(f"t{i}" for i in range(size)), roles)
 
     @classmethod
     def of_roles(

@@ -1,6 +1,6 @@
 """Linear softmax models: logits z(c) = z⁰(c) + W φ(c), with features φ and logits z⁰ frozen and W [V, d] learned.
 
-A model looks at some part of the context c = (prompt, earlier tokens) and keeps one row of φ and z⁰ for each value of it:
+A model looks at some part of the context c = (prompt, earlier tokens) and keeps one row of φ and z⁰ for each value:
 
 Constructor          Row chosen by                 φ(c)                    z⁰(c)
 `unigram`            nothing                       1                       0
@@ -44,17 +44,18 @@ class LinearStates(NamedTuple):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=["features", "frozen_logits", "prefixes"],
-    meta_fields=["kind", "vocab_size"],
+    meta_fields=["kind", "vocab_size", "tabular"],
 )
 @dataclass(frozen=True)
 class LinearSoftmax:
-    """z(c) = z⁰(c) + W φ(c). Rows beyond the tables (a prefix never seen) have φ = 0 and z⁰ = 0: uniform for every W."""
+    """z(c) = z⁰(c) + W φ(c). A context in no row (a prefix never seen) has φ = 0 and z⁰ = 0: uniform for every W."""
 
     kind: ContextKind
     vocab_size: int
     features: Float[Array, "rows d"]
     frozen_logits: Float[Array, "rows V"] | None = None
     prefixes: Int[Array, "rows width"] | None = None
+    tabular: bool = True  # every row of `features` one-hot in a column of its own, and no frozen logits
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
         """The row of each token's context. Equal rows: equal features and equal probabilities."""
@@ -121,7 +122,7 @@ def frozen_features(
     A context found more than once keeps the features of its first occurrence, chosen responses first.
     """
     features = _stacked(pairs, "features", chosen_features, rejected_features)
-    return LinearSoftmax("prefix", vocab_size, features, prefixes=_prefixes(vocab_size, pairs))
+    return LinearSoftmax("prefix", vocab_size, features, prefixes=_prefixes(vocab_size, pairs), tabular=False)
 
 
 def random_features(
@@ -152,7 +153,7 @@ def positional_offset(
     chosen_logits: Float[Array, "*n T_w V"],
     rejected_logits: Float[Array, "*n T_l V"],
 ) -> LinearSoftmax:
-    """Frozen logits z⁰, given for each context of each response, plus a learned offset per position: z = z⁰(c_i) + b_i."""
+    """Frozen logits z⁰, given for each context of each response, plus a learned offset: z = z⁰(c_i) + b_i."""
     T_w, T_l = pairs.chosen.shape[-1], pairs.rejected.shape[-1]
     width = max(T_w, T_l)
     model = frozen_features(
@@ -201,7 +202,7 @@ def _vocab_size(vocab_size: int) -> int:
 
 
 def _prefixes(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "rows width"]:
-    """The contexts of all chosen, then of all rejected responses, one row each (repeats included; the first one counts)."""
+    """The contexts of all chosen, then of all rejected responses, one row each (of repeats the first counts)."""
     pairs.check(_vocab_size(vocab_size))
     width = pairs.prompt.shape[-1] + max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
     rows = jnp.vectorize(lambda *response: _prefix_rows(Response(*response), width), signature="(p),(p),(t),(t)->(t,w)")
@@ -228,7 +229,8 @@ def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) 
         require_finite(f"{side}_{name}", values)
     if chosen.shape[-1] != rejected.shape[-1]:
         raise ValueError(
-            f"`chosen_{name}` and `rejected_{name}` must be equally wide, got {chosen.shape[-1]} and {rejected.shape[-1]}."
+            f"`chosen_{name}` and `rejected_{name}` must be equally wide, "
+            f"got {chosen.shape[-1]} and {rejected.shape[-1]}."
         )
     return jnp.concatenate([values.reshape(-1, values.shape[-1]) for values in (chosen, rejected)])
 

@@ -24,7 +24,7 @@ class Model(Protocol):
 
 
 def log_softmax_at(logits: Float[Array, "*T V"], tokens: Int[Array, "*T"]) -> Float[Array, "*T"]:
-    """Log softmax(z)[y], in nats, written as −log(1 + Σ_{v≠y} exp(z_v − z_y)).
+    """log softmax(z)[y], in nats, written as −log(1 + Σ_{v≠y} exp(z_v − z_y)).
 
     The same number as `jax.nn.log_softmax`, but its derivative in z_y is the *sum* Σ_{v≠y} p_v rather than the
     difference 1 − p_y, which loses its digits when the model is nearly certain (p_y → 1).
@@ -41,7 +41,7 @@ def token_logps(model: Model, params: Params, response: Response) -> Float[Array
 
 
 def response_logp(model: Model, params: Params, response: Response) -> Float[Array, ""]:
-    """Log π(y | x) of one response: the sum of `token_logps`, in nats."""
+    """log π(y | x) of one response: the sum of `token_logps`, in nats."""
     return token_logps(model, params, response).sum()
 
 

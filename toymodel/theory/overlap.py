@@ -1,14 +1,14 @@
 """Inner products of log-probability gradients from shared tokens (T1–T5), in closed form for linear softmax models.
 
-With z(c) = z⁰(c) + W φ(c), the gradient of token i is s_i φ_i^⊤, where s_i = e_{y^i} − p_i is the residual (T1). So every
-inner product is ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ (T2): O(T²(V + d)) per pair, and no gradient is ever built.
+With z(c) = z⁰(c) + W φ(c), the gradient of token i is s_i φ_i^⊤, where s_i = e_{y^i} − p_i is the residual (T1). So
+every inner product is ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ (T2): O(T²(V + d)) per pair, and no gradient is ever built.
 """
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel.gram import PairGram, Scalars
+from toymodel.gram import Ints, PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
 from toymodel.pairs import PreferencePairs
@@ -40,22 +40,15 @@ def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     """⟨g_w, g_l⟩ of a tabular model, counted over shared contexts (T3: "the more tokens they share, the larger").
 
     Σ over (i, j) with c_i = c′_j of  1[y_w^i = y_l^j] − p(y_w^i) − p(y_l^j) + ‖p‖².
+
+    Raises:
+      ValueError: the model is not tabular (one-hot features, no frozen logits), or as for `pair_gram`.
     """
     check_inputs(model, params, pairs)
+    if not model.tabular:
+        raise ValueError("`model` must be tabular (unigram, positional, bigram or prefix) to count shared contexts.")
 
-    def one(pair: PreferencePairs) -> Array:
-        chosen, rejected = _states(model, params, pair)
-        p = jax.nn.softmax(chosen.logits)
-        same_token = chosen.tokens[:, None] == rejected.tokens
-        summand = (
-            same_token
-            - jnp.take_along_axis(p, chosen.tokens[:, None], axis=1)
-            - p[:, rejected.tokens]
-            + (p**2).sum(axis=1, keepdims=True)
-        )
-        return jnp.where(_same_context(chosen, rejected), summand, 0).sum()
-
-    return jax.vmap(one)(pairs)
+    return _tabular_inner(model, params, pairs)
 
 
 def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
@@ -64,7 +57,7 @@ def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scal
 
 
 def uniform_positional_cosine(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
-    """Cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3)."""
+    """cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3)."""
     return uniform_positional_inner(matches, length, vocab_size) / (length * (1 - 1 / vocab_size))
 
 
@@ -75,14 +68,14 @@ def uniform_unigram_inner(chosen_counts: Float[Array, "*n V"], rejected_counts: 
 
 
 def replacement_increment(p_chosen: Scalars, p_old: Scalars) -> Scalars:
-    """Growth of ⟨g_w, g_l⟩ when a rejected token becomes the chosen one at a shared context: 1 − p(y_w) + p(old) > 0 (T3).
+    """1 − p(y_w) + p(old) > 0: what ⟨g_w, g_l⟩ gains when a rejected token becomes the chosen one (T3).
 
-    Holds where that context occurs once in the chosen response, as in a positional model.
+    At a shared context, and where that context occurs once in the chosen response, as in a positional model.
     """
     return 1 - p_chosen + p_old
 
 
-def single_token_gram(probs: Float[Array, "*n V"], chosen: int, rejected: int, feature_sq: Scalars = 1.0) -> PairGram:
+def single_token_gram(probs: Float[Array, "*n V"], chosen: Ints, rejected: Ints, feature_sq: Scalars = 1.0) -> PairGram:
     """The Gram entries of two responses of one token each in the same context with ‖φ‖² = `feature_sq` (T4)."""
     sq, p_w, p_l = (probs**2).sum(axis=-1), probs[..., chosen], probs[..., rejected]
     return PairGram(feature_sq * (1 - 2 * p_w + sq), feature_sq * (1 - 2 * p_l + sq), feature_sq * (sq - p_w - p_l))
@@ -104,16 +97,7 @@ def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     """
     check_inputs(model, params, pairs)
 
-    def one(pair: PreferencePairs) -> PairGram:
-        chosen, rejected = _states(model, params, pair)
-        T = min(chosen.tokens.size, rejected.tokens.size)
-        shared = jnp.diagonal(_same_context(chosen, rejected)) & (chosen.tokens[:T] == rejected.tokens[:T])
-        return _summed_gram(
-            chosen._replace(mask=chosen.mask.at[:T].min(~shared)),
-            rejected._replace(mask=rejected.mask.at[:T].min(~shared)),
-        )
-
-    return jax.vmap(one)(pairs)
+    return _contrast_gram(model, params, pairs)
 
 
 @jax.jit
@@ -124,6 +108,37 @@ def _token_gram(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> A
 @jax.jit
 def _pair_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
     return jax.vmap(lambda pair: _summed_gram(*_states(model, params, pair)))(pairs)
+
+
+@jax.jit
+def _tabular_inner(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> Array:
+    def one(pair: PreferencePairs) -> Array:
+        chosen, rejected = _states(model, params, pair)
+        p = jax.nn.softmax(chosen.logits)
+        same_token = chosen.tokens[:, None] == rejected.tokens
+        summand = (
+            same_token
+            - jnp.take_along_axis(p, chosen.tokens[:, None], axis=1)
+            - p[:, rejected.tokens]
+            + (p**2).sum(axis=1, keepdims=True)
+        )
+        return jnp.where(_same_context(chosen, rejected), summand, 0).sum()
+
+    return jax.vmap(one)(pairs)
+
+
+@jax.jit
+def _contrast_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
+    def one(pair: PreferencePairs) -> PairGram:
+        chosen, rejected = _states(model, params, pair)
+        T = min(chosen.tokens.size, rejected.tokens.size)
+        shared = jnp.diagonal(_same_context(chosen, rejected)) & (chosen.tokens[:T] == rejected.tokens[:T])
+        return _summed_gram(
+            chosen._replace(mask=chosen.mask.at[:T].min(~shared)),
+            rejected._replace(mask=rejected.mask.at[:T].min(~shared)),
+        )
+
+    return jax.vmap(one)(pairs)
 
 
 def _states(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> tuple[LinearStates, LinearStates]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_int
-from toymodel.gram import Scalars
+from toymodel.gram import Ints, Scalars
 
 
 def suffix_token_bound(p_token: Scalars, q_token: Scalars, feature_sq: Scalars = 1.0) -> Scalars:
@@ -19,13 +19,15 @@ def suffix_token_bound(p_token: Scalars, q_token: Scalars, feature_sq: Scalars =
     return feature_sq * (1 - p_token) * (1 - q_token)
 
 
-def contrast_token_entry(probs: Float[Array, "*n V"], chosen: int, rejected: int, feature_sq: Scalars = 1.0) -> Scalars:
-    """The token Gram entry of the contrast tokens, ‖φ‖²(‖p‖² − p_w − p_l): negative whenever p_w + p_l ≥ max p (T4, T6)."""
+def contrast_token_entry(
+    probs: Float[Array, "*n V"], chosen: Ints, rejected: Ints, feature_sq: Scalars = 1.0
+) -> Scalars:
+    """The token Gram entry of the contrast tokens, ‖φ‖²(‖p‖² − p_w − p_l): negative if p_w + p_l ≥ max p (T4, T6)."""
     return feature_sq * ((probs**2).sum(axis=-1) - probs[..., chosen] - probs[..., rejected])
 
 
 def suffix_slopes(
-    p: Float[Array, "*n V"], q: Float[Array, "*n V"], token: int, feature_sq: Scalars = 1.0
+    p: Float[Array, "*n V"], q: Float[Array, "*n V"], token: Ints, feature_sq: Scalars = 1.0
 ) -> tuple[Scalars, Scalars]:
     """What one suffix position adds to the slopes of (log π_w, log π_l) for d_w = d_l = 1 (T7).
 

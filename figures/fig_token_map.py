@@ -1,0 +1,123 @@
+"""The contrast tokens' gradients point apart; every identical suffix token pulls the two responses together.
+
+Cosine between the gradients of each chosen and each rejected token, measured by automatic differentiation, for a short
+and a long suffix after one contrast token. The model is a learned last layer on random features whose hidden states
+after chosen and after rejected have cosine 0.9, and those at different positions whatever cosine chance gives. It has
+taken one supervised step on both responses, so that it expects one of the two labels. Frames mark identical tokens. The
+table holds the closed form of every cell beside its measurement.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from figures import style
+from toymodel import PreferencePairs, Vocabulary, gradients, theory
+from toymodel.models import linear
+from toymodel.models.linear import LinearSoftmax
+
+TITLE = "Which tokens entangle"
+LABELS = ("T2", "T4", "T6")
+
+WORDS = Vocabulary.of_roles(
+    contrast=("positive", "negative"),
+    suffix=("sentiment", "based", "on", "the", "overall", "tone"),
+    sentiment=("great", "awful"),
+    neutral=("movie", "very"),
+)
+PROMPT = "very great movie"
+SUFFIXES = {"short": "sentiment", "long": "sentiment based on the overall tone"}
+CORRELATION, DIM = 0.9, 12
+SUPERVISED_RATE = 3.0
+SEED = 0
+DARK = 0.6  # cosines beyond this have a dark cell, and light ink
+TokenGram = Callable[[LinearSoftmax, Array, PreferencePairs], Array]
+
+
+def compute(_quick: bool) -> style.Table:
+    return style.stacked(*(_map(name, suffix) for name, suffix in SUFFIXES.items()))
+
+
+def _map(name: str, suffix: str) -> style.Table:
+    words = [f"{contrast} {suffix}" for contrast in ("positive", "negative")]
+    pair = PreferencePairs.from_lists(*([WORDS.encode(text)] for text in (PROMPT, *words)), vocab_size=len(WORDS))[0]
+    model, params = _supervised_model(pair)
+    predicted, measured = (_cosines(route, model, params, pair) for route in (theory.token_gram, gradients.token_gram))
+    chosen, rejected = np.meshgrid(*(text.split() for text in words), indexing="ij")
+    i, j = np.indices(chosen.shape)
+    columns = {
+        "suffix": np.full(chosen.shape, name),
+        "chosen_position": i,
+        "rejected_position": j,
+        "chosen_token": chosen,
+        "rejected_token": rejected,
+        "same_token": (chosen == rejected).astype(int),
+        "predicted": predicted,
+        "measured": measured,
+    }
+    return {name: np.ravel(column) for name, column in columns.items()}
+
+
+@jax.jit
+def _supervised_model(pair: PreferencePairs) -> tuple[LinearSoftmax, Array]:
+    """A random model after one step up the log-probabilities of both responses."""
+    frozen, learned = jax.random.split(jax.random.key(SEED))
+    model = linear.random_features(frozen, len(WORDS), pair, dim=DIM, correlation=CORRELATION)
+    params = linear.init_params(learned, model)
+    chosen, rejected = gradients.pair_gradients(model, params, jax.tree.map(lambda leaf: leaf[None], pair))
+    return model, params + SUPERVISED_RATE * jnp.reshape(chosen + rejected, params.shape)
+
+
+@partial(jax.jit, static_argnums=0)
+def _cosines(token_gram: TokenGram, model: LinearSoftmax, params: Array, pair: PreferencePairs) -> Array:
+    """Cosine of every chosen token's gradient with every rejected token's, by one of the two routes."""
+    twins = (
+        replace(pair, rejected=pair.chosen, rejected_mask=pair.chosen_mask),
+        replace(pair, chosen=pair.rejected, chosen_mask=pair.rejected_mask),
+    )
+    chosen, rejected = (jnp.sqrt(jnp.diagonal(token_gram(model, params, twin))) for twin in twins)
+    return token_gram(model, params, pair) / (chosen[:, None] * rejected)
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.COLUMN, 4.4))
+    parts = [style.rows(table, suffix=name) for name in SUFFIXES]
+    sizes = [len(np.unique(part["chosen_position"])) for part in parts]
+    grid = figure.add_gridspec(2, 2, height_ratios=sizes, width_ratios=(sizes[0], sizes[1] - sizes[0]))
+    axes = (figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, :]))
+    for ax, part, name, size in zip(axes, parts, SUFFIXES, sizes, strict=True):
+        image = _heatmap(ax, part, size)
+        ax.set_title(f"{name} suffix", loc="left")
+    axes[1].set(xlabel="token of the rejected response", ylabel="token of the chosen response")
+    corner = figure.add_subplot(grid[0, 1])
+    corner.set_axis_off()
+    scale = corner.inset_axes((0.2, 0.5, 0.75, 0.15))
+    figure.colorbar(image, cax=scale, orientation="horizontal", label="cosine of the gradients")
+    return figure
+
+
+def _heatmap(ax: Axes, part: style.Table, size: int) -> AxesImage:
+    """The measured cosines as colours and numbers; frames around identical tokens."""
+    cosines = part["measured"].reshape(size, size)
+    colours = ax.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    for i, j, value in zip(part["chosen_position"], part["rejected_position"], part["measured"], strict=True):
+        ink = "white" if abs(value) > DARK else "black"
+        ax.text(j, i, f"{value:z.1f}".replace("-", "−"), color=ink, ha="center", va="center", fontsize=7)
+    same = style.rows(part, same_token=1)
+    for i, j in zip(same["chosen_position"], same["rejected_position"], strict=True):
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.0, clip_on=False))
+    ax.set_xticks(range(size), part["rejected_token"][:size], rotation=90)
+    ax.set_yticks(range(size), part["chosen_token"][::size])
+    ax.tick_params(length=0)
+    ax.set_anchor("NW")
+    ax.spines[:].set_visible(False)
+    return colours

@@ -1,0 +1,14 @@
+"""Everything runs in float64, warnings are errors (pyproject.toml), and the number of examples is a profile."""
+
+import os
+
+import jax
+from hypothesis import settings
+
+jax.config.update("jax_enable_x64", True)
+
+# No deadline: the first example of a new shape compiles. `derandomize` in CI, so a red run is red again.
+settings.register_profile("dev", max_examples=30, deadline=None)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("deep", max_examples=3000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))

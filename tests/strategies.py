@@ -1,0 +1,112 @@
+"""Hypothesis strategies: models, parameters and pairs, from exactly uniform to nearly deterministic.
+
+Few array shapes are drawn, so that little is compiled; lengths vary inside them through the masks.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import strategies as st
+
+from toymodel import PreferencePairs
+from toymodel.models import linear
+from toymodel.models.linear import LinearSoftmax, LinearStates
+
+SHAPES = ((2, 4), (3, 32), (64, 8))  # (V, longest response): V from 2 to 64, lengths from 1 to 32
+TABULAR = ("unigram", "positional", "bigram", "prefix")
+ORTHOGONAL = ("positional", "prefix", "positional_offset")
+MODELS = (*TABULAR, "random_features", "positional_offset")
+FEATURE_DIM = 4
+
+seeds = st.integers(0, 2**32 - 1)
+temperatures = st.sampled_from([float("inf"), 3.0, 1.0, 0.3, 0.1, 0.03])
+weights = st.floats(-4, 4).map(lambda exponent: 10.0**exponent)  # d_w, d_l from 1e-4 to 1e4
+
+
+class World(NamedTuple):
+    """A model, its parameters, and a batch of one pair."""
+
+    kind: str
+    model: LinearSoftmax
+    params: jax.Array
+    pairs: PreferencePairs
+
+    @property
+    def states(self) -> tuple[LinearStates, LinearStates]:
+        return _states(self.model, self.params, self.pairs)
+
+    @property
+    def roundoff(self) -> float:
+        """Relative round-off of a sum of T·T products ⟨φ, φ′⟩⟨s, s′⟩, against the sum of their sizes.
+
+        A dot product of n terms loses n unit round-offs, a softmax as many as its largest logit; twice, because
+        prediction and measurement both do; and twice again for the order in which a compiler sums.
+        """
+        (V, d), T = self.params.shape, self.pairs.chosen.shape[1]
+        largest = max(float(abs(states.logits).max()) for states in self.states)
+        return 4 * float(jnp.finfo(self.params.dtype).eps) * (V + d + 2 * T + 2 * largest)
+
+
+@st.composite
+def pairs_of(draw, V, T, *, equal_lengths=False):
+    """One pair of responses of 1 … T tokens that share a beginning and some later positions."""
+    tokens = st.integers(0, V - 1)
+    prompt = draw(st.lists(tokens, min_size=2, max_size=2))
+    chosen = draw(st.lists(tokens, min_size=1, max_size=T))
+    longest = len(chosen) if equal_lengths else T
+    rejected = draw(
+        st.lists(st.one_of(st.none(), tokens), min_size=len(chosen) if equal_lengths else 1, max_size=longest)
+    )
+    # None: the chosen token, where there is one.
+    rejected = [chosen[min(i, len(chosen) - 1)] if t is None else t for i, t in enumerate(rejected)]
+    return PreferencePairs.from_lists([prompt], [chosen], [rejected], vocab_size=V, length=T)
+
+
+@st.composite
+def worlds(draw, models=MODELS, *, equal_lengths=False, temperature=temperatures):
+    """A random linear softmax model with a pair for it."""
+    kind = draw(st.sampled_from(models))
+    V, T = draw(st.sampled_from(SHAPES))
+    pairs = draw(pairs_of(V, T, equal_lengths=equal_lengths))
+    return world(kind, pairs, V, seed=draw(seeds), temperature=draw(temperature), correlation=draw(st.floats(-1, 1)))
+
+
+def world(kind, pairs, V, *, seed=0, temperature=1.0, correlation=0.5) -> World:
+    """The world that `worlds` draws, from its parts."""
+    model, params = _build(kind, V, pairs, jax.random.key(seed), temperature, correlation)
+    return World(kind, model, params, pairs)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _build(kind, V, pairs, key, temperature, correlation):
+    build, init = jax.random.split(key)
+    model = {
+        "unigram": lambda: linear.unigram(V),
+        "positional": lambda: linear.positional(V, pairs.chosen.shape[1]),
+        "bigram": lambda: linear.bigram(V),
+        "prefix": lambda: linear.prefix(V, pairs),
+        "random_features": lambda: linear.random_features(build, V, pairs, dim=FEATURE_DIM, correlation=correlation),
+        "positional_offset": lambda: linear.random_offset(build, V, pairs, temperature=temperature),
+    }[kind]()
+    return model, linear.init_params(init, model, temperature=temperature)
+
+
+@jax.jit
+def _states(model, params, pairs):
+    pair = jax.tree.map(lambda a: a[0], pairs)
+    return tuple(model.states(params, response) for response in (pair.chosen_response, pair.rejected_response))
+
+
+@st.composite
+def distributions(draw, V, *, temperature=temperatures):
+    """A probability vector of V entries, from uniform to nearly deterministic."""
+    rng = np.random.default_rng(draw(seeds))
+    return jax.nn.softmax(jnp.asarray(rng.standard_normal(V) / draw(temperature)))
+
+
+def one_token_pair(V, chosen, rejected) -> PreferencePairs:
+    """A batch of one pair with empty prompt and responses of one token."""
+    return PreferencePairs.from_lists([[]], [[chosen]], [[rejected]], vocab_size=V)

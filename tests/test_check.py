@@ -1,0 +1,70 @@
+"""`check` passes on the real code, and fails when a closed form is broken: one broken term per label."""
+
+import math
+
+import jax
+import pytest
+
+from toymodel import check, theory
+
+
+@pytest.fixture(scope="module")
+def results():
+    return check.run(examples=1, seed=20)
+
+
+def test_every_label_passes(results):
+    assert [result.label for result in results] == [f"T{i}" for i in range(1, 12)]
+    for result in results:
+        assert result.passed, result
+        assert result.draws >= 64
+        assert result.tolerance <= 1e-10
+
+
+def test_the_seed_alone_decides(results):
+    assert check.run(examples=1, seed=20) == results
+    assert check.run(examples=1, seed=21) != results
+
+
+def scaled(function, factor):
+    """The function with its first result, or first entry, off by a factor."""
+
+    def broken(*arguments):
+        value = function(*arguments)
+        if isinstance(value, theory.PairGram):
+            return value._replace(chosen_sq=factor * value.chosen_sq)
+        return (factor * value[0], *value[1:]) if isinstance(value, tuple) else factor * value
+
+    return broken
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "factor"),
+    [
+        ("T1", "residuals", 1 + 1e-9),
+        ("T2", "token_gram", -1),
+        ("T3", "tabular_inner", 2),
+        ("T3", "replacement_increment", 1 + 1e-9),
+        ("T4", "single_token_gram", 1 + 1e-9),
+        ("T4", "single_token_slopes", 2),
+        ("T5", "contrast_gram", 2),
+        ("T6", "suffix_token_bound", 2),
+        ("T7", "suffix_slopes", -1),
+        ("T8", "threshold_length", 1.2),
+        ("T9", "slopes", 1 + 1e-9),
+        ("T10", "case_index", 2),
+        ("T11", "band", 1.01),
+        ("T11", "in_band", False),
+    ],
+)
+def test_a_broken_closed_form_fails_its_label(monkeypatch, label, name, factor):
+    only = tuple(c._replace(models=c.models[:2]) for c in check.CHECKS if c.label == label)
+    monkeypatch.setattr(check, "CHECKS", only)
+    monkeypatch.setattr(check, "SHAPES", ((3, 4),))
+    monkeypatch.setattr(theory, name, scaled(getattr(theory, name), factor))
+    # A function of its own, so that no program compiled from the right closed form is found again.
+    discrepancies = check._discrepancies.__wrapped__
+    monkeypatch.setattr(check, "_discrepancies", jax.jit(lambda *a: discrepancies(*a), static_argnums=(0, 1)))
+    (result,) = check.run(examples=1, seed=0)
+    assert not result.passed
+    assert result.worst > result.tolerance or math.isnan(result.worst)

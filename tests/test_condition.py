@@ -1,0 +1,146 @@
+"""T9–T11 as algebra on Gram entries, and as what measured pairs do."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, event, given, target
+from hypothesis import strategies as st
+from oracles import assert_close, single, slope_sizes
+from strategies import weights, worlds
+
+from toymodel import PairGram, gradients, theory
+
+UP_DOWN, BOTH_DOWN, BOTH_UP, IMPOSSIBLE, STATIONARY = theory.CASES
+entries = st.floats(0.01, 100.0)
+cosines = st.floats(-1, 1)
+
+
+@st.composite
+def grams(draw, cosine=cosines):
+    """Gram entries of two vectors, from their norms and their cosine."""
+    chosen, rejected = draw(entries), draw(entries)
+    return PairGram(*map(np.float64, (chosen**2, rejected**2, draw(cosine) * chosen * rejected)))
+
+
+def clear(gram, d_chosen, d_rejected):
+    """True when no slope is within round-off of zero (two products and a difference)."""
+    slopes = theory.slopes(gram, d_chosen, d_rejected)
+    sizes = (
+        d_chosen * gram.chosen_sq + abs(d_rejected * gram.inner),
+        abs(d_chosen * gram.inner) + d_rejected * gram.rejected_sq,
+    )
+    return all(abs(slope) > 1e-12 * size for slope, size in zip(slopes, sizes, strict=True))
+
+
+@given(grams(), weights, weights)
+def test_t10_condition_is_chosen_up_and_rejected_down(gram, d_chosen, d_rejected):
+    assume(clear(gram, d_chosen, d_rejected))
+    chosen, rejected = theory.slopes(gram, d_chosen, d_rejected)
+    assert (theory.slack(gram, d_chosen, d_rejected) > 0) == (chosen > 0 > rejected)
+    assert (theory.case(gram, d_chosen, d_rejected) == UP_DOWN) == (chosen > 0 > rejected)
+
+
+@given(grams(), weights, weights)
+def test_t10_slack_is_symmetric_under_swapping(gram, d_chosen, d_rejected):
+    mirrored = theory.slack(gram.swapped(), d_rejected, d_chosen)
+    # Four products and quotients of the entries: relative round-off of each is below 1e-15.
+    size = d_chosen / d_rejected * gram.chosen_sq + d_rejected / d_chosen * gram.rejected_sq + abs(gram.inner)
+    assert_close(theory.slack(gram, d_chosen, d_rejected), mirrored, size, 1e-15)
+
+
+@given(grams(), weights, weights)
+def test_t10_swapping_mirrors_the_case(gram, d_chosen, d_rejected):
+    """Exchanging the responses and ascending on the rejected instead: both up becomes both down."""
+    assume(clear(gram, d_chosen, d_rejected))
+    mirror = {UP_DOWN: UP_DOWN, BOTH_DOWN: BOTH_UP, BOTH_UP: BOTH_DOWN}
+    assert theory.case(gram.swapped(), d_rejected, d_chosen) == mirror[theory.case(gram, d_chosen, d_rejected)]
+
+
+@given(grams(), weights, weights)
+def test_t10_chosen_down_rejected_up_is_impossible(gram, d_chosen, d_rejected):
+    """Hypothesis climbs towards it: the smaller of (chosen falls by, rejected rises by), relative to the terms."""
+    chosen, rejected = theory.slopes(gram, d_chosen, d_rejected)
+    sizes = (
+        d_chosen * gram.chosen_sq + d_rejected * abs(gram.inner),
+        d_chosen * abs(gram.inner) + d_rejected * gram.rejected_sq,
+    )
+    nearness = min(float(-chosen / sizes[0]), float(rejected / sizes[1]))
+    target(nearness)
+    assert nearness <= 1e-15
+
+
+@given(worlds(), weights, weights)
+def test_t10_measured_pairs_fall_in_the_predicted_case_and_never_in_the_fourth(w, d_chosen, d_rejected):
+    measured = single(gradients.slopes(w.model, w.params, w.pairs, d_chosen, d_rejected))
+    nearness = (np.array([-1, 1]) * measured / np.maximum(slope_sizes(w, d_chosen, d_rejected), 1e-300)).min()
+    target(nearness)
+    assert nearness <= w.roundoff
+    if np.all(abs(measured) > w.roundoff * slope_sizes(w, d_chosen, d_rejected)):
+        case = theory.case(theory.pair_gram(w.model, w.params, w.pairs), d_chosen, d_rejected)[0]
+        event(case)
+        assert case == theory.CASES[int(theory.case_of_slopes(*measured))]
+
+
+@given(worlds(), weights, weights, st.integers(0, 2**32 - 1))
+def test_t10_impossible_with_any_positive_definite_preconditioner(w, d_chosen, d_rejected, seed):
+    chosen, rejected = (np.asarray(g[0]) for g in gradients.pair_gradients(w.model, w.params, w.pairs))
+    rng = np.random.default_rng(seed)
+    diagonal, low_rank = 10 ** rng.uniform(-3, 3, chosen.size), rng.standard_normal((chosen.size, 3))
+
+    def inner(u, v):  # ⟨u, P v⟩ with P = diagonal + low rank
+        return u @ (diagonal * v) + (u @ low_rank) @ (low_rank.T @ v)
+
+    gram = PairGram(inner(chosen, chosen), inner(rejected, rejected), inner(chosen, rejected))
+    assume(clear(gram, d_chosen, d_rejected))
+    assert theory.case(gram, d_chosen, d_rejected) != IMPOSSIBLE
+
+
+def test_t10_needs_positive_weights_and_cauchy_schwarz():
+    assert theory.case(PairGram(1.0, 1.0, 0.5), -1.0, -1.0) == IMPOSSIBLE  # ascending on the wrong response
+    assert theory.case(PairGram(1.0, 1.0, 2.0), 1.0, 1.0) == IMPOSSIBLE  # no two vectors have these products
+
+
+def test_cases_by_name():
+    gram = PairGram(np.array([1.0, 1.0, 4.0, 0.0]), np.array([1.0, 4.0, 1.0, 1.0]), np.array([0.5, 1.5, 1.5, 0.0]))
+    assert theory.case(gram).tolist() == [UP_DOWN, BOTH_DOWN, BOTH_UP, STATIONARY]
+    assert theory.case(PairGram(1.0, 1.0, 1.0)) == STATIONARY  # parallel gradients of equal length
+
+
+@given(grams(cosine=st.floats(0.01, 0.999)), weights, weights)
+def test_t11_band(gram, d_chosen, d_rejected):
+    low, high = theory.band(gram)
+    cos, centre = float(theory.cosine(gram)), float(theory.band_centre(gram))
+    assert_close([low, high], [cos * centre, centre / cos], [low, high], 1e-14)
+    assert_close(np.sqrt(low * high), centre, centre, 1e-14)  # geometric mean r*
+    assert_close(high / low, 1 / cos**2, 1 / cos**2, 1e-14)  # entanglement is the band closing
+    assume(clear(gram, d_chosen, d_rejected))
+    assert theory.in_band(gram, d_chosen, d_rejected) == (theory.case(gram, d_chosen, d_rejected) == UP_DOWN)
+
+
+@given(grams(cosine=st.floats(0.01, 0.99)), st.floats(1e-9, 1e-3))
+def test_t11_band_is_sharp(gram, step):
+    """Just inside and just outside each end, down to a relative distance of 1e-9."""
+    low, high = theory.band(gram)
+    inside, outside = (low * (1 + step), high * (1 - step)), (low * (1 - step), high * (1 + step))
+    assert [theory.case(gram, ratio, 1.0) for ratio in inside] == [UP_DOWN, UP_DOWN]
+    assert [theory.case(gram, ratio, 1.0) for ratio in outside] == [BOTH_DOWN, BOTH_UP]
+
+
+@given(grams(cosine=st.floats(-1, 0)), weights, weights)
+def test_t11_every_positive_ratio_separates_when_not_entangled(gram, d_chosen, d_rejected):
+    assert theory.band(gram) == (0, np.inf)
+    assert theory.in_band(gram, d_chosen, d_rejected)
+    assume(clear(gram, d_chosen, d_rejected))
+    assert theory.case(gram, d_chosen, d_rejected) == UP_DOWN
+
+
+def test_t11_band_of_a_zero_gradient_is_nan():
+    assert all(np.isnan(end) for end in theory.band(PairGram(0.0, 1.0, 0.0)))
+    assert not theory.in_band(PairGram(0.0, 1.0, 0.0), 1.0, 1.0)
+
+
+@pytest.mark.parametrize("d", [0.0, -1.0, np.array([1.0, -1.0])])
+def test_condition_in_ratio_form_needs_positive_weights(d):
+    gram = PairGram(1.0, 1.0, 0.5)
+    for call in (theory.slack, theory.in_band):
+        with pytest.raises(ValueError, match="`d_rejected` must be > 0"):
+            call(gram, 1.0, d)

@@ -1,0 +1,107 @@
+"""Each family keeps the numbers it promises, in every pair, counted independently."""
+
+from collections import Counter
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import indel_distance, unpadded
+from strategies import pairs_of, seeds
+
+from toymodel import bag_pairs, contrast_pairs, edit_pairs, overlap, positional_pairs, prefix_pairs
+
+N = 5
+vocab_sizes = st.sampled_from([2, 3, 64])
+lengths = st.sampled_from([2, 7])
+
+
+def lists(pairs):
+    return zip(unpadded(pairs.chosen, pairs.chosen_mask), unpadded(pairs.rejected, pairs.rejected_mask), strict=True)
+
+
+def common_start(a, b):
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+@given(pairs_of(4, 7))
+def test_overlap_numbers_against_plain_counting(pairs):
+    found = overlap(pairs)
+    ((chosen, rejected),) = lists(pairs)
+    assert found.matches[0] == sum(a == b for a, b in zip(chosen, rejected, strict=False))
+    assert found.prefix[0] == common_start(chosen, rejected)
+    assert found.suffix[0] == common_start(chosen[::-1], rejected[::-1])
+    assert found.bag[0] == (Counter(chosen) & Counter(rejected)).total()
+    assert found.edit_distance[0] == indel_distance(chosen, rejected)
+
+
+@given(pairs_of(4, 7))
+def test_overlap_is_symmetric(pairs):
+    assert overlap(pairs) == overlap(pairs.swapped())
+
+
+@given(seeds, vocab_sizes, lengths, st.data())
+def test_positional(seed, V, L, data):
+    k = data.draw(st.integers(0, L))
+    pairs = positional_pairs(jax.random.key(seed), N, vocab_size=V, length=L, matches=k)
+    pairs.check(V)
+    assert overlap(pairs).matches.tolist() == [k] * N
+
+
+@given(seeds, vocab_sizes, lengths, st.data())
+def test_prefix(seed, V, L, data):
+    k = data.draw(st.integers(0, L))
+    found = overlap(prefix_pairs(jax.random.key(seed), N, vocab_size=V, length=L, shared=k))
+    assert found.prefix.tolist() == found.matches.tolist() == [k] * N
+
+
+@given(seeds, vocab_sizes, lengths, st.data())
+def test_contrast(seed, V, L, data):
+    m = data.draw(st.integers(0, L - 1))
+    found = overlap(contrast_pairs(jax.random.key(seed), N, vocab_size=V, length=L, contrast_position=m))
+    assert found.prefix.tolist() == [m] * N
+    assert found.suffix.tolist() == [L - m - 1] * N
+    assert found.edit_distance.tolist() == [2] * N
+
+
+@given(seeds, vocab_sizes, lengths, st.data())
+def test_bag(seed, V, L, data):
+    k = data.draw(st.integers(0, L))
+    pairs = bag_pairs(jax.random.key(seed), N, vocab_size=V, length=L, shared=k)
+    pairs.check(V)
+    assert overlap(pairs).bag.tolist() == [k] * N
+    for chosen, rejected in lists(pairs):
+        assert chosen != rejected  # another order, even when all tokens are shared
+
+
+@given(seeds, vocab_sizes, lengths, st.data())
+def test_edit(seed, V, L, data):
+    insertions = data.draw(st.integers(0, 3))
+    deletions = data.draw(st.integers(0, L if insertions else L - 1))
+    pairs = edit_pairs(jax.random.key(seed), N, vocab_size=V, length=L, deletions=deletions, insertions=insertions)
+    pairs.check(V)
+    assert overlap(pairs).edit_distance.tolist() == [deletions + insertions] * N
+    for chosen, rejected in lists(pairs):
+        assert indel_distance(chosen, rejected) == deletions + insertions
+        assert len(rejected) == L - deletions + insertions
+
+
+@pytest.mark.parametrize(
+    ("family", "amount"),
+    [
+        (positional_pairs, {"matches": 3}),
+        (prefix_pairs, {"shared": 3}),
+        (contrast_pairs, {"contrast_position": 3}),
+        (bag_pairs, {"shared": 3}),
+        (edit_pairs, {"deletions": 2, "insertions": 1}),
+    ],
+)
+def test_the_key_alone_decides_and_different_keys_differ(family, amount):
+    def draw(seed):
+        return family(jax.random.key(seed), 20, vocab_size=9, length=6, **amount)
+
+    once, again, other = draw(0), draw(0), draw(1)
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True))
+    assert not np.array_equal(once.chosen, other.chosen)
+    assert len({tuple(row) for row in once.chosen.tolist()}) > 10  # pairs of one batch differ too

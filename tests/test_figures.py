@@ -1,0 +1,231 @@
+"""Every figure's lines meet its markers, it shows what it claims, and the driver builds exactly what is needed."""
+
+import functools
+import importlib
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from figures import build, fig_case_map, fig_overlap, fig_suffix_threshold, style
+from toymodel import theory
+
+FIGURES = ("fig_case_fractions", "fig_case_map", "fig_overlap", "fig_suffix_threshold", "fig_token_map")
+CHEAP = "fig_suffix_threshold"
+# Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
+ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
+
+
+@functools.cache
+def quick(name):
+    return importlib.import_module(f"figures.{name}").compute(True)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("fig_overlap", ("inner_", "cosine_")),
+        ("fig_suffix_threshold", ("chosen_", "rejected_")),
+        ("fig_token_map", ("",)),
+    ],
+)
+def test_lines_and_markers_agree_to_round_off(name, columns):
+    for column in columns:
+        predicted, measured = (quick(name)[f"{column}{end}"] for end in ("predicted", "measured"))
+        assert len(np.unique(measured)) > 10
+        np.testing.assert_allclose(measured, predicted, **ROUNDOFF)
+
+
+def test_the_more_tokens_are_shared_the_larger_the_inner_product():
+    table = style.rows(quick("fig_overlap"), family="positional", model=fig_overlap.UNIFORM)
+    assert table["inner_measured"][0] < 0  # nothing shared: −L/V
+    np.testing.assert_allclose(table["inner_measured"], table["shared"] - 12 / 20, **ROUNDOFF)
+    for model in ("unigram", "positional"):
+        table = style.rows(quick("fig_overlap"), family="prefix", model=model)
+        assert table["inner_measured"][-1] > table["inner_measured"][0]
+
+
+def test_sharing_counts_only_where_the_model_ties_its_parameters():
+    """Reordered tokens meet in the unigram model alone; what follows a contrast token never meets in a prefix model."""
+    bag, contrast = (style.rows(quick("fig_overlap"), family=family) for family in ("bag", "contrast"))
+    most = {model: style.rows(bag, model=model, shared=12)["cosine_measured"][0] for model in fig_overlap.MODELS}
+    assert most.pop("unigram") == pytest.approx(1, rel=1e-12)
+    assert max(most.values()) < 0.5
+    inner = style.rows(contrast, model="prefix")["inner_measured"]
+    assert (np.diff(inner) < 0).all()
+
+
+def test_contrast_tokens_point_apart_and_identical_tokens_together():
+    table = quick("fig_token_map")
+    contrast = style.rows(table, chosen_token="positive", rejected_token="negative")["measured"]
+    assert len(contrast) == 2
+    assert (contrast < 0).all()
+    assert (style.rows(table, same_token=1)["measured"] > 0).all()
+
+
+@pytest.mark.parametrize(("a", "b", "threshold"), [(0.9, 0.5, 23.75), (0.3, 0.1, 19 / 2.8), (0.5, 0.7, 19 / 1.2)])
+def test_the_threshold_is_where_a_measured_slope_changes_sign(a, b, threshold):
+    shown = style.rows(quick("fig_suffix_threshold"), a=a, b=b)["threshold_predicted"]
+    np.testing.assert_allclose(shown, threshold, **ROUNDOFF)
+    below = np.array([int(threshold), int(threshold) + 1])
+    chosen, rejected = fig_suffix_threshold.measured_slopes(a, b, below)
+    assert (np.sign(chosen if a > b else rejected) == ([1, -1] if a > b else [-1, 1])).all()
+
+
+def test_every_marker_of_the_case_map_is_in_its_region():
+    table = quick("fig_case_map")
+    table = style.stacked(*(style.rows(table, model=model) for model in fig_case_map.MODELS))
+    place, low, high = (table[name] for name in ("ratio_over_centre", "low_predicted", "high_predicted"))
+    # In a step of 1e-6, curvature moves the edges by about 1e-5 of their place; within 1e-4 either side would be right.
+    at_an_edge = (abs(place / high - 1) < 1e-4) | (abs(place - low) < 1e-4 * low)
+    assert not at_an_edge.any()
+    region = np.select([place <= low, place >= high], ["both_down", "both_up"], "chosen_up_rejected_down")
+    np.testing.assert_array_equal(table["case_measured"], region)
+    np.testing.assert_array_equal(table["case_measured"], table["case_predicted"])
+    assert set(region) == set(theory.CASES[:3])
+
+
+def test_the_fractions_are_of_three_cases():
+    table = quick("fig_case_fractions")
+    np.testing.assert_array_equal(table["measured"], table["predicted"])
+    by_case = {case: style.rows(table, case=case)["measured"] for case in theory.CASES[:4]}
+    np.testing.assert_allclose(sum(by_case.values()), 1, rtol=1e-15)
+    assert (by_case["chosen_down_rejected_up"] == 0).all()
+    assert by_case["chosen_up_rejected_down"][0] == 1  # one differing token: DPO always separates
+    assert (np.diff(by_case["chosen_up_rejected_down"]) < 0).all()
+    assert (table["low"] <= table["measured"] + 1e-15).all()
+    assert (table["measured"] <= table["high"] + 1e-15).all()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_csv_is_all_that_the_picture_needs(name, tmp_path):
+    style.write_table(quick(name), tmp_path / "table.csv")
+    table = style.read_table(tmp_path / "table.csv")
+    for column, values in quick(name).items():
+        if values.dtype.kind == "f":
+            np.testing.assert_allclose(table[column], values, rtol=1e-9, atol=1e-300)  # ten digits are written
+        else:
+            np.testing.assert_array_equal(table[column], values)
+    figure = importlib.import_module(f"figures.{name}").draw(table)
+    assert figure.get_figwidth() in (style.COLUMN, style.PAGE)
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 7
+    style.write_small_png(figure, tmp_path / "small.png")
+    assert 5_000 < (tmp_path / "small.png").stat().st_size < 60_000
+
+
+def run(*arguments):
+    return build.main([str(argument) for argument in arguments])
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    assert run("--quick", "--only", CHEAP, "--out", out) == 0
+    return out
+
+
+def test_a_rebuild_gives_the_same_bytes(built, tmp_path):
+    assert run("--quick", "--only", CHEAP, "--out", tmp_path) == 0
+    assert files(tmp_path) == files(built)
+    assert set(files(built)) == {f"{CHEAP}{suffix}" for suffix in build.OUTPUTS}
+    provenance = json.loads((built / f"{CHEAP}.json").read_text())
+    assert provenance["quick"] is True
+    assert provenance["packages"]["numpy"] == np.__version__
+
+
+def test_what_is_up_to_date_is_seen_without_jax_or_matplotlib(built):
+    code = (
+        "import sys; from figures import build\n"
+        f"code = build.main(['--quick', '--only', {CHEAP!r}, '--out', {str(built)!r}])\n"
+        "sys.exit(code or bool({'jax', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=build.ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"1 figure is up to date in {built}.\n"
+
+
+def test_a_missing_file_or_another_setting_is_out_of_date(built):
+    assert build._up_to_date(CHEAP, True, built)
+    assert not build._up_to_date(CHEAP, False, built)
+    assert not build._up_to_date("fig_overlap", True, built)
+
+
+def test_a_changed_source_is_out_of_date(tmp_path, monkeypatch):
+    for name in ("figures", "toymodel"):
+        (tmp_path / name).mkdir()
+    sources = [tmp_path / "figures" / f"{name}.py" for name in ("fig_a", *build.HELPERS)] + [tmp_path / "toymodel/m.py"]
+    for source in sources:
+        source.write_text("")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "FOLDER", tmp_path / "figures")
+    hashes = {build._content_hash("fig_a", True)}
+    for source in sources:
+        source.write_text("# changed")
+        hashes.add(build._content_hash("fig_a", True))
+    assert len(hashes) == 1 + len(sources)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "nonsense"], "there is no figure 'nonsense'; there are fig_case_fractions, "),
+        (["--only", CHEAP, "--out", "FILE/out"], "cannot write to "),
+        (["--gallery", "--quick"], "leave out --quick and --only"),
+    ],
+    ids=["unknown name", "folder below a file", "gallery in quick"],
+)
+def test_bad_input_is_told_in_one_line(arguments, message, tmp_path, capsys):
+    (tmp_path / "FILE").write_text("")
+    assert run(*(argument.replace("FILE", str(tmp_path / "FILE")) for argument in arguments)) == 2
+    output = capsys.readouterr()
+    assert message in output.err
+    assert output.err.count("\n") == 1
+    assert output.out == ""
+
+
+def failing(error):
+    def compute(_quick):
+        raise error
+
+    return lambda name: style if name == "style" else SimpleNamespace(compute=compute)
+
+
+def test_an_interrupt_leaves_the_old_files_whole(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "_load", failing(KeyboardInterrupt()))
+    (tmp_path / f"{CHEAP}.csv").write_text("old")
+    assert run("--only", CHEAP, "--out", tmp_path) == 130
+    assert files(tmp_path) == {f"{CHEAP}.csv": b"old"}
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_error_inside_a_figure_names_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_load", failing(ZeroDivisionError("in the figure")))
+    with pytest.raises(ZeroDivisionError) as caught:
+        run("--only", CHEAP, "--out", tmp_path)
+    assert CHEAP in caught.value.__notes__[0]
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    def interrupted(_descriptor):
+        raise KeyboardInterrupt
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(style.os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        style.write_whole(tmp_path / "file", b"new")
+    assert files(tmp_path) == {"file": b"old"}
+
+
+def test_the_gallery_shows_claim_picture_and_command(built, tmp_path):
+    build.write_gallery([CHEAP], built, tmp_path)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    for part in (fig_suffix_threshold.TITLE, f"gallery/{CHEAP}.png", f"--only {CHEAP}", f"{CHEAP}.csv", "T8"):
+        assert part in page
+    assert (tmp_path / "gallery" / f"{CHEAP}.png").is_file()

@@ -1,0 +1,132 @@
+"""The linear softmax models: what they look at, how sure they are, and their log-probabilities."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import assert_close
+from strategies import MODELS, SHAPES, pairs_of, seeds, world, worlds
+
+from toymodel import PreferencePairs, contrast_pairs
+from toymodel.models import linear
+from toymodel.models.logps import log_softmax_at, pair_logps, response_logp, token_logps
+
+
+@given(worlds())
+def test_log_probabilities_are_those_of_the_softmax(w):
+    pair = w.pairs[0]
+    states = w.states[0]
+    reference = jax.nn.log_softmax(states.logits)[jnp.arange(states.tokens.size), states.tokens]
+    logps = token_logps(w.model, w.params, pair.chosen_response)
+    assert_close(logps, jnp.where(states.mask, reference, 0), 1 + abs(reference), w.roundoff)
+    assert_close(response_logp(w.model, w.params, pair.chosen_response), logps.sum(), 1 + abs(logps).sum(), w.roundoff)
+    assert_close(pair_logps(w.model, w.params, w.pairs)[0][0], logps.sum(), 1 + abs(logps).sum(), w.roundoff)
+
+
+@given(st.floats(0, 700))
+def test_gradient_of_a_nearly_certain_token_keeps_its_digits(gap):
+    """Two tokens, logits (gap, 0): d log p_0/dz_0 = p_1 = 1/(1 + e^gap), far below the resolution of 1 − p_0."""
+    gradient = jax.grad(lambda z: log_softmax_at(z[None], jnp.zeros(1, int))[0])(jnp.array([gap, 0.0]))
+    exact = np.exp(-gap) / (1 + np.exp(-gap))
+    assert_close(gradient, [exact, -exact], exact, 1e-13)  # exp of 700 loses 700 unit round-offs
+    assert exact > 0
+
+
+@given(worlds(), st.data())
+def test_logits_depend_on_earlier_tokens_only(w, data):
+    response = w.pairs[0].chosen_response
+    place = data.draw(st.integers(0, response.tokens.size - 1))
+    token = data.draw(st.integers(0, w.model.vocab_size - 1))
+    changed = replace(response, tokens=response.tokens.at[place].set(token))
+    before, after = (w.model.logits(w.params, r)[: place + 1] for r in (response, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+@given(worlds(), seeds)
+def test_padding_changes_nothing(w, seed):
+    """Tokens under the mask are noise: no log-probability of a real token depends on them."""
+    rng = np.random.default_rng(seed)
+    noise = [jnp.asarray(rng.integers(0, w.model.vocab_size, a.shape)) for a in (w.pairs.chosen, w.pairs.rejected)]
+    noisy = replace(
+        w.pairs,
+        chosen=jnp.where(w.pairs.chosen_mask, w.pairs.chosen, noise[0]),
+        rejected=jnp.where(w.pairs.rejected_mask, w.pairs.rejected, noise[1]),
+    )
+    for before, after in zip(pair_logps(w.model, w.params, w.pairs), pair_logps(w.model, w.params, noisy), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@given(st.sampled_from(MODELS), st.sampled_from(SHAPES), st.data())
+def test_temperature_infinity_is_exactly_uniform(kind, shape, data):
+    V, T = shape
+    w = world(kind, data.draw(pairs_of(V, T)), V, temperature=float("inf"))
+    np.testing.assert_array_equal(jax.nn.softmax(w.states[0].logits), np.full((T, V), 1 / V))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_low_temperature_is_nearly_deterministic(kind):
+    pairs = PreferencePairs.from_lists([[0]], [[0, 1, 2, 0]], [[1, 1, 2, 0]], vocab_size=3)
+    w = world(kind, pairs, 3, seed=0, temperature=0.003)
+    assert min(jax.nn.softmax(states.logits).max() for states in w.states) > 1 - 1e-9
+
+
+def test_which_contexts_are_shared():
+    """chosen = (0, 1, 1), rejected = (2, 1, 1) after prompt 2: rows of each model's table at the three positions."""
+    pairs = PreferencePairs.from_lists([[2]], [[0, 1, 1]], [[2, 1, 1]], vocab_size=3)
+    rows = {
+        kind: [s.contexts.tolist() for s in world(kind, pairs, 3).states]
+        for kind in ("unigram", "positional", "bigram", "prefix")
+    }
+    assert rows["unigram"] == [[0, 0, 0], [0, 0, 0]]
+    assert rows["positional"] == [[0, 1, 2], [0, 1, 2]]
+    assert rows["bigram"] == [[2, 0, 1], [2, 2, 1]]
+    assert rows["prefix"] == [[0, 1, 2], [0, 4, 5]]
+
+
+def test_bigram_has_a_row_for_an_empty_prompt():
+    pairs = PreferencePairs.from_lists([[], [1]], [[0], [0]], [[1], [1]], vocab_size=3)
+    model = linear.bigram(3)
+    assert [int(model.contexts(pairs[i].chosen_response)[0]) for i in range(2)] == [3, 1]
+
+
+def test_a_prefix_never_seen_is_uniform():
+    seen = PreferencePairs.from_lists([[0]], [[0, 1]], [[1, 1]], vocab_size=3)
+    unseen = PreferencePairs.from_lists([[0]], [[2, 1]], [[2, 2]], vocab_size=3)
+    model = linear.prefix(3, seen)
+    params = linear.init_params(jax.random.key(0), model)
+    logits = model.logits(params, unseen[0].chosen_response)
+    assert not np.array_equal(logits[0], np.zeros(3))  # the prompt alone was seen
+    np.testing.assert_array_equal(logits[1], np.zeros(3))
+
+
+@given(pairs_of(5, 6), seeds, st.floats(-1, 1))
+def test_random_features_have_the_correlation_that_was_asked_for(pairs, seed, correlation):
+    w = world("random_features", pairs, 5, seed=seed, correlation=correlation)
+    chosen, rejected = w.states
+    cosines = (chosen.features * rejected.features).sum(axis=1)
+    both = chosen.mask & rejected.mask
+    expected = jnp.where(chosen.contexts == rejected.contexts, 1.0, correlation)
+    assert_close(jnp.where(both, cosines, 0), jnp.where(both, expected, 0), 1, 1e-14)  # unit vectors of 4 entries
+    assert_close(jnp.linalg.norm(chosen.features, axis=1), 1, 1, 1e-14)
+
+
+def test_random_features_refuse_contexts_shared_between_pairs():
+    pairs = PreferencePairs.from_lists([[0], [0]], [[0, 1], [1, 1]], [[2, 1], [2, 1]], vocab_size=3)
+    with pytest.raises(ValueError, match="different prompts"):
+        linear.random_features(jax.random.key(0), 3, pairs, dim=3, correlation=0.5)
+    apart = PreferencePairs.from_lists([[0], [1]], [[0, 1], [1, 1]], [[2, 1], [2, 1]], vocab_size=3)
+    linear.random_features(jax.random.key(0), 3, apart, dim=3, correlation=0.5)
+
+
+def test_a_batch_of_pairs_and_a_stack_of_models():
+    """One model for many pairs, or one model per pair by vmap: the same numbers."""
+    pairs = contrast_pairs(jax.random.key(0), 3, vocab_size=9, length=4, prompt_length=6)
+    model = linear.prefix(9, pairs)
+    params = linear.init_params(jax.random.key(1), model)
+    batched = pair_logps(model, params, pairs)
+    stacked = jax.vmap(lambda pair: response_logp(model, params, pair.chosen_response))(pairs)
+    assert_close(batched[0], stacked, abs(stacked), 1e-14)

@@ -1,0 +1,47 @@
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import unpadded
+
+from toymodel import PreferencePairs
+
+tokens = st.lists(st.integers(0, 4), min_size=1, max_size=5)
+prompts = st.lists(st.integers(0, 4), max_size=3)
+
+
+@given(st.lists(st.tuples(prompts, tokens, tokens), min_size=1, max_size=4))
+def test_from_lists_keeps_every_token_and_nothing_else(triples):
+    prompt, chosen, rejected = map(list, zip(*triples, strict=True))
+    pairs = PreferencePairs.from_lists(prompt, chosen, rejected, vocab_size=5)
+    assert unpadded(pairs.prompt, pairs.prompt_mask) == prompt
+    assert unpadded(pairs.chosen, pairs.chosen_mask) == chosen
+    assert unpadded(pairs.rejected, pairs.rejected_mask) == rejected
+    assert len(pairs) == len(triples)
+    swapped = pairs.swapped()
+    assert unpadded(swapped.chosen, swapped.chosen_mask) == rejected
+    for index, (_, response, _) in enumerate(triples):
+        assert unpadded(pairs[index : index + 1].chosen, pairs[index : index + 1].chosen_mask) == [response]
+
+
+def test_prompts_are_padded_on_the_left_and_responses_on_the_right():
+    pairs = PreferencePairs.from_lists([[3], [1, 2]], [[4], [0, 1]], [[1, 2], [3]], vocab_size=5, length=3)
+    assert pairs.prompt_mask.tolist() == [[False, True], [True, True]]
+    assert pairs.chosen_mask.tolist() == [[True, False, False], [True, True, False]]
+
+
+def test_pairs_are_a_pytree_that_survives_jit_and_vmap():
+    pairs = PreferencePairs.from_lists([[], []], [[1], [2]], [[0], [1]], vocab_size=3)
+    doubled = jax.jit(jax.vmap(lambda pair: jax.tree.map(lambda a: a, pair)))(pairs)
+    assert jax.tree.structure(doubled) == jax.tree.structure(pairs)
+    assert np.array_equal(doubled.chosen, pairs.chosen)
+    assert len(jax.tree.leaves(pairs)) == 6
+
+
+def test_indexing_beyond_the_end_raises_instead_of_clamping():
+    pairs = PreferencePairs.from_lists([[]], [[1]], [[0]], vocab_size=3)
+    with pytest.raises(IndexError, match="pair 1 of 1"):
+        pairs[1]
+    with pytest.raises(TypeError, match="batch of one"):
+        len(pairs[0])

@@ -24,6 +24,11 @@ ROOT = FOLDER.parent
 HELPERS = ("ensemble", "style")  # modules that the figures share
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy")
+INTRODUCTION = """# Figures
+
+Lines are predicted in closed form, markers are measured by automatic differentiation, on the same models. Labels such
+as T3 are those of `toymodel check`, which states each and tests it on fresh draws. `make gallery` writes this page.
+"""
 
 
 class BadInput(Exception):
@@ -160,7 +165,7 @@ def write_gallery(names: list[str], out: Path, folder: Path) -> None:
     """Small pictures in `folder`/gallery and a page that shows them, from the tables in `out`."""
     (folder / "gallery").mkdir(parents=True, exist_ok=True)
     style = _load("style")
-    sections = ["# Figures\n\nLines are predicted, markers are measured. `make gallery` writes this page.\n"]
+    sections = [INTRODUCTION]
     for name in names:
         module = _load(name)
         picture = module.draw(style.read_table(out / f"{name}.csv"))

@@ -118,5 +118,5 @@ def draw(table: style.Table) -> Figure:
     ax.set(ylim=(-1, 1), ylabel="cosine of $g_w$ and $g_l$")
     ax.xaxis.set_major_formatter("{x:g}")
     columns = [handle for column in zip(markers, lines, strict=True) for handle in column]
-    figure.legend(handles=columns, loc="outside upper center", ncols=len(lines), columnspacing=1.0)
+    figure.legend(handles=columns, loc="outside upper center", ncols=len(lines))
     return figure

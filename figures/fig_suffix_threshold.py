@@ -18,7 +18,7 @@ from figures import style
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
 
-TITLE = "How long a shared suffix lowers the chosen response"
+TITLE = "When a shared suffix lowers the chosen response"
 LABELS = ("T4", "T7", "T8", "T9")
 
 VOCAB = 20

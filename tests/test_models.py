@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import assert_close
 from strategies import MODELS, SHAPES, pairs_of, seeds, world, worlds
 
-from toymodel import PreferencePairs, contrast_pairs
+from toymodel import PreferencePairs, contrast_pairs, gradients, theory
 from toymodel.models import linear
 from toymodel.models.logps import log_softmax_at, pair_logps, response_logp, token_logps
 
@@ -130,3 +130,24 @@ def test_a_batch_of_pairs_and_a_stack_of_models():
     batched = pair_logps(model, params, pairs)
     stacked = jax.vmap(lambda pair: response_logp(model, params, pair.chosen_response))(pairs)
     assert_close(batched[0], stacked, abs(stacked), 1e-14)
+
+
+def test_prefixes_never_seen_add_nothing_to_an_inner_product():
+    seen = PreferencePairs.from_lists([[0]], [[0, 1]], [[1, 1]], vocab_size=3)
+    unseen = PreferencePairs.from_lists([[1]], [[0, 1]], [[0, 2]], vocab_size=3)
+    model = linear.prefix(3, seen)
+    params = linear.init_params(jax.random.key(0), model)
+    for inner in (
+        gradients.pair_gram(model, params, unseen).inner,
+        theory.pair_gram(model, params, unseen).inner,
+        theory.tabular_inner(model, params, unseen),
+    ):
+        np.testing.assert_array_equal(inner, [0.0])
+
+
+def test_padding_adds_no_context_to_a_prefix_table():
+    """What would follow a finished response was never seen, even though its row is computed."""
+    short = PreferencePairs.from_lists([[0]], [[0, 1]], [[1, 1]], vocab_size=3, length=4)
+    longer = PreferencePairs.from_lists([[0]], [[0, 1, 2]], [[1, 1, 2]], vocab_size=3, length=4)
+    rows = linear.prefix(3, short).contexts(longer[0].chosen_response)
+    assert rows.tolist() == [0, 1, 8, 8]

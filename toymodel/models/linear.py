@@ -202,12 +202,19 @@ def _vocab_size(vocab_size: int) -> int:
 
 
 def _prefixes(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "rows width"]:
-    """The contexts of all chosen, then of all rejected responses, one row each (of repeats the first counts)."""
+    """The contexts of all chosen, then of all rejected responses, one row each (of repeats the first counts).
+
+    Padding has no context: its row is −2, which matches none.
+    """
     pairs.check(_vocab_size(vocab_size))
     width = pairs.prompt.shape[-1] + max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
-    rows = jnp.vectorize(lambda *response: _prefix_rows(Response(*response), width), signature="(p),(p),(t),(t)->(t,w)")
+
+    def rows(*response: Array) -> Int[Array, "T width"]:
+        return jnp.where(response[-1][:, None], _prefix_rows(Response(*response), width), -2)
+
+    every_row = jnp.vectorize(rows, signature="(p),(p),(t),(t)->(t,w)")
     both = (pairs.chosen_response, pairs.rejected_response)
-    return jnp.concatenate([rows(r.prompt, r.prompt_mask, r.tokens, r.mask).reshape(-1, width) for r in both])
+    return jnp.concatenate([every_row(r.prompt, r.prompt_mask, r.tokens, r.mask).reshape(-1, width) for r in both])
 
 
 def _prefix_rows(response: Response, width: int) -> Int[Array, "T width"]:

@@ -122,7 +122,8 @@ def _tabular_inner(model: LinearSoftmax, params: Array, pairs: PreferencePairs) 
             - p[:, rejected.tokens]
             + (p**2).sum(axis=1, keepdims=True)
         )
-        return jnp.where(_same_context(chosen, rejected), summand, 0).sum()
+        same_context = chosen.features @ rejected.features.T  # 0 or 1, for one-hot features; 0 for a prefix never seen
+        return (same_context * summand * chosen.mask[:, None] * rejected.mask).sum()
 
     return jax.vmap(one)(pairs)
 

@@ -61,7 +61,9 @@ def _run(only: list[str], quick: bool, gallery: bool, out: Path) -> None:
     if gallery and (quick or only):
         raise BadInput("--gallery shows every figure in full; leave out --quick and --only.")
     names = _names(only)
-    stale = [name for name in names if not _up_to_date(name, quick, out)]
+    # Hashed before anything is imported: an edit during the build makes its figures stale, not wrongly up to date.
+    hashes = {name: _content_hash(name, quick) for name in names}
+    stale = {name: content for name, content in hashes.items() if not _up_to_date(name, content, out)}
     if stale:
         _prepare(out)
         _make_all(stale, quick, out)
@@ -89,9 +91,9 @@ def _prepare(out: Path) -> None:
         raise BadInput(f"cannot write to {out}: {error.strerror}.") from error
 
 
-def _up_to_date(name: str, quick: bool, out: Path) -> bool:
+def _up_to_date(name: str, content_hash: str, out: Path) -> bool:
     files = [out / f"{name}{suffix}" for suffix in OUTPUTS]
-    return all(file.is_file() for file in files) and _content_hash(name, quick).encode() in files[-1].read_bytes()
+    return all(file.is_file() for file in files) and content_hash.encode() in files[-1].read_bytes()
 
 
 def _content_hash(name: str, quick: bool) -> str:
@@ -108,19 +110,19 @@ def _versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def _make_all(names: list[str], quick: bool, out: Path) -> None:
+def _make_all(hashes: dict[str, str], quick: bool, out: Path) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     terminal = sys.stdout.isatty()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, disable=not terminal) as progress:
-        task = progress.add_task("", total=len(names))
-        for number, name in enumerate(names, start=1):
+        task = progress.add_task("", total=len(hashes))
+        for number, (name, content_hash) in enumerate(hashes.items(), start=1):
             progress.update(task, description=name)
             if not terminal:
-                print(f"[{number}/{len(names)}] {name}", flush=True)
+                print(f"[{number}/{len(hashes)}] {name}", flush=True)
             try:
-                _make(name, quick, out)
+                _make(name, content_hash, quick, out)
             except Exception as error:
                 error.add_note(f"This happened while making {name}.")
                 raise
@@ -128,7 +130,7 @@ def _make_all(names: list[str], quick: bool, out: Path) -> None:
         progress.update(task, description="")
 
 
-def _make(name: str, quick: bool, out: Path) -> None:
+def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
     style, module = _load("style"), _load(name)
     table = module.compute(quick)
     (out / f"{name}.json").unlink(missing_ok=True)  # until the new files are all there, they are nobody's
@@ -137,7 +139,7 @@ def _make(name: str, quick: bool, out: Path) -> None:
     provenance = {
         "figure": name,
         "quick": quick,
-        "content_sha256": _content_hash(name, quick),
+        "content_sha256": content_hash,
         "packages": _versions(),
         "python": platform.python_version(),
         "git_revision": _git_revision(),

@@ -101,7 +101,7 @@ def _uniform_law(settings: list[tuple[str, int]], pairs: PreferencePairs) -> sty
     counts = jnp.repeat(jnp.array([float(count) for _, count in settings]), len(pairs) // len(settings))
     inner = theory.uniform_positional_inner(counts, LENGTH, VOCAB)
     norm = theory.uniform_positional_inner(LENGTH, LENGTH, VOCAB)  # a response agrees with itself everywhere
-    predicted = PairGram(*map(jnp.asarray, (norm, norm, inner)))
+    predicted = PairGram(norm, norm, inner)
     return style.rows(_summary(UNIFORM, settings, predicted, measured), family="positional")
 
 

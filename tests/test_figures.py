@@ -151,10 +151,13 @@ def test_what_is_up_to_date_is_seen_without_jax_or_matplotlib(built):
     assert done.stdout == f"1 figure is up to date in {built}.\n"
 
 
-def test_a_missing_file_or_another_setting_is_out_of_date(built):
-    assert build._up_to_date(CHEAP, True, built)
-    assert not build._up_to_date(CHEAP, False, built)
-    assert not build._up_to_date("fig_overlap", True, built)
+def test_a_missing_file_or_another_setting_is_out_of_date(built, tmp_path):
+    here = build._content_hash(CHEAP, True)
+    assert build._up_to_date(CHEAP, here, built)
+    assert not build._up_to_date(CHEAP, build._content_hash(CHEAP, False), built)
+    for name, content in list(files(built).items())[1:]:
+        (tmp_path / name).write_bytes(content)
+    assert not build._up_to_date(CHEAP, here, tmp_path)
 
 
 def test_a_changed_source_is_out_of_date(tmp_path, monkeypatch):

@@ -355,7 +355,7 @@ def test_t7_peaked_suffix(V, a, b, seed):
 
 
 def many_suffix_slopes(V, contrast, a, b, n, width=32):
-    """Measured slopes: a contrast token, then n suffix tokens of probability a after the chosen, b after the rejected."""
+    """Measured slopes: a contrast token, then n suffix tokens of probability a after chosen and b after rejected."""
     suffix = V - 1
     pairs = PreferencePairs.from_lists([[]], [[0] + [suffix] * n], [[1] + [suffix] * n], vocab_size=V, length=width)
     logits = [

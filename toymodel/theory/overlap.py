@@ -51,12 +51,12 @@ def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     return _tabular_inner(model, params, pairs)
 
 
-def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
+def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Float[Array, "*n"]:
     """⟨g_w, g_l⟩ = k − L/V: positional model, uniform p, k of L positions agree (T3)."""
-    return matches - length / vocab_size
+    return jnp.asarray(matches - length / vocab_size)
 
 
-def uniform_positional_cosine(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Scalars:
+def uniform_positional_cosine(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Float[Array, "*n"]:
     """cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3)."""
     return uniform_positional_inner(matches, length, vocab_size) / (length * (1 - 1 / vocab_size))
 

@@ -21,6 +21,15 @@ def grams(draw, cosine=cosines):
     return PairGram(*map(np.float64, (chosen**2, rejected**2, draw(cosine) * chosen * rejected)))
 
 
+@st.composite
+def weighted_grams(draw, cosine=cosines):
+    """Gram entries and weights whose ratio is within a factor of ten of r*, where the cases meet."""
+    gram = draw(grams(cosine))
+    d_rejected = draw(weights)
+    ratio = np.sqrt(gram.rejected_sq / gram.chosen_sq) * 10.0 ** draw(st.floats(-1, 1))
+    return gram, ratio * d_rejected, d_rejected
+
+
 def clear(gram, d_chosen, d_rejected):
     """True when no slope is within round-off of zero (two products and a difference)."""
     slopes = theory.slopes(gram, d_chosen, d_rejected)
@@ -31,25 +40,28 @@ def clear(gram, d_chosen, d_rejected):
     return all(abs(slope) > 1e-12 * size for slope, size in zip(slopes, sizes, strict=True))
 
 
-@given(grams(), weights, weights)
-def test_t10_condition_is_chosen_up_and_rejected_down(gram, d_chosen, d_rejected):
+@given(weighted_grams())
+def test_t10_condition_is_chosen_up_and_rejected_down(case):
+    gram, d_chosen, d_rejected = case
     assume(clear(gram, d_chosen, d_rejected))
     chosen, rejected = theory.slopes(gram, d_chosen, d_rejected)
     assert (theory.slack(gram, d_chosen, d_rejected) > 0) == (chosen > 0 > rejected)
     assert (theory.case(gram, d_chosen, d_rejected) == UP_DOWN) == (chosen > 0 > rejected)
 
 
-@given(grams(), weights, weights)
-def test_t10_slack_is_symmetric_under_swapping(gram, d_chosen, d_rejected):
+@given(weighted_grams())
+def test_t10_slack_is_symmetric_under_swapping(case):
+    gram, d_chosen, d_rejected = case
     mirrored = theory.slack(gram.swapped(), d_rejected, d_chosen)
     # Four products and quotients of the entries: relative round-off of each is below 1e-15.
     size = d_chosen / d_rejected * gram.chosen_sq + d_rejected / d_chosen * gram.rejected_sq + abs(gram.inner)
     assert_close(theory.slack(gram, d_chosen, d_rejected), mirrored, size, 1e-15)
 
 
-@given(grams(), weights, weights)
-def test_t10_swapping_mirrors_the_case(gram, d_chosen, d_rejected):
+@given(weighted_grams())
+def test_t10_swapping_mirrors_the_case(case):
     """Exchanging the responses and ascending on the rejected instead: both up becomes both down."""
+    gram, d_chosen, d_rejected = case
     assume(clear(gram, d_chosen, d_rejected))
     mirror = {UP_DOWN: UP_DOWN, BOTH_DOWN: BOTH_UP, BOTH_UP: BOTH_DOWN}
     assert theory.case(gram.swapped(), d_rejected, d_chosen) == mirror[theory.case(gram, d_chosen, d_rejected)]
@@ -105,8 +117,9 @@ def test_cases_by_name():
     assert theory.case(PairGram(1.0, 1.0, 1.0)) == STATIONARY  # parallel gradients of equal length
 
 
-@given(grams(cosine=st.floats(0.01, 0.999)), weights, weights)
-def test_t11_band(gram, d_chosen, d_rejected):
+@given(weighted_grams(cosine=st.floats(0.01, 0.999)))
+def test_t11_band(case):
+    gram, d_chosen, d_rejected = case
     low, high = theory.band(gram)
     cos, centre = float(theory.cosine(gram)), float(theory.band_centre(gram))
     assert_close([low, high], [cos * centre, centre / cos], [low, high], 1e-14)

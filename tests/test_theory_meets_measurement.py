@@ -168,10 +168,8 @@ def single_token_worlds(draw):
     pairs = one_token_pair(V, chosen, (chosen + draw(st.integers(1, V - 1))) % V)
     kind = draw(st.sampled_from(MODELS))
     w = world(kind, pairs, V, seed=draw(seeds), temperature=draw(temperatures))
-    if kind != "random_features":
-        return w, 1.0
-    scale = draw(st.floats(0.1, 10.0))  # features of any length
-    return w._replace(model=replace(w.model, features=scale * w.model.features)), scale**2
+    length = draw(st.sampled_from([0.2, 1.0, 5.0]))  # ‖φ‖, with the same logits
+    return w._replace(model=replace(w.model, features=length * w.model.features), params=w.params / length), length**2
 
 
 @given(single_token_worlds())

@@ -23,6 +23,8 @@ env: $(VENV)/dev.stamp ## the environment alone, for every target below
 figures: $(VENV)/figures.stamp ## every figure, into figures/out (QUICK=1: fewer points, for CI)
 	@$(BIN)/python figures/build.py $(if $(QUICK),--quick)
 
+# Tests compile many small programs and run each a few times: a compiler that optimises less saves a third of the time.
+test: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
 test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n 2
 

@@ -124,7 +124,7 @@ def test_t3_uniform_unigram_law(w):
     assert_close(theory.uniform_unigram_inner(*counts), measured_gram(w)[2], gram_sizes(w)[2], w.roundoff)
 
 
-@given(seeds, st.integers(2, 6))
+@given(seeds, st.sampled_from([2, 6]))
 def test_a_bag_of_the_same_tokens_has_the_same_unigram_gradient(seed, L):
     pairs = bag_pairs(jax.random.key(seed), 1, vocab_size=7, length=L, shared=L)
     w = world("unigram", pairs, 7, seed=seed)

@@ -17,7 +17,9 @@ DATA_FLOW = [
     {"models.linear"},
     {"gradients", "theory.condition", "theory.overlap", "theory.suffix"},
     {"theory"},
-    {"diagnose", "check"},
+    {"diagnose", "check.draws"},
+    {"check.labels"},
+    {"check"},
     {"cli"},
 ]
 LEVEL = {name: level for level, row in enumerate(DATA_FLOW) for name in row}

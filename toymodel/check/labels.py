@@ -1,81 +1,31 @@
-"""Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
+"""What each label of the theory says, and by how much a draw misses it.
 
-A draw is a linear softmax model with random parameters, a random pair and random weights. Each check maps one draw to
-one discrepancy; identities are compared relative to the size of the terms they sum, so a tolerance means round-off.
+Each check maps one draw to one discrepancy. Identities are compared relative to the size of the terms they sum, so a
+tolerance means round-off; a wrong sign or name counts as an infinite discrepancy.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from toymodel import gradients, theory
-from toymodel._checks import require_int
-from toymodel.gram import PairGram, Scalars
+from toymodel.check.draws import MODELS, ORTHOGONAL, TABULAR, Draw, of_one_pair
+from toymodel.gram import Scalars
 from toymodel.models import linear
-from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.models.linear import LinearStates
 from toymodel.models.logps import token_logps
 from toymodel.pairs import PreferencePairs
 
-MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
-TABULAR = MODELS[:4]
-ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
-SHAPES = ((2, 6), (40, 12))  # (V, longest response)
-CHUNK = 64  # draws in one compiled call
-
+OFFSET = ("positional_offset",)
 IMPOSSIBLE = theory.CASES.index("chosen_down_rejected_up")
 
 ROUNDOFF = 1e-10
 BY_ROUNDOFF = "float64 round-off of at most 1e4 operations, with logits up to 1e2 (1e4 · 1e2 · 1.1e-16)"
 BY_SIGN = "a sign or a name: right or wrong, draws within round-off of zero left out"
-
-
-class Noise(NamedTuple):
-    """All that is random in one draw, as plain numbers; batched along a leading axis."""
-
-    pair: PreferencePairs
-    sharpness: Float[np.ndarray | Array, ""]  # 1 / temperature: 0 is exactly uniform
-    weights: Float[np.ndarray | Array, " 2"]  # d_w, d_l
-    params: Float[np.ndarray | Array, "V rows"]
-    features: Float[np.ndarray | Array, "2 T 5"]
-    logits: Float[np.ndarray | Array, "2 T V"]
-    shift: Int[np.ndarray | Array, ""]  # 1 … V − 1: from a token to another one
-    uniform: Float[np.ndarray | Array, " 2"]
-
-
-class Draw(NamedTuple):
-    """One random instance, with what most checks need of it: chosen before rejected wherever there are two."""
-
-    kind: str
-    model: LinearSoftmax
-    params: Float[Array, "V d"]
-    pair: PreferencePairs
-    d_chosen: Float[Array, ""]
-    d_rejected: Float[Array, ""]
-    noise: Noise
-    states: tuple[LinearStates, LinearStates]
-    sizes: tuple[Float[Array, " T"], Float[Array, " T"]]  # ‖s_i‖‖φ_i‖: what a token adds to an inner product at most
-    tokens: tuple[Float[Array, "T P"], Float[Array, "T P"]]  # measured gradients
-    gram: PairGram  # measured
-    predicted: PairGram
-
-
-class Result(NamedTuple):
-    """The verdict on one label of the theory."""
-
-    label: str
-    statement: str
-    draws: int
-    worst: float
-    tolerance: float
-    reason: str
-    passed: bool
 
 
 class Check(NamedTuple):
@@ -89,116 +39,6 @@ class Check(NamedTuple):
     reason: str = BY_ROUNDOFF
 
 
-def run(*, examples: int, seed: int, progress: Callable[[float], None] = lambda _fraction: None) -> list[Result]:
-    """Check every label on at least `examples` fresh draws from `seed`, in float64.
-
-    Args:
-      examples: draws per label, spread evenly over models, vocabulary sizes and lengths.
-      seed: any whole number ≥ 0; the draws depend on nothing else.
-      progress: called with the fraction done after each batch.
-
-    Raises:
-      ValueError: `examples` < 1 or `seed` < 0.
-    """
-    require_int("examples", examples, low=1)
-    require_int("seed", seed, low=0)
-    kinds = [kind for kind in MODELS if any(kind in check.models for check in CHECKS)]
-    worlds = [(kind, *shape) for kind in kinds for shape in SHAPES]
-    found: dict[str, list[np.ndarray]] = {check.label: [] for check in CHECKS}
-    for number, (kind, V, T) in enumerate(worlds):
-        labels = tuple(check.label for check in CHECKS if kind in check.models)
-        fewest = min(len(check.models) for check in CHECKS if kind in check.models) * len(SHAPES)
-        rng = np.random.default_rng([seed, number])
-        for _ in range(math.ceil(examples / fewest / CHUNK)):
-            with jax.enable_x64(True):
-                for label, values in _discrepancies(labels, kind, _noise(rng, V, T)).items():
-                    found[label].append(np.asarray(values))
-        progress((number + 1) / len(worlds))
-    return [_result(check, np.concatenate(found[check.label])) for check in CHECKS]
-
-
-def _result(check: Check, values: np.ndarray) -> Result:
-    worst = float(values.max())  # NaN stays NaN, and fails: no comparison with it is true
-    return Result(
-        check.label, check.statement, len(values), worst, check.tolerance, check.reason, worst <= check.tolerance
-    )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _discrepancies(labels: tuple[str, ...], kind: str, noise: Noise) -> dict[str, Float[Array, " n"]]:
-    def of_one(noise: Noise) -> dict[str, Array]:
-        draw = _draw(kind, noise)
-        return {check.label: check.discrepancy(draw) for check in CHECKS if check.label in labels}
-
-    return jax.vmap(of_one)(noise)
-
-
-def _noise(rng: np.random.Generator, V: int, T: int) -> Noise:
-    """CHUNK draws: p from exactly uniform to 1 − 1e-12 and beyond, d_w and d_l from 1e-4 to 1e4."""
-    n = CHUNK
-    sharpness = np.where(rng.random(n) < 0.9, 10 ** rng.uniform(-1, 1.5, n), 0)
-    noise = Noise(
-        pair=_random_pairs(rng, n, V, T),
-        sharpness=sharpness,
-        weights=10 ** rng.uniform(-4, 4, (n, 2)),
-        params=rng.standard_normal((n, V, max(V + 1, 2 * T))),
-        features=rng.standard_normal((n, 2, T, 5)),
-        logits=rng.standard_normal((n, 2, T, V)),
-        shift=rng.integers(1, V, n),
-        uniform=rng.random((n, 2)),
-    )
-    return jax.tree.map(jnp.asarray, noise)
-
-
-def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> PreferencePairs:
-    """A shared beginning of up to half the length, random agreement after it, and lengths that leave room for it."""
-    prompt, chosen, other = (rng.integers(0, V, (n, width)) for width in (2, T, T))
-    agree = (np.arange(T) < rng.integers(0, T // 2 + 1, (n, 1))) | (rng.random((n, T)) < rng.random((n, 1)))
-    masks = [np.arange(T) < rng.integers(1, T + 1, (n, 3)).max(axis=1, keepdims=True) for _ in range(2)]
-    arrays = (prompt, np.ones((n, 2), bool), chosen, masks[0], np.where(agree, chosen, other), masks[1])
-    return PreferencePairs(*map(jnp.asarray, arrays))
-
-
-def _draw(kind: str, noise: Noise) -> Draw:
-    T, V = noise.logits.shape[1:]
-    features = noise.features / jnp.linalg.norm(noise.features, axis=-1, keepdims=True)
-    build: dict[str, Callable[[], LinearSoftmax]] = {
-        "unigram": lambda: linear.unigram(V),
-        "positional": lambda: linear.positional(V, T),
-        "bigram": lambda: linear.bigram(V),
-        "prefix": lambda: linear.prefix(V, noise.pair),
-        "frozen_features": lambda: linear.frozen_features(V, noise.pair, *features),
-        "positional_offset": lambda: linear.positional_offset(V, noise.pair, *(noise.sharpness * noise.logits)),
-    }
-    model = build[kind]()
-    params = jnp.asarray(noise.sharpness * noise.params[:, : model.features.shape[1]])
-    if kind == "positional_offset":
-        params = jnp.zeros_like(params)
-    states = [model.states(params, r) for r in (noise.pair.chosen_response, noise.pair.rejected_response)]
-    return Draw(
-        kind=kind,
-        model=model,
-        params=params,
-        pair=noise.pair,
-        d_chosen=jnp.asarray(noise.weights[0]),
-        d_rejected=jnp.asarray(noise.weights[1]),
-        noise=noise,
-        states=(states[0], states[1]),
-        sizes=(_size(states[0]), _size(states[1])),
-        tokens=(
-            gradients.token_gradients(model, params, noise.pair.chosen_response),
-            gradients.token_gradients(model, params, noise.pair.rejected_response),
-        ),
-        gram=_one(gradients.pair_gram, model, params, noise.pair),
-        predicted=_one(theory.pair_gram, model, params, noise.pair),
-    )
-
-
-def _size(states: LinearStates) -> Float[Array, " T"]:
-    s, features = theory.residuals(states.logits, states.tokens), states.features
-    return jnp.linalg.norm(s, axis=1) * jnp.linalg.norm(features, axis=1) * states.mask
-
-
 def _relative(difference: Array, size: Array) -> Float[Array, ""]:
     """Largest |difference| / size; a difference where nothing should be counts as infinite."""
     ratio = abs(difference) / jnp.where(size > 0, size, 1)
@@ -207,12 +47,6 @@ def _relative(difference: Array, size: Array) -> Float[Array, ""]:
 
 def _wrong(is_wrong: Array) -> Float[Array, ""]:
     return jnp.where(is_wrong, jnp.inf, 0.0).max()
-
-
-def _one(function: Callable[..., Any], model: LinearSoftmax, params: Array, pair: PreferencePairs, *args: Any) -> Any:
-    """A function of a batch of pairs, for a single pair."""
-    batch = jax.tree.map(lambda a: a[None], pair)
-    return jax.tree.map(lambda a: a[0], function(model, params, batch, *args))
 
 
 def _slope_sizes(draw: Draw, d_chosen: Scalars, d_rejected: Scalars) -> Array:
@@ -243,9 +77,9 @@ def _t3(draw: Draw) -> Array:
     chosen, rejected = draw.states
     shared = (chosen.contexts[:, None] == rejected.contexts) & chosen.mask[:, None] & rejected.mask
     size = 4.0 * shared.sum()  # each summand is made of four terms of at most 1
-    parts = [_relative(draw.gram.inner - _one(theory.tabular_inner, draw.model, draw.params, draw.pair), size)]
+    parts = [_relative(draw.gram.inner - of_one_pair(theory.tabular_inner, draw.model, draw.params, draw.pair), size)]
     V, zeros = draw.model.vocab_size, jnp.zeros_like(draw.params)
-    uniform = _one(gradients.pair_gram, draw.model, zeros, draw.pair).inner
+    uniform = of_one_pair(gradients.pair_gram, draw.model, zeros, draw.pair).inner
     if draw.kind == "positional":
         length = jnp.minimum(chosen.mask.sum(), rejected.mask.sum())
         matches = (jnp.diagonal(shared) & (chosen.tokens == rejected.tokens)).sum()
@@ -261,7 +95,7 @@ def _first_token_increment(draw: Draw) -> tuple[Array, Array]:
     """Error and size of T3's increment when the first rejected token becomes the chosen one."""
     w, old = draw.pair.chosen[0], draw.pair.rejected[0]
     pair = replace(draw.pair, rejected=draw.pair.rejected.at[0].set(w))
-    after = _one(gradients.pair_gram, draw.model, draw.params, pair)
+    after = of_one_pair(gradients.pair_gram, draw.model, draw.params, pair)
     p = jax.nn.softmax(draw.states[0].logits[0])
     predicted = jnp.where(w == old, 0.0, theory.replacement_increment(p[w], p[old]))
     return after.inner - draw.gram.inner - predicted, jnp.asarray(2.0 * draw.pair.chosen.size)
@@ -277,8 +111,8 @@ def _t4(draw: Draw) -> Array:
     first_state = draw.states[0]  # both responses begin in the same context
     p, sq = jax.nn.softmax(first_state.logits[0]), (first_state.features[0] ** 2).sum()
     predicted_gram = theory.single_token_gram(p, chosen, rejected, sq)
-    gram = jnp.array(_one(gradients.pair_gram, *arguments)) - jnp.array(predicted_gram)
-    measured = jnp.array(_one(gradients.slopes, *arguments))
+    gram = jnp.array(of_one_pair(gradients.pair_gram, *arguments)) - jnp.array(predicted_gram)
+    measured = jnp.array(of_one_pair(gradients.slopes, *arguments))
     predicted = jnp.array(theory.single_token_slopes(p[chosen], p[rejected], sq))
     separates = (measured[0] > 0) & (measured[1] < 0)
     identities = jnp.maximum(_relative(gram, 4 * sq), _relative(measured - predicted, 4 * sq))
@@ -288,11 +122,11 @@ def _t4(draw: Draw) -> Array:
 def _t5(draw: Draw) -> Array:
     size = jnp.concatenate(draw.sizes).sum()
     arguments = (draw.model, draw.params, draw.pair)
-    contrast = _one(theory.contrast_gram, *arguments)
+    contrast = of_one_pair(theory.contrast_gram, *arguments)
     margin = _relative(theory.margin_slope(draw.gram) - theory.margin_slope(contrast), size**2)
     if draw.kind not in ORTHOGONAL:  # there, a shared context also meets the positions where the tokens differ
         return margin
-    slopes = jnp.array(_one(gradients.slopes, *arguments)) - jnp.array(theory.slopes(contrast))
+    slopes = jnp.array(of_one_pair(gradients.slopes, *arguments)) - jnp.array(theory.slopes(contrast))
     return jnp.maximum(margin, _relative(slopes, _slope_sizes(draw, 1.0, 1.0)))
 
 
@@ -338,7 +172,7 @@ def _t8(draw: Draw) -> Array:
         peaked = [jnp.where(jnp.arange(V) == suffix, jnp.log(prob), jnp.log((1 - prob) / (V - 1))) for prob in (a, b)]
         logits = [jnp.tile(row, (T, 1)).at[0].set(contrast) for row in peaked]
         model = linear.positional_offset(V, pair, *logits)
-        return _one(gradients.slopes, model, jnp.zeros((V, T)), pair)[0]
+        return of_one_pair(gradients.slopes, model, jnp.zeros((V, T)), pair)[0]
 
     below = jnp.floor(threshold)
     clear = (threshold - below > ROUNDOFF) & (below + 1 - threshold > ROUNDOFF)
@@ -347,14 +181,14 @@ def _t8(draw: Draw) -> Array:
 
 def _t9(draw: Draw) -> Array:
     weights = (draw.d_chosen, draw.d_rejected)
-    measured = jnp.array(_one(gradients.slopes, draw.model, draw.params, draw.pair, *weights))
+    measured = jnp.array(of_one_pair(gradients.slopes, draw.model, draw.params, draw.pair, *weights))
     predicted = jnp.array(theory.slopes(draw.predicted, *weights))
     return _relative(measured - predicted, _slope_sizes(draw, *weights))
 
 
 def _measured_case(draw: Draw, d_chosen: Array, d_rejected: Array) -> tuple[Array, Array]:
     """The case that the measured slopes show, and whether both are clear of round-off."""
-    slopes = jnp.array(_one(gradients.slopes, draw.model, draw.params, draw.pair, d_chosen, d_rejected))
+    slopes = jnp.array(of_one_pair(gradients.slopes, draw.model, draw.params, draw.pair, d_chosen, d_rejected))
     clear = (abs(slopes) > ROUNDOFF * _slope_sizes(draw, d_chosen, d_rejected)).all()
     return theory.case_of_slopes(*slopes), clear
 
@@ -383,7 +217,6 @@ def _t11(draw: Draw) -> Array:
     return jnp.maximum(centre, _wrong(jax.vmap(disagrees)(ratios)))
 
 
-OFFSET = ("positional_offset",)
 CHECKS = (
     Check("T1", "The gradient of a response is the sum over its tokens of residual ⊗ features.", _t1),
     Check("T2", "⟨g_w, g_l⟩ and both norms are sums of ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ over tokens.", _t2),

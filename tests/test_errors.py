@@ -68,6 +68,15 @@ CASES = {
         lambda: gram_of(of=replace(PAIRS, chosen_mask=jnp.ones((2, 3), bool))),
         "`chosen` and `chosen_mask` must share one shape",
     ),
+    "one pair where a batch is wanted": (lambda: gram_of(of=PAIRS[0]), r"`pairs` must be a batch .* shape \(2,\)"),
+    "a batch where one pair is wanted": (
+        lambda: theory.token_gram(MODEL, PARAMS, PAIRS),
+        r"`pair` must be one pair .* shape \(2, 2\)",
+    ),
+    "a batch where one pair is measured": (
+        lambda: gradients.token_gram(MODEL, PARAMS, PAIRS),
+        r"`pair` must be one pair",
+    ),
     "batches of different size": (lambda: gram_of(of=replace(PAIRS, prompt=PAIRS.prompt[:1])), "must share one shape"),
     "tokens outside the model's vocabulary": (
         lambda: gram_of(of=replace(PAIRS, rejected=PAIRS.rejected + 2)),

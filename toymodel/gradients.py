@@ -39,7 +39,7 @@ def token_gram(model: Model, params: Params, pair: PreferencePairs) -> Float[Arr
 
     Its sum is `pair_gram(...).inner`; rows and columns of padding are zero.
     """
-    check_inputs(model, params, pair)
+    check_inputs(model, params, pair, one_pair=True)
     return _token_gram(model, params, pair)
 
 

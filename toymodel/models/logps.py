@@ -61,8 +61,13 @@ def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[A
     return logps(model, params, pairs.chosen_response), logps(model, params, pairs.rejected_response)
 
 
-def check_inputs(model: Model, params: Params, pairs: PreferencePairs) -> None:
-    """The checks shared by everything that runs a model on pairs; raises `ValueError`."""
+def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pair: bool = False) -> None:
+    """The checks shared by everything that runs a model on a batch of pairs (or on one); raises `ValueError`."""
+    if pairs.chosen.ndim != (1 if one_pair else 2):
+        wanted = (
+            "`pair` must be one pair (`pairs[i]`)" if one_pair else "`pairs` must be a batch (`pairs[i:i + 1]` for one)"
+        )
+        raise ValueError(f"{wanted}, got chosen tokens of shape {pairs.chosen.shape}.")
     pairs.check(model.vocab_size)
     require_finite("params", params)
     require_finite("model", model)

@@ -26,7 +26,7 @@ def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Ar
 
 def token_gram(model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
     """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ for one pair (T2); zero at padding."""
-    check_inputs(model, params, pair)
+    check_inputs(model, params, pair, one_pair=True)
     return _token_gram(model, params, pair)
 
 

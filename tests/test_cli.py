@@ -40,6 +40,14 @@ def test_diagnose_table(gradients_file, capsys):
     assert "3 pair(s):" in out
 
 
+def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
+    np.savez(tmp_path / "many.npz", chosen_sq=np.ones(41), rejected_sq=np.ones(41), inner=np.zeros(41))
+    assert cli.main(["diagnose", str(tmp_path / "many.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "The first 40 of 41 pairs" in out
+    assert "41 pair(s): 41 chosen up rejected down" in out
+
+
 def result(passed, worst):
     return check.Result("T4", "a statement", 10, worst, 1e-10, "round-off", passed)
 

@@ -125,7 +125,7 @@ CASES = {
     ),
     "response longer than the prefix table": (
         lambda: gram_of(model=linear.prefix(3, pairs()), params=jnp.zeros((3, 2))),
-        "at most 2 tokens with its prompt, got 3",
+        "at most 1 tokens after a prompt of at most 1, got 2 after 1",
     ),
     "temperature zero": (lambda: linear.init_params(KEY, MODEL, temperature=0.0), "`temperature` must be > 0, got 0.0"),
     "temperature NaN": (lambda: linear.init_params(KEY, MODEL, temperature=np.nan), "`temperature` must be > 0"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import assert_close
+from oracles import assert_close, unpadded
 from strategies import MODELS, SHAPES, pairs_of, seeds, world, worlds
 
 from toymodel import PreferencePairs, contrast_pairs, gradients, theory
@@ -151,3 +151,34 @@ def test_padding_adds_no_context_to_a_prefix_table():
     longer = PreferencePairs.from_lists([[0]], [[0, 1, 2]], [[1, 1, 2]], vocab_size=3, length=4)
     rows = linear.prefix(3, short).contexts(longer[0].chosen_response)
     assert rows.tolist() == [0, 1, 8, 8]
+
+
+@given(pairs_of(3, 6), st.data())
+def test_prefix_rows_are_equal_exactly_when_the_prefixes_are(pairs, data):
+    """Against plain comparison of lists, for both responses of the pair and for one that was never seen."""
+    ((chosen, rejected),) = zip(
+        unpadded(pairs.chosen, pairs.chosen_mask), unpadded(pairs.rejected, pairs.rejected_mask), strict=True
+    )
+    stranger = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
+    prompt = pairs.prompt[0].tolist()
+    others = PreferencePairs.from_lists([prompt], [stranger], [stranger], vocab_size=3, length=6)
+    model = linear.prefix(3, pairs)
+    rows = {}
+    for tokens, response in (
+        (chosen, pairs[0].chosen_response),
+        (rejected, pairs[0].rejected_response),
+        (stranger, others[0].chosen_response),
+    ):
+        for i, row in enumerate(model.contexts(response).tolist()[: len(tokens)]):
+            seen = any(tokens[:i] == known[:i] for known in (chosen, rejected) if i < len(known))
+            expected = rows.setdefault(tuple(tokens[:i]), row) if seen else model.features.shape[0]
+            assert row == expected
+    assert len(set(rows.values())) == len(rows)
+
+
+def test_a_shorter_prompt_finds_its_prefixes():
+    """Prompts are padded on the left, so a batch with shorter prompts meets the same table."""
+    wide = PreferencePairs.from_lists([[1, 2], [2]], [[0], [0]], [[1], [1]], vocab_size=3)
+    narrow = PreferencePairs.from_lists([[2]], [[0]], [[1]], vocab_size=3)
+    model = linear.prefix(3, wide)
+    assert model.contexts(narrow[0].chosen_response) == model.contexts(wide[1].chosen_response)

@@ -17,6 +17,8 @@ from rich.table import Table
 from toymodel import check
 from toymodel.diagnose import Diagnosis, diagnose, load
 
+SHOWN = 40  # pairs in a table; more is for scripts
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
@@ -100,7 +102,7 @@ def _diagnose(options: argparse.Namespace) -> int:
 
 def _print_diagnosis(diagnosis: Diagnosis) -> None:
     summary = diagnosis.summary
-    rows = [(str(i), row) for i, row in enumerate(diagnosis.pairs)]
+    rows = [(str(i), row) for i, row in enumerate(diagnosis.pairs[:SHOWN])]
     if summary["sum"] is not None:
         rows.append(("all", summary["sum"]))
     table = Table("pair", "‖g_w‖", "‖g_l‖", "⟨g_w, g_l⟩", "cosine", "band of d_w/d_l", "slope w", "slope l", "case")
@@ -118,6 +120,8 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
             row["case"].replace("_", " "),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+    if len(diagnosis.pairs) > SHOWN:
+        print(f"The first {SHOWN} of {len(diagnosis.pairs)} pairs; --json prints all of them.")
     found = [f"{count} {name.replace('_', ' ')}" for name, count in summary["cases"].items() if count]
     print(f"{summary['pairs']} pair(s): {', '.join(found)}. Slopes in nats per unit of learning rate.")
     if summary["undefined_cosines"]:

@@ -29,6 +29,7 @@ from toymodel.pairs import PreferencePairs, Response
 
 Key = Array
 ContextKind = Literal["unigram", "positional", "bigram", "prefix"]
+PADDING = -1  # in place of a token id
 
 
 class LinearStates(NamedTuple):
@@ -43,7 +44,7 @@ class LinearStates(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["features", "frozen_logits", "prefixes"],
+    data_fields=["features", "frozen_logits", "known"],
     meta_fields=["kind", "vocab_size", "tabular"],
 )
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class LinearSoftmax:
     vocab_size: int
     features: Float[Array, "rows d"]
     frozen_logits: Float[Array, "rows V"] | None = None
-    prefixes: Int[Array, "rows width"] | None = None
+    known: Int[Array, "R P+T"] | None = None  # "prefix": prompts and responses whose prefixes have rows, R·T in all
     tabular: bool = True  # every row of `features` one-hot in a column of its own, and no frozen logits
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
@@ -70,10 +71,19 @@ class LinearSoftmax:
             prompt = jnp.where(response.prompt_mask, response.prompt, self.vocab_size)[-1:]
             start = prompt if prompt.size else jnp.full(1, self.vocab_size)
             return jnp.concatenate([start, response.tokens[:-1]])
-        assert self.prefixes is not None
-        here = _prefix_rows(response, self.prefixes.shape[1])
-        same = (here[:, None, :] == self.prefixes).all(axis=-1)
-        return jnp.where(same.any(axis=-1), same.argmax(axis=-1), self.prefixes.shape[0])
+        return self._known_prefix(response)
+
+    def _known_prefix(self, response: Response) -> Int[Array, " T"]:
+        """Row r·T + i of the first known response r that agrees on all before i; beyond the last row if none does."""
+        assert self.known is not None
+        T_known = self.features.shape[0] // self.known.shape[0]
+        P_known, T = self.known.shape[1] - T_known, response.tokens.shape[-1]
+        here = _prompt_and_tokens(response, P_known, T_known)
+        agrees = jnp.cumprod(here == self.known, axis=1, dtype=bool)
+        agrees_before = jnp.pad(agrees, ((0, 0), (1, 0)), constant_values=True)[:, P_known : P_known + T]
+        found = agrees_before & (self.known[:, P_known : P_known + T] != PADDING)
+        rows = jnp.argmax(found, axis=0) * T_known + jnp.arange(T)
+        return jnp.where(found.any(axis=0), rows, self.features.shape[0])
 
     def logits(self, params: Float[Array, "V d"], response: Response) -> Float[Array, "T V"]:
         """z⁰ + W φ before each token of one response, in the dtype of `params`."""
@@ -107,8 +117,9 @@ def bigram(vocab_size: int) -> LinearSoftmax:
 
 def prefix(vocab_size: int, pairs: PreferencePairs) -> LinearSoftmax:
     """One distribution per distinct (prompt, earlier tokens) that occurs in `pairs`."""
-    rows = _prefixes(vocab_size, pairs)
-    return LinearSoftmax("prefix", vocab_size, jnp.eye(rows.shape[0]), prefixes=rows)
+    known = _known_responses(vocab_size, pairs)
+    rows = known.shape[0] * max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+    return LinearSoftmax("prefix", vocab_size, jnp.eye(rows), known=known)
 
 
 def frozen_features(
@@ -122,7 +133,7 @@ def frozen_features(
     A context found more than once keeps the features of its first occurrence, chosen responses first.
     """
     features = _stacked(pairs, "features", chosen_features, rejected_features)
-    return LinearSoftmax("prefix", vocab_size, features, prefixes=_prefixes(vocab_size, pairs), tabular=False)
+    return LinearSoftmax("prefix", vocab_size, features, known=_known_responses(vocab_size, pairs), tabular=False)
 
 
 def random_features(
@@ -201,35 +212,32 @@ def _vocab_size(vocab_size: int) -> int:
     return vocab_size
 
 
-def _prefixes(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "rows width"]:
-    """The contexts of all chosen, then of all rejected responses, one row each (of repeats the first counts).
-
-    Padding has no context: its row is −2, which matches none.
-    """
+def _known_responses(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "R P+T"]:
+    """Prompt and tokens of all chosen, then of all rejected responses, padded to one width."""
     pairs.check(_vocab_size(vocab_size))
-    width = pairs.prompt.shape[-1] + max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
-
-    def rows(*response: Array) -> Int[Array, "T width"]:
-        return jnp.where(response[-1][:, None], _prefix_rows(Response(*response), width), -2)
-
-    every_row = jnp.vectorize(rows, signature="(p),(p),(t),(t)->(t,w)")
-    both = (pairs.chosen_response, pairs.rejected_response)
-    return jnp.concatenate([every_row(r.prompt, r.prompt_mask, r.tokens, r.mask).reshape(-1, width) for r in both])
+    P, T = pairs.prompt.shape[-1], max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+    both = [_prompt_and_tokens(r, P, T) for r in (pairs.chosen_response, pairs.rejected_response)]
+    return jnp.concatenate([tokens.reshape(-1, P + T) for tokens in both])
 
 
-def _prefix_rows(response: Response, width: int) -> Int[Array, "T width"]:
-    """Row i: the prompt and the tokens before i, everything else −1."""
-    P, T = response.prompt.shape[-1], response.tokens.shape[-1]
-    if width < P + T:
-        raise ValueError(f"`response` must have at most {width} tokens with its prompt, got {P + T}.")
-    tokens = jnp.concatenate([response.prompt, response.tokens, jnp.zeros(width - P - T, response.tokens.dtype)])
-    mask = jnp.concatenate([response.prompt_mask, response.mask, jnp.zeros(width - P - T, bool)])
-    before = jnp.arange(width) < P + jnp.arange(T)[:, None]
-    return jnp.where(before & mask, tokens, -1)
+def _prompt_and_tokens(response: Response, P: int, T: int) -> Int[Array, "*batch P+T"]:
+    """The prompt, padded on the left to P tokens, then the response, padded on the right to T."""
+    missing = P - response.prompt.shape[-1], T - response.tokens.shape[-1]
+    if min(missing) < 0:
+        raise ValueError(
+            f"`response` must have at most {T} tokens after a prompt of at most {P}, "
+            f"got {response.tokens.shape[-1]} after {response.prompt.shape[-1]}."
+        )
+    tokens = (
+        jnp.where(response.prompt_mask, response.prompt, PADDING),
+        jnp.where(response.mask, response.tokens, PADDING),
+    )
+    before = [(0, 0)] * (response.tokens.ndim - 1)
+    return jnp.pad(jnp.concatenate(tokens, axis=-1), [*before, missing], constant_values=PADDING)
 
 
 def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) -> Float[Array, "rows size"]:
-    """One row per context, in the order of `_prefixes`."""
+    """One row per context: T for each of the responses, in the order of `_known_responses`."""
     for side, tokens, values in (("chosen", pairs.chosen, chosen), ("rejected", pairs.rejected, rejected)):
         if values.shape[:-1] != tokens.shape:
             raise ValueError(f"`{side}_{name}` must have leading axes {tokens.shape}, got shape {values.shape}.")
@@ -239,7 +247,10 @@ def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) 
             f"`chosen_{name}` and `rejected_{name}` must be equally wide, "
             f"got {chosen.shape[-1]} and {rejected.shape[-1]}."
         )
-    return jnp.concatenate([values.reshape(-1, values.shape[-1]) for values in (chosen, rejected)])
+    T, size = max(chosen.shape[-2], rejected.shape[-2]), chosen.shape[-1]
+    by_response = [values.reshape(-1, *values.shape[-2:]) for values in (chosen, rejected)]
+    padded = [jnp.pad(values, ((0, 0), (0, T - values.shape[1]), (0, 0))) for values in by_response]
+    return jnp.concatenate(padded).reshape(-1, size)
 
 
 def _unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:

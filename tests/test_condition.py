@@ -11,7 +11,7 @@ from toymodel import PairGram, gradients, theory
 
 UP_DOWN, BOTH_DOWN, BOTH_UP, IMPOSSIBLE, STATIONARY = theory.CASES
 entries = st.floats(0.01, 100.0)
-cosines = st.floats(-1, 1)
+cosines = st.floats(-1, 1).map(lambda c: c if abs(c) > 1e-100 else 0.0)  # no subnormals: XLA flushes them to zero
 
 
 @st.composite

@@ -169,6 +169,10 @@ CASES = {
         "`params` must be finite, got inf",
     ),
     "prediction from NaN": (lambda: theory.pair_gram(MODEL, PARAMS * jnp.nan, PAIRS), "`params` must be finite"),
+    "parameters of another shape": (
+        lambda: gram_of(params=jnp.zeros((3, 4))),
+        r"`params` must be W of shape \(3, 2\), got shape \(3, 4\)",
+    ),
     "weight NaN": (lambda: gradients.slopes(MODEL, PARAMS, PAIRS, jnp.nan), "`d_chosen` must be finite"),
     "weights of another shape": (
         lambda: gradients.step_change(MODEL, PARAMS, PAIRS, optax.sgd(1.0), jnp.ones(3)),

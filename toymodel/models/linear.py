@@ -91,6 +91,9 @@ class LinearSoftmax:
 
     def states(self, params: Float[Array, "V d"], response: Response) -> LinearStates:
         """Features, logits and contexts at each position of one response."""
+        wanted = (self.vocab_size, self.features.shape[1])
+        if params.shape != wanted:
+            raise ValueError(f"`params` must be W of shape {wanted}, got shape {params.shape}.")
         contexts = self.contexts(response)
         features = self.features.at[contexts].get(mode="fill", fill_value=0).astype(params.dtype)
         logits = features @ params.T

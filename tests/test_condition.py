@@ -111,6 +111,51 @@ def test_t10_needs_positive_weights_and_cauchy_schwarz():
     assert theory.case(PairGram(1.0, 1.0, 2.0), 1.0, 1.0) == IMPOSSIBLE  # no two vectors have these products
 
 
+signed_weights = st.tuples(weights, st.sampled_from([-1.0, 0.0, 1.0])).map(lambda pair: pair[0] * pair[1])
+# What cannot happen, by the signs of (d_w, d_l): d_w · (chosen slope) − d_l · (rejected slope) = ‖d_w g_w − d_l g_l‖².
+FORBIDDEN = {(1, 1): IMPOSSIBLE, (-1, -1): UP_DOWN, (1, -1): BOTH_DOWN, (-1, 1): BOTH_UP}
+
+
+@given(grams(), signed_weights, signed_weights)
+def test_t10_for_weights_of_any_sign(gram, d_chosen, d_rejected):
+    chosen, rejected = theory.slopes(gram, d_chosen, d_rejected)
+    case = theory.case(gram, d_chosen, d_rejected)
+    assert (case == STATIONARY) == (chosen == 0 or rejected == 0)
+    if d_chosen == d_rejected == 0:
+        assert case == STATIONARY
+    elif d_rejected == 0 and gram.inner != 0:  # only the chosen's gradient acts, and drags the rejected along
+        assert (
+            case
+            == {(1, 1): BOTH_UP, (1, -1): UP_DOWN, (-1, 1): BOTH_DOWN, (-1, -1): IMPOSSIBLE}[
+                int(np.sign(d_chosen)), int(np.sign(gram.inner))
+            ]
+        )
+    assume(clear(gram, abs(d_chosen), abs(d_rejected)))
+    signs = int(np.sign(d_chosen)), int(np.sign(d_rejected))
+    assert case != FORBIDDEN.get(signs)
+    assert (
+        case == theory.CASES[[(1, -1), (-1, -1), (1, 1), (-1, 1)].index((int(np.sign(chosen)), int(np.sign(rejected))))]
+    )
+
+
+@given(grams(), weights, weights)
+def test_t10_every_case_but_the_forbidden_one_is_reached_by_flipping_signs(gram, d_chosen, d_rejected):
+    """Both weights reversed: both slopes are, so what was chosen up and rejected down is now the reverse."""
+    assume(clear(gram, d_chosen, d_rejected))
+    reverse = {UP_DOWN: IMPOSSIBLE, BOTH_DOWN: BOTH_UP, BOTH_UP: BOTH_DOWN}
+    assert theory.case(gram, -d_chosen, -d_rejected) == reverse[theory.case(gram, d_chosen, d_rejected)]
+
+
+def test_t10_near_the_equality_for_each_pair_of_signs():
+    """Gradients a thousandth from parallel: the forbidden case is missed by about a millionth of the terms."""
+    gram = PairGram(1.0, 1.0, 1 - 5e-7)  # cosine of an angle of 1e-3
+    for (sign_w, sign_l), forbidden in FORBIDDEN.items():
+        mirrored = gram._replace(inner=sign_w * sign_l * gram.inner)
+        chosen, rejected = theory.slopes(mirrored, sign_w * 1.0, sign_l * 1.0)
+        wanted = dict(zip(theory.CASES, [(1, -1), (-1, -1), (1, 1), (-1, 1)], strict=False))[forbidden]
+        assert 0 < max(-chosen * wanted[0], -rejected * wanted[1]) < 1e-6
+
+
 def test_cases_by_name():
     gram = PairGram(np.array([1.0, 1.0, 4.0, 0.0]), np.array([1.0, 4.0, 1.0, 1.0]), np.array([0.5, 1.5, 1.5, 0.0]))
     assert theory.case(gram).tolist() == [UP_DOWN, BOTH_DOWN, BOTH_UP, STATIONARY]

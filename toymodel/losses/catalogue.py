@@ -1,0 +1,230 @@
+"""The catalogue: what turns a definition with hyperparameters into a checked `Loss`, and finds it by name."""
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from toymodel._checks import is_concrete, require_finite
+from toymodel.gram import Scalars
+from toymodel.losses.form import Form, Side
+
+INPUTS = (
+    "chosen_logps",
+    "rejected_logps",
+    "ref_chosen_logps",
+    "ref_rejected_logps",
+    "chosen_lengths",
+    "rejected_lengths",
+)
+
+
+class Domain(NamedTuple):
+    """The values a hyperparameter may take: in words, and as a test of an array."""
+
+    words: str
+    holds: Callable[[Any], Any]
+
+
+Real = Annotated[float, Domain("finite", np.isfinite)]
+Positive = Annotated[float, Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))]
+NonNegative = Annotated[float, Domain(">= 0 and finite", lambda x: (x >= 0) & np.isfinite(x))]
+Fraction = Annotated[float, Domain("in (0, 1]", lambda x: (x > 0) & (x <= 1))]
+FlipRate = Annotated[float, Domain("in [0, 0.5)", lambda x: (x >= 0) & (x < 0.5))]
+PositiveFlipRate = Annotated[float, Domain("in (0, 0.5)", lambda x: (x > 0) & (x < 0.5))]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["hyper"], meta_fields=["definition"])
+@dataclass(frozen=True)
+class Loss:
+    """A preference loss with its hyperparameters. A pytree of them: `jax.vmap` over losses sweeps hyperparameters.
+
+    Everything is elementwise over pairs, nothing is reduced. Log-probabilities are sums over the response in nats, so
+    the weights of a length-averaged loss carry its 1/length. What a loss does not use may be left out, and is ignored.
+    """
+
+    definition: "Definition"
+    hyper: dict[str, Scalars]
+
+    @property
+    def name(self) -> str:
+        """Its name in `LOSSES`."""
+        return self.definition.name
+
+    def value(
+        self,
+        chosen_logps: Float[Array, "*n"],
+        rejected_logps: Float[Array, "*n"],
+        ref_chosen_logps: Float[Array, "*n"] | None = None,
+        ref_rejected_logps: Float[Array, "*n"] | None = None,
+        chosen_lengths: Float[Array, "*n"] | None = None,
+        rejected_lengths: Float[Array, "*n"] | None = None,
+    ) -> Float[Array, "*n"]:
+        """The loss of each pair, in nats.
+
+        Raises:
+          ValueError: shapes differ, a log-probability is positive or not finite, a length is below 1, or something
+            that this loss needs is missing.
+        """
+        return self._at(
+            chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
+        ).value
+
+    def weights(
+        self,
+        chosen_logps: Float[Array, "*n"],
+        rejected_logps: Float[Array, "*n"],
+        ref_chosen_logps: Float[Array, "*n"] | None = None,
+        ref_rejected_logps: Float[Array, "*n"] | None = None,
+        chosen_lengths: Float[Array, "*n"] | None = None,
+        rejected_lengths: Float[Array, "*n"] | None = None,
+    ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+        """(d_chosen, d_rejected) in closed form: descent moves the parameters by η(d_w ∇log π_w − d_l ∇log π_l).
+
+        Raises:
+          ValueError: as for `value`.
+        """
+        outcome = self._at(
+            chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
+        )
+        return outcome.d_chosen, outcome.d_rejected
+
+    def autodiff_weights(
+        self, chosen_logps: Float[Array, "*n"], rejected_logps: Float[Array, "*n"], *rest: Float[Array, "*n"] | None
+    ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
+        """(d_chosen, d_rejected) from `value` by automatic differentiation: the same up to round-off, off extremes."""
+        chosen, rejected = (jnp.asarray(x, float) for x in (chosen_logps, rejected_logps))
+        one, zero = jnp.ones_like(chosen), jnp.zeros_like(chosen)
+
+        def slope(*along: Array) -> Array:
+            return jax.jvp(lambda *logps: self.value(*logps, *rest), (chosen, rejected), along)[1]
+
+        return slope(-one, zero), slope(zero, one)
+
+    def _at(self, *given: Any) -> "_Evaluated":
+        arrays = {name: jnp.asarray(x) for name, x in zip(INPUTS, given, strict=True) if x is not None}
+        _check_inputs(arrays)
+        chosen, rejected = (
+            Side(side, arrays[f"{side}_logps"], arrays.get(f"ref_{side}_logps"), arrays.get(f"{side}_lengths"))
+            for side in ("chosen", "rejected")
+        )
+        outcome = self.definition.form(**self.hyper)(chosen, rejected)
+        dtype = jnp.result_type(chosen.logp, rejected.logp, *self.hyper.values())
+        return _Evaluated(*(jnp.broadcast_to(jnp.asarray(part, dtype), chosen.logp.shape) for part in outcome))
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.hyper.items())})"
+
+
+class _Evaluated(NamedTuple):
+    """An `Outcome` as arrays over pairs."""
+
+    value: Array
+    d_chosen: Array
+    d_rejected: Array
+
+
+def _check_inputs(arrays: dict[str, Array]) -> None:
+    if len({x.shape for x in arrays.values()}) > 1:
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in arrays.items())
+        raise ValueError(f"all arrays must share one shape, got {shapes}.")
+    for name, x in arrays.items():
+        if not is_concrete(x):
+            continue
+        require_finite(name, x)
+        values = np.asarray(x)
+        if name.endswith("logps") and (values > 0).any():
+            raise ValueError(f"`{name}` must be <= 0 (log-probabilities in nats), got {values.max()}.")
+        if name.endswith("lengths") and (values < 1).any():
+            raise ValueError(f"`{name}` must be >= 1 (tokens), got {values.min()}.")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A loss before its hyperparameters are chosen: `LOSSES[name](beta=0.1)` gives a `Loss`."""
+
+    name: str
+    form: Callable[..., Form]
+    ratio: str  # d_w/d_l, in the notation of the catalogue
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        """Every hyperparameter with its default value."""
+        return {name: p.default for name, p in inspect.signature(self.form).parameters.items()}
+
+    def __call__(self, **hyper: Scalars) -> Loss:
+        """The loss with these hyperparameters, defaults elsewhere; arrays are for `jax.vmap`.
+
+        Raises:
+          ValueError: a hyperparameter is unknown or out of its range.
+        """
+        for name in hyper:
+            if name not in self.defaults:
+                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}{_suggestion(name, self.defaults)}")
+        values: dict[str, Scalars] = {**self.defaults, **hyper}
+        hints = get_type_hints(self.form, include_extras=True)
+        for name, value in values.items():
+            domain = hints[name].__metadata__[0]
+            if is_concrete(value) and not np.all(domain.holds(_number(name, value))):
+                raise ValueError(f"`{name}` of `{self.name}` must be {domain.words}, got {value!r}.")
+        return Loss(self, values)
+
+
+def _number(name: str, value: Scalars) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"`{name}` must be a number, got {value!r}.")
+    return array
+
+
+class Catalogue(dict[str, Definition]):
+    """Losses by name; an unknown name is a `ValueError` that suggests the nearest one."""
+
+    def __missing__(self, name: str) -> Definition:
+        """Raise `ValueError`."""
+        raise ValueError(f"there is no loss {name!r}{_suggestion(name, self)}")
+
+
+def _suggestion(name: Any, known: Any) -> str:
+    nearest = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; there are {', '.join(known) or 'none'}."
+
+
+LOSSES = Catalogue()
+
+
+def loss(*, ratio: str) -> Callable[[Callable[..., Form]], Definition]:
+    """Enter a loss into `LOSSES` under its function's name.
+
+    The function takes the hyperparameters by name, each annotated with its range (`Positive`, `Fraction`, …) and with
+    the field's default, and returns a `Margin` or another function of the two sides.
+
+    Args:
+      ratio: d_w/d_l, for tables.
+
+    Raises:
+      ValueError: the name is taken, or a hyperparameter lacks a range or a default.
+    """
+
+    def enter(form: Callable[..., Form]) -> Definition:
+        name = form.__name__
+        if name in LOSSES:
+            raise ValueError(f"there is a loss {name!r} already.")
+        hints = get_type_hints(form, include_extras=True)
+        for hyper, parameter in inspect.signature(form).parameters.items():
+            metadata = getattr(hints.get(hyper), "__metadata__", ())
+            if parameter.default is parameter.empty or not any(isinstance(m, Domain) for m in metadata):
+                raise ValueError(
+                    f"hyperparameter {hyper!r} of {name!r} needs a range and a default: `beta: Positive = 0.1`."
+                )
+        LOSSES[name] = Definition(name, form, ratio)
+        return LOSSES[name]
+
+    return enter

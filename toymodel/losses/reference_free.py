@@ -1,0 +1,141 @@
+"""Losses that compare the policy's own log-probabilities, without a reference."""
+
+import jax.numpy as jnp
+
+from toymodel.gram import Scalars
+from toymodel.losses.catalogue import NonNegative, Positive, Real, loss
+from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
+from toymodel.losses.pieces import (
+    exp_difference,
+    hinge_below,
+    identity,
+    log_odds,
+    log_sigmoid,
+    logp,
+    mean_logp,
+    scaled,
+    shifted,
+)
+
+
+@loss(ratio="n_l/n_w")
+def simpo(beta: Positive = 2.0, gamma: Real = 0.5) -> Form:
+    """SimPO (arXiv 2405.14734): −log S(β(a_w − a_l) − γ), a the log-probability per token.
+
+    TRL calls γ simpo_gamma, has β = 0.1 and adds a likelihood term unless told not to (`cpo_simpo`); the authors give
+    γ/β instead.
+    """
+    return Margin(shifted(log_sigmoid, gamma), scaled(mean_logp, beta))
+
+
+@loss(ratio="(n_l/n_w) exp(α(a_l − a_w))")
+def alphapo(beta: Positive = 2.0, gamma: Real = 0.5, alpha: Real = 0.25) -> Form:
+    """AlphaPO (arXiv 2501.03884): SimPO with reward β(1 − exp(−αa))/α; α = 0 is SimPO, and TRL's default."""
+
+    def divided(power: Scalars, linear: Scalars) -> Scalars:
+        return jnp.where(alpha == 0, linear, power / jnp.where(alpha == 0, 1.0, alpha))
+
+    def h(side: Side) -> Jet:
+        a = side.mean_logp
+        return Jet(beta * divided(-jnp.expm1(-alpha * a), a), beta * jnp.exp(-alpha * a) / side.tokens)
+
+    def gap(chosen: Side, rejected: Side) -> Scalars:
+        a_w, a_l = chosen.mean_logp, rejected.mean_logp
+        return beta * divided(exp_difference(-alpha * a_l, -alpha * a_w), a_w - a_l)
+
+    return Margin(shifted(log_sigmoid, gamma), h, gap=gap)
+
+
+@loss(ratio="1 + λ/(β S(−z))")
+def cpo_nll_sum(beta: Positive = 0.1, lam: NonNegative = 1.0) -> Form:
+    """CPO (arXiv 2401.08417): −log S(β(w − l)) − λw, the likelihood term summed over tokens."""
+    return Margin(log_sigmoid, scaled(logp, beta), likelihood=scaled(logp, lam))
+
+
+@loss(ratio="1 + α/(n_w β S(−z))")
+def cpo_nll_mean(beta: Positive = 0.1, cpo_alpha: NonNegative = 1.0) -> Form:
+    """CPO as in TRL: the likelihood term averaged over tokens."""
+    return Margin(log_sigmoid, scaled(logp, beta), likelihood=scaled(mean_logp, cpo_alpha))
+
+
+@loss(ratio="1")
+def cpo_pref_only(beta: Positive = 0.1) -> Form:
+    """CPO without its likelihood term: DPO with a uniform reference."""
+    return Margin(log_sigmoid, scaled(logp, beta))
+
+
+@loss(ratio="1")
+def cpo_hinge(beta: Positive = 0.1) -> Form:
+    """CPO's hinge variant in TRL, without its likelihood term: max(1 − β(w − l), 0)."""
+    return Margin(hinge_below(1.0), scaled(logp, beta))
+
+
+@loss(ratio="(n_l/n_w)(1 + α/(β S(−z)))")
+def cpo_simpo(beta: Positive = 0.1, gamma: Real = 0.5, cpo_alpha: NonNegative = 1.0) -> Form:
+    """SimPO plus a likelihood term per token: what TRL's CPO trainer computes for SimPO by default."""
+    return Margin(shifted(log_sigmoid, gamma), scaled(mean_logp, beta), likelihood=scaled(mean_logp, cpo_alpha))
+
+
+@loss(ratio="1 + λ, ∞ once w − l > γ")
+def slic_hf(gamma: Positive = 1.0, lam: NonNegative = 0.1) -> Form:
+    """SLiC-HF (arXiv 2305.10425): max(γ − (w − l), 0) − λw. At the kink the hinge still pulls (torch.clamp)."""
+
+    def m(a: Scalars) -> Jet:
+        return Jet(-jnp.where(a <= gamma, gamma - a, 0.0), jnp.where(a <= gamma, 1.0, 0.0))
+
+    return Margin(m, logp, likelihood=scaled(logp, lam))
+
+
+@loss(ratio="n_l/n_w")
+def rrhf_rank() -> Form:
+    """The ranking term of RRHF (arXiv 2304.05302): max(a_l − a_w, 0), a the log-probability per token."""
+    return Margin(hinge_below(0.0), mean_logp)
+
+
+@loss(ratio="(n_l/n_w)(1 − p_l)(1/(1 − p_w) + 1/(λ S(−z)))")
+def orpo(lam: Positive = 0.1) -> Form:
+    """ORPO (arXiv 2403.07691): −a_w − λ log S(log-odds of p_w − log-odds of p_l), p = exp(a). λ is TRL's beta.
+
+    Log-odds are infinite for a response of probability exactly 1.
+    """
+    return Margin(scaled(log_sigmoid, lam), log_odds(mean_logp), likelihood=mean_logp)
+
+
+@loss(ratio="(n_l/n_w)(1 − p_l)/(1 − p_w)")
+def orpo_or_only(lam: Positive = 0.1) -> Form:
+    """ORPO's odds-ratio term alone."""
+    return Margin(scaled(log_sigmoid, lam), log_odds(mean_logp))
+
+
+@loss(ratio="(1 − exp(l))(1/(1 − exp(w)) + 1/(n_w λ S(−z)))")
+def orpo_sumodds(lam: Positive = 0.1) -> Form:
+    """ORPO with odds of the whole response's probability, as in tunix; the likelihood term stays per token."""
+    return Margin(scaled(log_sigmoid, lam), log_odds(logp), likelihood=mean_logp)
+
+
+@loss(ratio="(1 − lT/n_w)/(τ − lT/n_l), T = dτ/d(a_w − a_l)")
+def arpo_pref_only(beta: Positive = 0.1, eta1: Positive = 0.9, eta2: Positive = 0.4) -> Form:
+    """ARPO (X-ALMA): −log S(β(w − τl)), τ = min(η₁ exp(η₂|a_w − a_l|) − 1, 1), differentiated through τ.
+
+    Near a_w = a_l τ is η₁ − 1 < 0, so the rejected is pushed *up*.
+    """
+
+    def at(chosen: Side, rejected: Side) -> Outcome:
+        w, l, difference = chosen.logp, rejected.logp, chosen.mean_logp - rejected.mean_logp  # noqa: E741
+        size = jnp.where(difference > 0, difference, jnp.where(difference < 0, -difference, 0.0))  # no slope at 0
+        free = eta2 * size < jnp.log(2 / eta1)  # below the cap of τ at 1
+        growth = eta1 * jnp.exp(jnp.where(free, eta2 * size, 0.0))
+        tau = jnp.where(free, growth - 1, 1.0)
+        slope = jnp.where(free, eta2 * growth * jnp.sign(difference), 0.0)  # T
+        value, pull = log_sigmoid(beta * (w - tau * l))
+        d_chosen = beta * pull * (1 - l * slope / chosen.tokens)
+        d_rejected = beta * pull * (tau - l * slope / rejected.tokens)
+        return Outcome(-value, d_chosen, d_rejected)
+
+    return at
+
+
+@loss(ratio="∞")
+def sft_mean() -> Form:
+    """Negative log-likelihood of the chosen per token; the rejected plays no part."""
+    return Margin(identity, mean_logp, nothing)

@@ -22,6 +22,7 @@ from toymodel import (
     prefix_pairs,
     theory,
 )
+from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 
@@ -29,11 +30,17 @@ KEY = jax.random.key(0)
 PAIRS = PreferencePairs.from_lists([[0], [1]], [[0, 1], [1, 1]], [[2, 1], [2]], vocab_size=3)
 MODEL = linear.positional(3, 2)
 PARAMS = linear.init_params(KEY, MODEL)
+LOGPS = np.array([-1.0, -2.0])
 GRAM = PairGram(jnp.ones(2), jnp.ones(2), jnp.zeros(2))
 
 
 def pairs(prompt=((0,),), chosen=((1,),), rejected=((2,),), **options):
     return PreferencePairs.from_lists(prompt, chosen, rejected, **{"vocab_size": 3, **options})
+
+
+def dpo(**changed):
+    inputs = dict.fromkeys(("chosen_logps", "rejected_logps", "ref_chosen_logps", "ref_rejected_logps"), LOGPS)
+    return LOSSES["dpo"]().value(**inputs | changed)
 
 
 def gram_of(params=PARAMS, of=PAIRS, model=MODEL):
@@ -229,6 +236,35 @@ CASES = {
         lambda: diagnose(chosen_sq=np.ones(2), rejected_sq=np.ones(2), inner=np.zeros(2), d_chosen=np.ones(3)),
         r"`d_chosen` must have shape \(2,\), got \(3,\)",
     ),
+    # losses
+    "misspelt loss": (lambda: LOSSES["dpoo"], "there is no loss 'dpoo'; did you mean 'dpo'"),
+    "loss by a part of its name": (lambda: LOSSES["ipo_"], "did you mean 'ipo_sum' or 'ipo_lennorm'?"),
+    "loss like no other": (lambda: LOSSES["?"], r"there is no loss '\?'; known are dpo, cdpo, "),
+    "misspelt hyperparameter": (
+        lambda: LOSSES["dpo"](bta=1),
+        "`dpo` has no hyperparameter 'bta'; did you mean 'beta'?",
+    ),
+    "hyperparameter of another loss": (lambda: LOSSES["ipo_sum"](beta=0.1), "no hyperparameter 'beta'; known are tau"),
+    "hyperparameter where there is none": (lambda: LOSSES["bce"](beta=1), "no hyperparameter 'beta'; it takes none"),
+    "beta zero": (lambda: LOSSES["dpo"](beta=0), "`beta` of `dpo` must be > 0 and finite, got 0"),
+    "beta negative in a sweep": (lambda: LOSSES["dpo"](beta=jnp.array([1.0, -1.0])), "`beta` of `dpo` must be > 0"),
+    "beta not a number": (lambda: LOSSES["dpo"](beta="0.1"), "`beta` must be a number, got '0.1'"),
+    "tau negative": (lambda: LOSSES["ipo_sum"](tau=-1.0), "`tau` of `ipo_sum` must be > 0"),
+    "label smoothing of a half": (lambda: LOSSES["cdpo"](label_smoothing=0.5), r"must be in \[0, 0.5\), got 0.5"),
+    "label smoothing of zero": (lambda: LOSSES["exo_pair"](label_smoothing=0), r"must be in \(0, 0.5\), got 0"),
+    "fraction above one": (lambda: LOSSES["bdpo"](lam=1.5), r"`lam` of `bdpo` must be in \(0, 1\], got 1.5"),
+    "hyperparameters per something else": (
+        lambda: LOSSES["dpo"](beta=np.ones(3)).value(LOGPS, LOGPS, LOGPS, LOGPS),
+        r"`beta` must be one number, or one per pair \(2,\), got shape \(3,\)",
+    ),
+    "positive log-probability": (lambda: dpo(chosen_logps=-LOGPS), r"`chosen_logps` must be <= 0 .* got 2.0"),
+    "positive reference": (lambda: dpo(ref_rejected_logps=-LOGPS), "`ref_rejected_logps` must be <= 0"),
+    "log-probability of words": (lambda: dpo(chosen_logps=["a", "b"]), "`chosen_logps` must hold real numbers"),
+    "log-probability infinite": (lambda: dpo(chosen_logps=LOGPS * np.inf), "`chosen_logps` must be finite, got -inf"),
+    "mismatched log-probabilities": (lambda: dpo(rejected_logps=LOGPS[:1]), r"share one shape, got .* \(1,\)"),
+    "reference missing": (lambda: dpo(ref_rejected_logps=None), "`ref_rejected_logps` is missing"),
+    "lengths missing": (lambda: LOSSES["simpo"]().weights(LOGPS, LOGPS), "`chosen_lengths` is missing"),
+    "length zero": (lambda: dpo(chosen_lengths=np.array([3, 0])), r"`chosen_lengths` must be >= 1 \(tokens\), got 0"),
 }
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, NamedTuple, get_type_hints
@@ -109,12 +109,18 @@ class Loss:
         return slope(-one, zero), slope(zero, one)
 
     def _at(self, *given: Any) -> "_Evaluated":
-        arrays = {name: jnp.asarray(x) for name, x in zip(INPUTS, given, strict=True) if x is not None}
+        arrays = {name: _real(name, x) for name, x in zip(INPUTS, given, strict=True) if x is not None}
         _check_inputs(arrays)
         chosen, rejected = (
             Side(side, arrays[f"{side}_logps"], arrays.get(f"ref_{side}_logps"), arrays.get(f"{side}_lengths"))
             for side in ("chosen", "rejected")
         )
+        for name, value in self.hyper.items():
+            if jnp.shape(value) not in ((), chosen.logp.shape):
+                raise ValueError(
+                    f"`{name}` must be one number, or one per pair {chosen.logp.shape}, got shape {jnp.shape(value)}; "
+                    "use `jax.vmap` over the loss to sweep it."
+                )
         outcome = self.definition.form(**self.hyper)(chosen, rejected)
         dtype = jnp.result_type(chosen.logp, rejected.logp, *self.hyper.values())
         return _Evaluated(*(jnp.broadcast_to(jnp.asarray(part, dtype), chosen.logp.shape) for part in outcome))
@@ -129,6 +135,14 @@ class _Evaluated(NamedTuple):
     value: Array
     d_chosen: Array
     d_rejected: Array
+
+
+def _real(name: str, value: Any) -> Array:
+    if not isinstance(value, jax.Array):
+        value = np.asarray(value)
+    if value.dtype.kind not in "fiu":
+        raise ValueError(f"`{name}` must hold real numbers, got dtype {value.dtype}.")
+    return jnp.asarray(value)
 
 
 def _check_inputs(arrays: dict[str, Array]) -> None:
@@ -167,7 +181,7 @@ class Definition:
         """
         for name in hyper:
             if name not in self.defaults:
-                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}{_suggestion(name, self.defaults)}")
+                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggestion(name, self.defaults)}")
         values: dict[str, Scalars] = {**self.defaults, **hyper}
         hints = get_type_hints(self.form, include_extras=True)
         for name, value in values.items():
@@ -189,12 +203,16 @@ class Catalogue(dict[str, Definition]):
 
     def __missing__(self, name: str) -> Definition:
         """Raise `ValueError`."""
-        raise ValueError(f"there is no loss {name!r}{_suggestion(name, self)}")
+        raise ValueError(f"there is no loss {name!r}; {_suggestion(name, self)}")
 
 
-def _suggestion(name: Any, known: Any) -> str:
-    nearest = difflib.get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else f"; there are {', '.join(known) or 'none'}."
+def _suggestion(name: Any, known: Iterable[str]) -> str:
+    """The nearest names: those that contain it, else those spelt alike, else all."""
+    names = list(known)
+    nearest = [other for other in names if str(name) in other] or difflib.get_close_matches(str(name), names)
+    if nearest:
+        return f"did you mean {' or '.join(map(repr, nearest))}?"
+    return f"known are {', '.join(names)}." if names else "it takes none."
 
 
 LOSSES = Catalogue()

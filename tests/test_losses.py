@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from oracles import assert_close, single, slope_sizes
 from strategies import worlds
@@ -77,8 +77,15 @@ def sensitivity(of_loss, batch):
     return 64 * EPS * (1 + scale * rate)
 
 
-@given(losses(), batches())
-def test_closed_weights_are_the_derivatives_of_the_value(of_loss, batch):
+# Batches of eight, for each loss in turn: fewer examples than elsewhere see as many cases.
+EACH = settings(max_examples=max(3, settings().max_examples // 25))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@EACH
+@given(data=st.data(), batch=batches())
+def test_closed_weights_are_the_derivatives_of_the_value(name, data, batch):
+    of_loss = data.draw(losses([name]))
     closed, automatic = (np.array(of_loss.weights(*batch)), np.array(of_loss.autodiff_weights(*batch)))
     # Relative to the larger weight of the pair: differences such as S′(βD) − S′(βr_w) cancel.
     size = np.maximum(abs(closed).max(axis=0), abs(automatic).max(axis=0)) + np.array(of_loss.hyper.get("beta", 1.0))
@@ -144,14 +151,18 @@ def test_every_ratio_is_covered():
     assert not simple & set(RATIOS)
 
 
-@given(losses([name for name in NAMES if name not in BY_SWITCH]), batches())
-def test_the_ratio_of_the_weights_is_the_one_in_the_catalogue(of_loss, batch):
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BY_SWITCH])
+@EACH
+@given(data=st.data(), batch=batches())
+def test_the_ratio_of_the_weights_is_the_one_in_the_catalogue(name, data, batch):
+    of_loss = data.draw(losses([name]))
     simple = {"1": lambda x: jnp.ones_like(x.D), "n_l/n_w": lambda x: x.n_l / x.n_w}
     ratio = simple.get(LOSSES[of_loss.name].ratio) or RATIOS[of_loss.name]
     d_chosen, d_rejected = of_loss.weights(*batch)
-    expected = ratio(notation(batch, **of_loss.hyper)) * d_rejected
+    some = abs(np.asarray(d_rejected)) > 1e-250  # elsewhere a ratio such as 1 + λ/(β S(−z)) overflows
+    expected = np.where(some, ratio(notation(batch, **of_loss.hyper)), 0) * d_rejected
     size = abs(d_chosen) + abs(expected) + np.asarray(of_loss.hyper.get("beta", 1.0))
-    assert_close(d_chosen, expected, size, sensitivity(of_loss, batch))
+    assert_close(d_chosen[some], expected[some], size[some], sensitivity(of_loss, batch))
 
 
 @given(batches())

@@ -36,6 +36,7 @@ notebooks: $(VENV)/dev.stamp ## execute every notebook
 
 bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
 	$(BIN)/python benchmarks/token_gram.py
+	$(BIN)/python benchmarks/training.py
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

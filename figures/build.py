@@ -21,7 +21,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-HELPERS = ("ensemble", "style")  # modules that the figures share
+HELPERS = ("ensemble", "loss_runs", "style")  # modules that the figures share
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy")
 INTRODUCTION = """# Figures
@@ -170,16 +170,18 @@ def write_gallery(names: list[str], out: Path, folder: Path) -> None:
     sections = [INTRODUCTION]
     for name in names:
         module = _load(name)
-        picture = module.draw(style.read_table(out / f"{name}.csv"))
+        table = style.read_table(out / f"{name}.csv")
+        picture = module.draw(table)
         style.write_small_png(picture, folder / "gallery" / f"{name}.png")
-        sections.append(_section(name, module))
+        sections.append(_section(name, module, table))
     style.write_whole(folder / "README.md", "\n".join(sections).encode())
 
 
-def _section(name: str, module: Any) -> str:
+def _section(name: str, module: Any, table: Any) -> str:
     claim, _, details = module.__doc__.strip().partition("\n\n")
+    in_numbers = f"{module.table_markdown(table)}\n" if hasattr(module, "table_markdown") else ""
     return (
-        f"## {module.TITLE}\n\n{claim}\n\n![{module.TITLE}](gallery/{name}.png)\n\n{details}\n\n"
+        f"## {module.TITLE}\n\n{claim}\n\n![{module.TITLE}](gallery/{name}.png)\n\n{details}\n\n{in_numbers}"
         f"Theory: {', '.join(module.LABELS)}. Made by `make figures`, or alone by "
         f"`.venv/bin/python figures/build.py --only {name}`;\nthe numbers are then in `figures/out/{name}.csv`.\n"
     )

@@ -5,7 +5,9 @@ from functools import partial
 from typing import Any
 
 import jax
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import stdtrit
 
 from toymodel import PreferencePairs
 from toymodel.models import linear
@@ -39,3 +41,11 @@ def each(
         return jax.tree.map(lambda leaf: leaf[0], function(model, params, *batch_of_one))
 
     return jax.vmap(one)(model, params, pairs, *args)
+
+
+def mean_interval(of_seeds: Float[np.ndarray, "... seeds"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The mean over the last axis, and Student's 95% interval of that mean: (mean, low, high)."""
+    seeds = of_seeds.shape[-1]
+    mean = of_seeds.mean(axis=-1)
+    half = stdtrit(seeds - 1, 0.975) * of_seeds.std(axis=-1, ddof=1) / seeds**0.5
+    return mean, mean - half, mean + half

@@ -30,7 +30,6 @@ TEMPERATURE = 1.0
 CORRELATION, DIM = 0.9, 16  # of the hidden states after chosen and after rejected
 DRAWS, QUICK_DRAWS = 64, 4
 PAIR_SEED, MODEL_SEED = 0, 1
-NORMAL_95 = 1.96
 COLUMNS = ("predicted", "measured", "low", "high")  # of each of the two quantities
 
 
@@ -111,9 +110,7 @@ def _summary(model: str, settings: list[tuple[str, int]], predicted: PairGram, m
     table = {"model": np.repeat(model, len(settings)), "family": np.array(families), "shared": np.array(counts)}
     for quantity, of in (("inner", lambda gram: gram.inner), ("cosine", cosine)):
         theirs, ours = (np.reshape(of(gram), (len(settings), -1)) for gram in (predicted, measured))
-        half = NORMAL_95 * ours.std(axis=1, ddof=1) / np.sqrt(ours.shape[1])
-        mean = ours.mean(axis=1)
-        values = (theirs.mean(axis=1), mean, mean - half, mean + half)
+        values = (theirs.mean(axis=1), *ensemble.mean_interval(ours))
         table |= {f"{quantity}_{column}": value for column, value in zip(COLUMNS, values, strict=True)}
     return table
 

@@ -1,7 +1,8 @@
 """Measurement: what the gradients of a pair's log-probabilities are, by automatic differentiation alone.
 
 Nothing here knows a closed form; `theory` predicts the same numbers without differentiating and is never imported.
-Works for any `Model`. Every function takes a batch of pairs unless it says "one pair".
+Works for any `Model`. Every function takes a batch of pairs unless it says "one pair", "one response" or a group of
+responses.
 """
 
 import jax
@@ -84,18 +85,60 @@ def step_change(
     return jax.vmap(change)(pairs, *_weights(pairs, params, d_chosen, d_rejected))
 
 
+def group_gram(model: Model, params: Params, responses: Response) -> Float[Array, "n n"]:
+    """⟨∇ log π(y_i), ∇ log π(y_j)⟩ of n responses, each to its own prompt. Materialised: n × P numbers.
+
+    Raises:
+      ValueError: as for `pair_gram`; the responses are checked as the chosen (and rejected) ones of n pairs.
+    """
+    _check_group(model, params, responses)
+    return _group_gram(model, params, responses)
+
+
+def group_slopes(
+    model: Model, params: Params, responses: Response, advantages: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """d/dη of log π(y_j) of each of n responses along their common step Σ_i A_i ∇ log π(y_i), at η = 0.
+
+    A forward derivative of the model along the step: nats per unit of learning rate.
+
+    Raises:
+      ValueError: as for `group_gram`, or `advantages` is not finite or not one number per response.
+    """
+    _check_group(model, params, responses)
+    require_finite("advantages", advantages)
+    if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
+        raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
+    return _group_slopes(model, params, responses, advantages)
+
+
 @jax.jit
 def _pair_gradients(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Array, Array]:
-    def both(pair: PreferencePairs) -> tuple[Array, Array]:
-        return _gradient(model, params, pair.chosen_response), _gradient(model, params, pair.rejected_response)
-
-    return jax.vmap(both)(pairs)
+    return (
+        _group_gradients(model, params, pairs.chosen_response),
+        _group_gradients(model, params, pairs.rejected_response),
+    )
 
 
 @jax.jit
 def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
     chosen, rejected = _pair_gradients(model, params, pairs)
     return PairGram((chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1))
+
+
+@jax.jit
+def _group_gram(model: Model, params: Params, responses: Response) -> Array:
+    gradients = _group_gradients(model, params, responses)
+    return gradients @ gradients.T
+
+
+@jax.jit
+def _group_slopes(model: Model, params: Params, responses: Response, advantages: Array) -> Array:
+    def logps(params: Params) -> Array:
+        return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, responses)
+
+    step = jax.grad(lambda params: advantages @ logps(params))(params)
+    return jax.jvp(logps, (params,), (step,))[1]
 
 
 @jax.jit
@@ -125,8 +168,11 @@ def _logps(model: Model, params: Params, pair: PreferencePairs) -> tuple[Array, 
     return response_logp(model, params, pair.chosen_response), response_logp(model, params, pair.rejected_response)
 
 
-def _gradient(model: Model, params: Params, response: Response) -> Float[Array, " P"]:
-    return ravel_pytree(jax.grad(response_logp, argnums=1)(model, params, response))[0]
+def _group_gradients(model: Model, params: Params, responses: Response) -> Float[Array, "n P"]:
+    def gradient(response: Response) -> Array:
+        return ravel_pytree(jax.grad(response_logp, argnums=1)(model, params, response))[0]
+
+    return jax.vmap(gradient)(responses)
 
 
 def _loss_gradient(model: Model, params: Params, pair: PreferencePairs, d_w: Array, d_l: Array) -> Params:
@@ -137,6 +183,11 @@ def _loss_gradient(model: Model, params: Params, pair: PreferencePairs, d_w: Arr
         return d_l * rejected - d_w * chosen
 
     return jax.grad(loss)(params)
+
+
+def _check_group(model: Model, params: Params, responses: Response) -> None:
+    r = responses
+    check_inputs(model, params, PreferencePairs(r.prompt, r.prompt_mask, r.tokens, r.mask, r.tokens, r.mask))
 
 
 def _weights(pairs: PreferencePairs, params: Params, d_chosen: Scalars, d_rejected: Scalars) -> tuple[Array, Array]:

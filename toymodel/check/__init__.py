@@ -1,6 +1,7 @@
 """Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
 
-`draws` makes random instances, `labels` says what each label of the theory claims of one and by how much it misses.
+`draws` makes random instances; `labels` (T1–T11) and `beyond` (the rest) say what each label of the theory claims of
+one and by how much it misses.
 """
 
 import math
@@ -13,8 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int
+from toymodel.check import beyond, labels
+from toymodel.check.discrepancy import Check
 from toymodel.check.draws import CHUNK, MODELS, SHAPES, Noise, build_draw, draw_noise
-from toymodel.check.labels import CHECKS, Check
+
+CHECKS = (*labels.CHECKS, *beyond.CHECKS)
 
 
 class Result(NamedTuple):
@@ -46,12 +50,12 @@ def run(*, examples: int, seed: int, progress: Callable[[float], None] = lambda 
     worlds = [(kind, *shape) for kind in kinds for shape in SHAPES]
     found: dict[str, list[np.ndarray]] = {check.label: [] for check in CHECKS}
     for number, (kind, V, T) in enumerate(worlds):
-        labels = tuple(check.label for check in CHECKS if kind in check.models)
+        names = tuple(check.label for check in CHECKS if kind in check.models)
         fewest = min(len(check.models) for check in CHECKS if kind in check.models) * len(SHAPES)
         rng = np.random.default_rng([seed, number])
         for _ in range(math.ceil(examples / fewest / CHUNK)):
             with jax.enable_x64(True):
-                for label, values in _discrepancies(labels, kind, draw_noise(rng, V, T)).items():
+                for label, values in _discrepancies(names, kind, draw_noise(rng, V, T)).items():
                     found[label].append(np.asarray(values))
         progress((number + 1) / len(worlds))
     return [_result(check, np.concatenate(found[check.label])) for check in CHECKS]
@@ -65,9 +69,9 @@ def _result(check: Check, values: np.ndarray) -> Result:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _discrepancies(labels: tuple[str, ...], kind: str, noise: Noise) -> dict[str, Float[Array, " n"]]:
+def _discrepancies(names: tuple[str, ...], kind: str, noise: Noise) -> dict[str, Float[Array, " n"]]:
     def of_one(noise: Noise) -> dict[str, Array]:
         draw = build_draw(kind, noise)
-        return {check.label: check.discrepancy(draw) for check in CHECKS if check.label in labels}
+        return {check.label: check.discrepancy(draw) for check in CHECKS if check.label in names}
 
     return jax.vmap(of_one)(noise)

@@ -15,10 +15,12 @@ from toymodel import gradients, theory
 from toymodel.gram import PairGram
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.models.logps import Model, Params
 from toymodel.pairs import PreferencePairs
 
 MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
 TABULAR = MODELS[:4]
+OFFSET = MODELS[5:]
 ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
 SHAPES = ((2, 6), (40, 12))  # (V, longest response)
 CHUNK = 64  # draws in one compiled call
@@ -121,9 +123,7 @@ def _size(states: LinearStates) -> Float[Array, " T"]:
     return jnp.linalg.norm(s, axis=1) * jnp.linalg.norm(features, axis=1) * states.mask
 
 
-def of_one_pair(
-    function: Callable[..., Any], model: LinearSoftmax, params: Array, pair: PreferencePairs, *args: Any
-) -> Any:
+def of_one_pair(function: Callable[..., Any], model: Model, params: Params, pair: PreferencePairs, *args: Any) -> Any:
     """A function of a batch of pairs, for a single pair."""
     batch = jax.tree.map(lambda a: a[None], pair)
     return jax.tree.map(lambda a: a[0], function(model, params, batch, *args))

@@ -1,52 +1,21 @@
-"""What each label of the theory says, and by how much a draw misses it.
+"""What T1–T11 say of one draw, and by how much it misses it: inner products, and the first order in the step."""
 
-Each check maps one draw to one discrepancy. Identities are compared relative to the size of the terms they sum, so a
-tolerance means round-off; a wrong sign or name counts as an infinite discrepancy.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from toymodel import gradients, theory
-from toymodel.check.draws import MODELS, ORTHOGONAL, TABULAR, Draw, of_one_pair
+from toymodel.check.discrepancy import BY_SIGN, ROUNDOFF, Check, relative, wrong
+from toymodel.check.draws import MODELS, OFFSET, ORTHOGONAL, TABULAR, Draw, of_one_pair
 from toymodel.gram import Scalars
 from toymodel.models import linear
 from toymodel.models.linear import LinearStates
 from toymodel.models.logps import token_logps
 from toymodel.pairs import PreferencePairs
 
-OFFSET = ("positional_offset",)
 IMPOSSIBLE = theory.CASES.index("chosen_down_rejected_up")
-
-ROUNDOFF = 1e-10
-BY_ROUNDOFF = "float64 round-off of at most 1e4 operations, with logits up to 1e2 (1e4 · 1e2 · 1.1e-16)"
-BY_SIGN = "a sign or a name: right or wrong, draws within round-off of zero left out"
-
-
-class Check(NamedTuple):
-    """A label, what it says, and how its discrepancy is computed for one draw of each of the given models."""
-
-    label: str
-    statement: str
-    discrepancy: Callable[[Draw], Float[Array, ""]]
-    models: tuple[str, ...] = MODELS
-    tolerance: float = ROUNDOFF
-    reason: str = BY_ROUNDOFF
-
-
-def _relative(difference: Array, size: Array) -> Float[Array, ""]:
-    """Largest |difference| / size; a difference where nothing should be counts as infinite."""
-    ratio = abs(difference) / jnp.where(size > 0, size, 1)
-    return jnp.where((size > 0) | (difference == 0), ratio, jnp.inf).max()
-
-
-def _wrong(is_wrong: Array) -> Float[Array, ""]:
-    return jnp.where(is_wrong, jnp.inf, 0.0).max()
 
 
 def _slope_sizes(draw: Draw, d_chosen: Scalars, d_rejected: Scalars) -> Array:
@@ -59,7 +28,7 @@ def _t1(draw: Draw) -> Array:
     def against_outer_product(measured: Array, states: LinearStates, size: Array) -> Array:
         s = theory.residuals(states.logits, states.tokens) * states.mask[:, None]
         predicted = (s[:, :, None] * states.features[:, None, :]).reshape(len(s), -1)
-        return _relative(jnp.linalg.norm(measured - predicted, axis=1), size)
+        return relative(jnp.linalg.norm(measured - predicted, axis=1), size)
 
     return jnp.maximum(*map(against_outer_product, draw.tokens, draw.states, draw.sizes))
 
@@ -67,27 +36,27 @@ def _t1(draw: Draw) -> Array:
 def _t2(draw: Draw) -> Array:
     chosen, rejected = draw.sizes
     measured = draw.tokens[0] @ draw.tokens[1].T
-    entries = _relative(measured - theory.token_gram(draw.model, draw.params, draw.pair), chosen[:, None] * rejected)
+    entries = relative(measured - theory.token_gram(draw.model, draw.params, draw.pair), chosen[:, None] * rejected)
     sums = jnp.array(draw.gram) - jnp.array(draw.predicted)
     sizes = jnp.array([chosen.sum() ** 2, rejected.sum() ** 2, chosen.sum() * rejected.sum()])
-    return jnp.maximum(entries, _relative(sums, sizes))
+    return jnp.maximum(entries, relative(sums, sizes))
 
 
 def _t3(draw: Draw) -> Array:
     chosen, rejected = draw.states
     shared = (chosen.contexts[:, None] == rejected.contexts) & chosen.mask[:, None] & rejected.mask
     size = 4.0 * shared.sum()  # each summand is made of four terms of at most 1
-    parts = [_relative(draw.gram.inner - of_one_pair(theory.tabular_inner, draw.model, draw.params, draw.pair), size)]
+    parts = [relative(draw.gram.inner - of_one_pair(theory.tabular_inner, draw.model, draw.params, draw.pair), size)]
     V, zeros = draw.model.vocab_size, jnp.zeros_like(draw.params)
     uniform = of_one_pair(gradients.pair_gram, draw.model, zeros, draw.pair).inner
     if draw.kind == "positional":
         length = jnp.minimum(chosen.mask.sum(), rejected.mask.sum())
         matches = (jnp.diagonal(shared) & (chosen.tokens == rejected.tokens)).sum()
-        parts.append(_relative(uniform - theory.uniform_positional_inner(matches, length, V), size))
-        parts.append(_relative(*_first_token_increment(draw)))
+        parts.append(relative(uniform - theory.uniform_positional_inner(matches, length, V), size))
+        parts.append(relative(*_first_token_increment(draw)))
     if draw.kind == "unigram":
         counts = [(jax.nn.one_hot(r.tokens, V) * r.mask[:, None]).sum(axis=0) for r in (chosen, rejected)]
-        parts.append(_relative(uniform - theory.uniform_unigram_inner(*counts), size))
+        parts.append(relative(uniform - theory.uniform_unigram_inner(*counts), size))
     return jnp.array(parts).max()
 
 
@@ -115,19 +84,19 @@ def _t4(draw: Draw) -> Array:
     measured = jnp.array(of_one_pair(gradients.slopes, *arguments))
     predicted = jnp.array(theory.single_token_slopes(p[chosen], p[rejected], sq))
     separates = (measured[0] > 0) & (measured[1] < 0)
-    identities = jnp.maximum(_relative(gram, 4 * sq), _relative(measured - predicted, 4 * sq))
-    return jnp.maximum(identities, _wrong(~separates))
+    identities = jnp.maximum(relative(gram, 4 * sq), relative(measured - predicted, 4 * sq))
+    return jnp.maximum(identities, wrong(~separates))
 
 
 def _t5(draw: Draw) -> Array:
     size = jnp.concatenate(draw.sizes).sum()
     arguments = (draw.model, draw.params, draw.pair)
     contrast = of_one_pair(theory.contrast_gram, *arguments)
-    margin = _relative(theory.margin_slope(draw.gram) - theory.margin_slope(contrast), size**2)
+    margin = relative(theory.margin_slope(draw.gram) - theory.margin_slope(contrast), size**2)
     if draw.kind not in ORTHOGONAL:  # there, a shared context also meets the positions where the tokens differ
         return margin
     slopes = jnp.array(of_one_pair(gradients.slopes, *arguments)) - jnp.array(theory.slopes(contrast))
-    return jnp.maximum(margin, _relative(slopes, _slope_sizes(draw, 1.0, 1.0)))
+    return jnp.maximum(margin, relative(slopes, _slope_sizes(draw, 1.0, 1.0)))
 
 
 def _same_token_positions(draw: Draw) -> Array:
@@ -143,7 +112,7 @@ def _t6(draw: Draw) -> Array:
         for response in (draw.pair.chosen_response, draw.pair.rejected_response)
     )
     shortfall = jnp.maximum(theory.suffix_token_bound(p, q) - entries, 0)
-    return _relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
+    return relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
 
 
 def _t7(draw: Draw) -> Array:
@@ -151,7 +120,7 @@ def _t7(draw: Draw) -> Array:
     measured = jnp.stack([(chosen * (chosen - rejected)).sum(axis=1), (rejected * (chosen - rejected)).sum(axis=1)])
     p, q = (jax.nn.softmax(states.logits) for states in draw.states)
     predicted = jnp.stack(jax.vmap(theory.suffix_slopes)(p, q, draw.pair.chosen))
-    return _relative(jnp.where(_same_token_positions(draw), measured - predicted, 0), jnp.full((), 4.0))
+    return relative(jnp.where(_same_token_positions(draw), measured - predicted, 0), jnp.full((), 4.0))
 
 
 def _t8(draw: Draw) -> Array:
@@ -176,14 +145,14 @@ def _t8(draw: Draw) -> Array:
 
     below = jnp.floor(threshold)
     clear = (threshold - below > ROUNDOFF) & (below + 1 - threshold > ROUNDOFF)
-    return _wrong(clear & ((chosen_slope(below) <= 0) | (chosen_slope(below + 1) >= 0)))
+    return wrong(clear & ((chosen_slope(below) <= 0) | (chosen_slope(below + 1) >= 0)))
 
 
 def _t9(draw: Draw) -> Array:
     weights = (draw.d_chosen, draw.d_rejected)
     measured = jnp.array(of_one_pair(gradients.slopes, draw.model, draw.params, draw.pair, *weights))
     predicted = jnp.array(theory.slopes(draw.predicted, *weights))
-    return _relative(measured - predicted, _slope_sizes(draw, *weights))
+    return relative(measured - predicted, _slope_sizes(draw, *weights))
 
 
 def _measured_case(draw: Draw, d_chosen: Array, d_rejected: Array) -> tuple[Array, Array]:
@@ -196,7 +165,7 @@ def _measured_case(draw: Draw, d_chosen: Array, d_rejected: Array) -> tuple[Arra
 def _t10(draw: Draw) -> Array:
     measured, clear = _measured_case(draw, draw.d_chosen, draw.d_rejected)
     predicted = theory.case_index(draw.predicted, draw.d_chosen, draw.d_rejected)
-    return _wrong(clear & ((measured != predicted) | (measured == IMPOSSIBLE)))
+    return wrong(clear & ((measured != predicted) | (measured == IMPOSSIBLE)))
 
 
 def _t11(draw: Draw) -> Array:
@@ -205,7 +174,7 @@ def _t11(draw: Draw) -> Array:
     low, high = theory.band(gram)
     finite = jnp.isfinite(low) & (low > 0) & jnp.isfinite(high)
     centre = jnp.where(
-        finite, _relative(jnp.sqrt(low) * jnp.sqrt(high) - theory.band_centre(gram), theory.band_centre(gram)), 0
+        finite, relative(jnp.sqrt(low) * jnp.sqrt(high) - theory.band_centre(gram), theory.band_centre(gram)), 0
     )
 
     def disagrees(ratio: Array) -> Array:
@@ -214,7 +183,7 @@ def _t11(draw: Draw) -> Array:
 
     ends = jnp.where(finite, jnp.array([low, low, high, high]), draw.d_chosen / draw.d_rejected)
     ratios = ends * jnp.array([0.999, 1.001, 0.999, 1.001])
-    return jnp.maximum(centre, _wrong(jax.vmap(disagrees)(ratios)))
+    return jnp.maximum(centre, wrong(jax.vmap(disagrees)(ratios)))
 
 
 CHECKS = (

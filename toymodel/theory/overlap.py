@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from toymodel._checks import require_finite
 from toymodel.gram import Ints, PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
@@ -22,6 +23,31 @@ def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Ar
     here = jax.nn.one_hot(tokens, logits.shape[-1], dtype=logits.dtype)
     others = jax.nn.softmax(logits) * (1 - here)
     return here * others.sum(axis=-1, keepdims=True) - others
+
+
+def masked_residuals(states: LinearStates) -> Float[Array, "T V"]:
+    """The residuals of one response; zero at padding."""
+    return residuals(states.logits, states.tokens) * states.mask[:, None]
+
+
+def pair_states(
+    model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs
+) -> tuple[LinearStates, LinearStates]:
+    """What the model computes while it reads the chosen and the rejected response of one pair."""
+    return model.states(params, pair.chosen_response), model.states(params, pair.rejected_response)
+
+
+def response_inner(one: LinearStates, other: LinearStates) -> Float[Array, ""]:
+    """⟨∇ log π(y|x), ∇ log π(y′|x′)⟩ of two responses: the sum of their token Gram (T2)."""
+    return _gram_matrix(one, other).sum()
+
+
+def per_pair(name: str, value: Scalars, n: int) -> Float[Array, " n"]:
+    """A number, or one number per pair, as an array over n pairs; raises `ValueError` when it is neither."""
+    require_finite(name, value)
+    if jnp.shape(value) not in ((), (n,)):
+        raise ValueError(f"`{name}` must be one number or one per pair ({n}), got shape {jnp.shape(value)}.")
+    return jnp.broadcast_to(jnp.asarray(value, float), n)
 
 
 def token_gram(model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
@@ -102,18 +128,18 @@ def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
 
 @jax.jit
 def _token_gram(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> Array:
-    return _gram_matrix(*_states(model, params, pair))
+    return _gram_matrix(*pair_states(model, params, pair))
 
 
 @jax.jit
 def _pair_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
-    return jax.vmap(lambda pair: _summed_gram(*_states(model, params, pair)))(pairs)
+    return jax.vmap(lambda pair: _summed_gram(*pair_states(model, params, pair)))(pairs)
 
 
 @jax.jit
 def _tabular_inner(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> Array:
     def one(pair: PreferencePairs) -> Array:
-        chosen, rejected = _states(model, params, pair)
+        chosen, rejected = pair_states(model, params, pair)
         p = jax.nn.softmax(chosen.logits)
         same_token = chosen.tokens[:, None] == rejected.tokens
         summand = (
@@ -131,7 +157,7 @@ def _tabular_inner(model: LinearSoftmax, params: Array, pairs: PreferencePairs) 
 @jax.jit
 def _contrast_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
     def one(pair: PreferencePairs) -> PairGram:
-        chosen, rejected = _states(model, params, pair)
+        chosen, rejected = pair_states(model, params, pair)
         T = min(chosen.tokens.size, rejected.tokens.size)
         shared = jnp.diagonal(_same_context(chosen, rejected)) & (chosen.tokens[:T] == rejected.tokens[:T])
         return _summed_gram(
@@ -142,18 +168,14 @@ def _contrast_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs) 
     return jax.vmap(one)(pairs)
 
 
-def _states(model: LinearSoftmax, params: Array, pair: PreferencePairs) -> tuple[LinearStates, LinearStates]:
-    return model.states(params, pair.chosen_response), model.states(params, pair.rejected_response)
-
-
 def _gram_matrix(one: LinearStates, other: LinearStates) -> Float[Array, "T T2"]:
-    s, s_other = (residuals(r.logits, r.tokens) * r.mask[:, None] for r in (one, other))
+    s, s_other = masked_residuals(one), masked_residuals(other)
     return (one.features @ other.features.T) * (s @ s_other.T)
 
 
 def _summed_gram(chosen: LinearStates, rejected: LinearStates) -> PairGram:
     return PairGram(
-        _gram_matrix(chosen, chosen).sum(), _gram_matrix(rejected, rejected).sum(), _gram_matrix(chosen, rejected).sum()
+        response_inner(chosen, chosen), response_inner(rejected, rejected), response_inner(chosen, rejected)
     )
 
 

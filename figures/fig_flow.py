@@ -1,0 +1,106 @@
+"""For one differing token the whole course of training is known: Lambert's W function for DPO, an exponential for IPO.
+
+A linear softmax model (V = 5, ‖φ‖ = 1) trained on one pair of one token, from the reference on. Lines are gradient
+flow, markers are gradient descent at three learning rates, at time t = η × steps. The logratio margin grows without
+bound for DPO (β = 0.5) and stops at the target 1/(2τ) for IPO (τ = 0.5). Right: how far descent is from the flow at one
+time (t = 16 for DPO, 0.4 for IPO), which falls linearly with η; lines are the leading term of Euler's method, exact in
+the limit.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+from matplotlib.figure import Figure
+
+from figures import style
+from toymodel import PreferencePairs, theory
+from toymodel.losses import LOSSES, Loss
+from toymodel.models import linear
+from toymodel.training import train
+
+TITLE = "Exact paths of DPO and IPO"
+LABELS = ("T14",)
+
+VOCAB, CHOSEN, REJECTED = 5, 0, 1
+BETA, TAU = 0.5, 0.5
+FLOWS = {"DPO": theory.dpo_flow, "IPO": theory.ipo_flow}
+HYPER = {"DPO": BETA, "IPO": TAU}
+TARGET = 1 / (2 * TAU)  # IPO's
+TIMES = {"DPO": 16.0, "IPO": 0.4}  # at which the distance is taken; the paths are three times as long
+SHOWN = {1: style.Look(style.RED, "v", "-"), 2: style.Look(style.GREEN, "s", "-"), 8: style.Look(style.BLUE, "o", "-")}
+MOST, QUICK_MOST = 512, 64  # steps until then; powers of two
+POINTS = 61
+SEED = 0
+DISTANCE_LOOKS = {"DPO": style.Look(style.BLACK, "D", "-"), "IPO": style.Look(style.PURPLE, "^", "--")}
+
+
+def compute(quick: bool) -> style.Table:
+    steps = 2 ** np.arange(np.log2(QUICK_MOST if quick else MOST) + 1).astype(int)
+    losses = {"DPO": LOSSES["dpo"](beta=BETA), "IPO": LOSSES["ipo_sum"](tau=TAU)}
+    return style.stacked(*(table for name, loss in losses.items() for table in _tables(name, loss, steps)))
+
+
+def _tables(name: str, loss: Loss, steps: np.ndarray) -> list[style.Table]:
+    """The flow, descent at each of the learning rates TIMES/steps, and the distance between the two at TIMES."""
+    pair = PreferencePairs.from_lists([[]], [[CHOSEN]], [[REJECTED]], vocab_size=VOCAB)
+    model = linear.unigram(VOCAB)
+    params = linear.init_params(jax.random.key(SEED), model)
+    rates = jnp.asarray(TIMES[name] / steps)
+    run = train(model, params, pair, loss, optax.sgd, rates, steps=int(steps[-1]), over=("learning_rate",))
+    assert run.trajectory is not None
+    margins = np.asarray(run.trajectory.margin - run.trajectory.margin[:, :1])[:, :, 0]
+
+    def flow(t: Array | float) -> np.ndarray:
+        return 2 * np.asarray(FLOWS[name](t, HYPER[name]))
+
+    line = jnp.linspace(0, 3 * TIMES[name], POINTS)
+    tables = [_table("flow", name, 0.0, 0, line, flow(line), np.nan)]
+    for count, rate, margin in zip(steps, rates, margins, strict=True):
+        if count in SHOWN:
+            t = rate * jnp.arange(3 * count + 1)
+            tables.append(_table("descent", name, rate, count, t, flow(t), margin[: t.size]))
+    reached = np.take_along_axis(margins, steps[:, None], axis=1)[:, 0]
+    lead = rates * _euler_error(loss, params[:, 0], 0.5 * flow(TIMES[name]))
+    return [*tables, _table("distance", name, rates, steps, 1 / steps, lead, reached - flow(TIMES[name]))]
+
+
+def _euler_error(loss: Loss, logits: Array, u: np.ndarray) -> np.ndarray:
+    """What the margin 2u of descent is ahead by, per unit of η: f(u) log(f(0)/f(u)), f = du/dt (to first order in η).
+
+    Euler's error e obeys e′ = f′(u)e − ηf′(u)f(u)/2 along the flow; the solution is −(η/2) f(u) ∫ f′(u) dt.
+    """
+    logps = theory.flow_logps(logits, CHOSEN, REJECTED, jnp.array([0.0, u]))
+    start, now = np.asarray(loss.weights(*logps, *(logp[:1].repeat(2) for logp in logps))[0])
+    return now * np.log(start / now)
+
+
+def _table(curve: str, loss: str, *columns: Array | np.ndarray | float) -> style.Table:
+    names = ("curve", "loss", "learning_rate", "steps", "x", "predicted", "measured")
+    values = np.broadcast_arrays(curve, loss, *columns)
+    return dict(zip(names, values, strict=True))
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 2.6))
+    *paths, distance = figure.subplots(1, 3)
+    for ax, name in zip(paths, FLOWS, strict=True):
+        flow = style.rows(table, curve="flow", loss=name)
+        ax.plot(flow["x"], flow["predicted"], "-", color=style.BLACK, label="gradient flow")
+        for steps, look in SHOWN.items():
+            part = style.rows(table, curve="descent", loss=name, steps=steps)
+            label = f"descent, η = {part['learning_rate'][0]:g}"
+            ax.plot(part["x"], part["measured"], look.marker, color=look.colour, markerfacecolor="white", label=label)
+        ax.set(title=name, xlabel="time t = η × steps", ylabel="logratio margin (nats)")
+        ax.legend(loc="lower right")
+    paths[1].axhline(TARGET, color=style.GREY, linewidth=0.8, linestyle=":", zorder=0)
+    paths[1].annotate("target", (0, TARGET), va="bottom", color=style.GREY)
+    for name, look in DISTANCE_LOOKS.items():
+        part = style.rows(table, curve="distance", loss=name)
+        style.curve(distance, part["x"], part["predicted"], part["measured"], look)
+        distance.plot([], [], look.line, marker=look.marker, color=look.colour, markerfacecolor="white", label=name)
+    distance.set(xscale="log", yscale="log", xlabel="learning rate η / t", title="distance at one time t")
+    distance.set_ylabel("descent ahead of flow (nats)")
+    distance.legend(loc="upper left")
+    return figure

@@ -1,0 +1,190 @@
+"""In company a preferred response can fall and a dispreferred one rise, the more often the more tokens are shared.
+
+Left: two pairs of a unigram model (V = 3) in one mean step, the second with growing weight. The first turns from chosen
+up and rejected down to the reverse, which no pair can do alone; the pairs' margin slopes, weighted and summed, stay
+positive. Right: groups of 8 responses of 12 tokens to one prompt, with GRPO's normalised advantages (V = 10, learned
+positional offset on random logits); each token is the one common to all with the given probability. In the middle,
+right responses of a few groups: one falls iff the wrong ones pull harder than the right ones, itself included. Far
+right, the fraction of right responses that fall: mean over 200 groups with 95% intervals. Lines are closed forms,
+markers measured.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from figures import style
+from figures.ensemble import mean_interval
+from toymodel import PreferencePairs, gradients, theory
+from toymodel.models import linear
+
+TITLE = "Falling in company"
+LABELS = ("T20", "T21")
+
+PROBS = (0.5, 0.3, 0.2)  # of the unigram model of the two pairs
+WEIGHTS, QUICK_WEIGHTS = np.linspace(0, 4, 17), np.linspace(0, 4, 5)  # of the second pair; the first has 1
+
+VOCAB, LENGTH, GROUP = 10, 12, 8
+RIGHT = (2, 4, 6)  # right responses in a group
+OVERLAPS, QUICK_OVERLAPS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9), (0.0, 0.4, 0.8, 0.9)  # at 1, no response would move
+TEMPERATURE = 1.0
+GROUPS, QUICK_GROUPS = 200, 40
+SHOWN_RIGHT, SHOWN_OVERLAPS, SHOWN_GROUPS = 4, (0.4, 0.8, 0.9), 8  # in the middle
+SEED = 0
+
+PAIR_LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
+SUM_LOOK = style.Look(style.BLACK, "D", "-")
+MOVE_LOOKS = {"rises": style.Look(style.GREEN, "^", "-"), "falls": style.Look(style.PURPLE, "v", "-")}
+RIGHT_LOOKS = {
+    2: style.Look(style.BLACK, "o", "-"),
+    4: style.Look(style.ORANGE, "s", "--"),
+    6: style.Look(style.SKY, "D", "-."),
+}
+
+
+class Slopes(NamedTuple):
+    """Of groups with the same number of right responses, which come first: arrays [groups, GROUP]."""
+
+    raising: Array  # Σ A_i G_ji over A_i > 0: predicted
+    lowering: Array  # Σ |A_i| G_ji over A_i < 0: predicted
+    displaced: Array  # predicted
+    measured: Array  # slope, nats per unit of learning rate
+
+
+def compute(quick: bool) -> style.Table:
+    weights, overlaps, groups = (QUICK_WEIGHTS, QUICK_OVERLAPS, QUICK_GROUPS) if quick else (WEIGHTS, OVERLAPS, GROUPS)
+    tables = [_two_pairs(weights)]
+    keys = jax.random.split(jax.random.key(SEED), GROUPS)[:groups]
+    for overlap in overlaps:
+        for right, slopes in zip(RIGHT, _groups(keys, overlap), strict=True):
+            if right == SHOWN_RIGHT and overlap in SHOWN_OVERLAPS:
+                tables.append(_responses(overlap, jax.tree.map(lambda a: a[:SHOWN_GROUPS, :SHOWN_RIGHT], slopes)))
+            tables.append(_fraction(overlap, right, slopes))
+    return style.stacked(*tables)
+
+
+def _two_pairs(weights: np.ndarray) -> style.Table:
+    """Slopes of the first pair, and Σ_a d_a (slope of chosen − slope of rejected) over both (T20)."""
+    pairs = PreferencePairs.from_lists([[0], [1]], [[0, 0], [1, 1]], [[1, 2], [0, 2]], vocab_size=3)
+    model, params = linear.unigram(3), jnp.log(jnp.array(PROBS))[:, None]
+    responses, _ = theory.as_group(pairs)
+    d = jnp.stack([jnp.ones(len(weights)), jnp.asarray(weights)], axis=1)
+    advantages = jnp.concatenate([d, -d], axis=1) / 2
+    gram = theory.group_gram(model, params, responses)
+    predicted = np.asarray(advantages @ gram)
+    measured = np.stack([gradients.group_slopes(model, params, responses, a) for a in advantages])
+    tables = []
+    for name, column in (("chosen", 0), ("rejected", 2)):
+        tables.append(_table("pair", name, weights, predicted[:, column], measured[:, column]))
+    totals = (2 * np.sum(advantages * slopes, axis=1) for slopes in (predicted, measured))
+    return style.stacked(*tables, _table("sum", "both pairs", weights, *totals))
+
+
+@jax.jit
+def _groups(keys: Array, overlap: Array) -> tuple[Slopes, ...]:
+    """One group per key, of the same responses and model for each number of right ones."""
+    advantages = [theory.normalised_advantages(jnp.arange(GROUP) < right) for right in RIGHT]
+
+    def one(key: Array) -> tuple[Slopes, ...]:
+        common, own, which, build = jax.random.split(key, 4)
+        tokens = jnp.where(
+            jax.random.uniform(which, (GROUP, LENGTH)) < overlap,
+            jax.random.randint(common, (LENGTH,), 0, VOCAB),
+            jax.random.randint(own, (GROUP, LENGTH), 0, VOCAB),
+        )
+        halves, real = tokens.reshape(2, GROUP // 2, LENGTH), jnp.ones((GROUP // 2, LENGTH), bool)
+        prompt = jnp.zeros((GROUP // 2, 1), int)
+        pairs = PreferencePairs(prompt, prompt == 0, halves[0], real, halves[1], real)
+        model = linear.random_offset(build, VOCAB, pairs, temperature=TEMPERATURE)
+        params, (responses, _) = jnp.zeros((VOCAB, LENGTH)), theory.as_group(pairs)
+        gram = theory.group_gram(model, params, responses)
+        measure = partial(gradients.group_slopes, model, params, responses)
+        return tuple(
+            Slopes(gram @ jnp.maximum(a, 0), gram @ jnp.maximum(-a, 0), theory.displaced(gram, a), measure(a))
+            for a in advantages
+        )
+
+    return jax.vmap(one)(keys)
+
+
+def _responses(overlap: float, slopes: Slopes) -> style.Table:
+    """One row per response: its slope in units of the pull upwards, 1 − lowering/raising."""
+    raising, lowering, _, measured = (np.ravel(a) for a in slopes)
+    moves = np.where(measured < 0, "falls", "rises")
+    return _table("response", moves, lowering / raising, 1 - lowering / raising, measured / raising, overlap=overlap)
+
+
+def _fraction(overlap: float, right: int, slopes: Slopes) -> style.Table:
+    """Fraction of the right responses that fall: mean over groups, with its 95% interval."""
+    predicted, measured = (np.asarray(a)[:, :right].mean(axis=1) for a in (slopes.displaced, slopes.measured < 0))
+    columns = (np.array([x]) for x in (overlap, predicted.mean(), *mean_interval(measured)))
+    return _table("fraction", f"{right} right", *columns, overlap=overlap)
+
+
+def _table(
+    panel: str,
+    curve: str | np.ndarray,
+    x: np.ndarray,
+    predicted: np.ndarray,
+    measured: np.ndarray,
+    low: np.ndarray | float = np.nan,
+    high: np.ndarray | float = np.nan,
+    *,
+    overlap: float = np.nan,
+) -> style.Table:
+    names = ("panel", "curve", "overlap", "x", "predicted", "measured", "low", "high")
+    columns = np.broadcast_arrays(panel, curve, overlap, x, predicted, measured, low, high)
+    return dict(zip(names, columns, strict=True))
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 3.2))
+    grid = figure.add_gridspec(1, 3)
+    left, middle, right = (figure.add_subfigure(grid[column]) for column in range(3))
+    _pairs(left, table)
+    ax = middle.subplots()
+    style.zero_line(ax)
+    for move, look in MOVE_LOOKS.items():
+        part = style.rows(table, panel="response", curve=move)
+        ax.plot(part["x"], part["predicted"], "-", color=style.GREY, linewidth=0.8, zorder=0)
+        ax.plot(part["x"], part["measured"], look.marker, color=look.colour, markerfacecolor="white", label=move)
+    ax.axvline(1.0, color=style.BLACK, linewidth=0.8, linestyle=":")
+    ax.set(title=f"groups: {SHOWN_RIGHT} of {GROUP} right", ylabel="slope / pull of right")
+    ax.set_xlabel("pull of wrong / pull of right")
+    ax.legend(title="right response")
+    ax = right.subplots()
+    for number, look in RIGHT_LOOKS.items():
+        name = f"{number} right"
+        part = style.rows(table, panel="fraction", curve=name)
+        style.intervals(ax, part["x"], part["low"], part["high"], look)
+        style.curve(ax, part["x"], part["predicted"], part["measured"], look)
+        _entry(ax, name, look)
+    ax.set(title=f"groups of {GROUP}", ylabel="fraction of right that fall", xlabel="share of common tokens")
+    ax.legend(reverse=True)
+    return figure
+
+
+def _pairs(figure: SubFigure, table: style.Table) -> None:
+    slopes, total = figure.subplots(2, sharex=True, height_ratios=(1.3, 1))
+    for side, look in PAIR_LOOKS.items():
+        part = style.rows(table, panel="pair", curve=side)
+        style.curve(slopes, part["x"], part["predicted"], part["measured"], look)
+        _entry(slopes, side, look)
+    part = style.rows(table, panel="sum")
+    style.curve(total, part["x"], part["predicted"], part["measured"], SUM_LOOK)
+    style.zero_line(slopes)
+    slopes.set(title="a batch of two pairs", ylabel="first pair", ylim=(-2.4, 2.9))
+    slopes.legend(loc="upper right")
+    total.set(ylim=(0, None), xlabel="weight of the second pair", ylabel="both, summed")
+    figure.supylabel("slope (nats per unit of learning rate)", fontsize=8)
+
+
+def _entry(ax: Axes, label: str, look: style.Look) -> None:
+    """One entry of the legend, line and marker together."""
+    ax.plot([], [], look.line, marker=look.marker, color=look.colour, markerfacecolor="white", label=label)

@@ -1,0 +1,101 @@
+"""Losses with equal weights start alike and end with both responses falling; a term for each ends by parting them.
+
+Share of pairs for which a small further step of a loss raises or lowers the two log-probabilities, by the signs of
+their slopes along that step: at the start and at the last of 200 steps of gradient descent, 32 pairs, each in a model
+of its own, the same for all losses (as in the figure of what each loss does). Bars are measured by automatic
+differentiation; black lines between them, at the start, are predicted from closed-form inner products and the loss's
+closed-form weights. "Nothing moves": both weights are zero, as past the target of a hinge. A loss that can lower the
+chosen and raise the rejected has negative weights there.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from figures import loss_runs, style
+from figures.loss_runs import BLOCKS, ROWS, Block
+from toymodel import theory
+from toymodel.theory import CASES
+
+TITLE = "Which losses part the two responses"
+LABELS = ("T9", "T10")
+
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "chosen_up_rejected_down": ("chosen up, rejected down", {"facecolor": style.SKY}),
+    "both_down": ("both down", {"facecolor": style.RED, "hatch": "\\\\\\\\\\\\"}),
+    "both_up": ("both up", {"facecolor": style.GREEN, "hatch": "//////"}),
+    "chosen_down_rejected_up": ("chosen down, rejected up", {"facecolor": style.GREY}),
+    "stationary": ("nothing moves", {"facecolor": "white"}),
+}
+TIMES = ("start", "end")
+LINE = 1.2  # width of a predicted edge, in points
+EDGE: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4}
+
+
+def compute(quick: bool) -> style.Table:
+    runs = loss_runs.trained(quick)
+    return style.stacked(*(_rows(name, runs, time) for name in loss_runs.in_order() for time in TIMES))
+
+
+def _rows(name: str, runs: loss_runs.LossRuns, time: str) -> style.Table:
+    """One row per case: the share of pairs, and the sum of the shares before it."""
+    step = 0 if time == "start" else -1
+    measured = _shares(runs.cases(name)[step])
+    predicted = np.full(len(CASES), np.nan)
+    if time == "start":
+        trajectory = runs.of(name)
+        weights = trajectory.d_chosen[0], trajectory.d_rejected[0]
+        predicted = _shares(theory.case_index(runs.predicted_gram, *weights))
+    return {
+        "loss": np.full(len(CASES), name),
+        "time": np.full(len(CASES), time),
+        "case": np.array(CASES),
+        "measured": measured,
+        "left_of_measured": np.cumsum(measured) - measured,
+        "predicted": predicted,
+        "right_end_predicted": np.cumsum(predicted),
+    }
+
+
+def _shares(cases: Array | np.ndarray) -> np.ndarray:
+    return np.array([np.mean(np.asarray(cases) == place) for place in range(len(CASES))])
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 5.2))
+    axes = figure.subplots(1, 2 * len(BLOCKS), gridspec_kw={"wspace": 0.03})
+    for block, pair in zip(BLOCKS, np.split(axes, len(BLOCKS)), strict=True):
+        for ax, time in zip(pair, TIMES, strict=True):
+            _bars(ax, style.rows(table, time=time), block)
+            ax.set_title(f"at the {time}", fontsize=7)
+            ax.set_ylim(ROWS, -0.6)
+        for heading, height in block.headings.items():
+            label = pair[0].text(0, height, heading, fontweight="bold", fontsize=7, va="center")
+            label.set_in_layout(False)
+        pair[0].set(zorder=1, facecolor="none")  # headings run into the next axes
+        pair[1].tick_params(labelleft=False)
+    figure.supxlabel("share of the pairs", fontsize=8)
+    handles: list[Artist] = [Patch(label=label, **EDGE, **look) for label, look in LOOKS.values()]
+    handles.append(Line2D([], [], color="black", linewidth=LINE, label="predicted edge"))
+    axes[-1].legend(handles=handles, loc="lower right").set_in_layout(False)
+    return figure
+
+
+def _bars(ax: Axes, part: style.Table, block: Block) -> None:
+    for case, (_, look) in LOOKS.items():
+        of_case = style.rows(part, case=case)
+        rows = [list(of_case["loss"]).index(name) for name in block.losses]
+        measured, left, edge = (of_case[name][rows] for name in ("measured", "left_of_measured", "right_end_predicted"))
+        ax.barh(block.heights, measured, 0.8, left, **EDGE, **look)
+        ax.plot(np.stack([edge, edge]), np.add.outer((-0.5, 0.5), block.heights), color="black", linewidth=LINE)
+    ax.set(xlim=(0, 1), xticks=(0, 0.5, 1))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_yticks(block.heights, block.losses)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)

@@ -1,0 +1,98 @@
+"""An n-gram language model with one hidden layer: z = U tanh(A [E(y^{i−n}); …; E(y^{i−1})] + a) + b, all learned.
+
+The smallest neural model here: it shares parameters between contexts, and its features move while it learns.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from toymodel._checks import require_int, require_positive
+from toymodel.pairs import Response
+
+Key = Array
+MLPParams = dict[str, Float[Array, "..."]]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[],
+    meta_fields=["vocab_size", "context_length", "embedding_dim", "hidden_dim"],
+)
+@dataclass(frozen=True)
+class NGramMLP:
+    """Sizes of the model; it has no frozen arrays.
+
+    A context is the last `context_length` tokens before a position, the prompt's included. Where there is none stands
+    an embedding of its own, row V of the table.
+    """
+
+    vocab_size: int
+    context_length: int
+    embedding_dim: int
+    hidden_dim: int
+
+    def __post_init__(self) -> None:
+        require_int("vocab_size", self.vocab_size, low=2)
+        for name in ("context_length", "embedding_dim", "hidden_dim"):
+            require_int(name, getattr(self, name), low=1)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each of the parameters."""
+        V, n, d, h = self.vocab_size, self.context_length, self.embedding_dim, self.hidden_dim
+        return {
+            "embedding": (V + 1, d),
+            "hidden_weight": (h, n * d),
+            "hidden_bias": (h,),
+            "head_weight": (V, h),
+            "head_bias": (V,),
+        }
+
+    def contexts(self, response: Response) -> Int[Array, "T n"]:
+        """The n tokens before each position, oldest first; V where there is nothing."""
+        n, nothing = self.context_length, self.vocab_size
+        tokens = jnp.concatenate(
+            [
+                jnp.full(n, nothing),
+                jnp.where(response.prompt_mask, response.prompt, nothing),
+                response.tokens,  # padding stands behind all that is looked at
+            ]
+        )
+        T, P = response.tokens.shape[-1], response.prompt.shape[-1]
+        return tokens[P + jnp.arange(T)[:, None] + jnp.arange(n)]
+
+    def logits(self, params: MLPParams, response: Response) -> Float[Array, "T V"]:
+        """Logits before each token of one response, in the dtype of `params`."""
+        shapes = {name: array.shape for name, array in params.items()}
+        if shapes != self.shapes:
+            raise ValueError(f"`params` must have the shapes {self.shapes}, got {shapes}.")
+        contexts = self.contexts(response)
+        inputs = params["embedding"][contexts].reshape(len(contexts), -1)
+        hidden = jnp.tanh(inputs @ params["hidden_weight"].T + params["hidden_bias"])
+        return hidden @ params["head_weight"].T + params["head_bias"]
+
+
+def init_params(
+    key: Key, model: NGramMLP, *, temperature: float | Float[Array, ""] = 1.0, dtype: DTypeLike | None = None
+) -> MLPParams:
+    """Standard normal embeddings, weights scaled by 1/√(inputs), biases zero; the head is divided by `temperature`.
+
+    Infinity gives exactly uniform probabilities. Logits have standard deviation below 1/`temperature`.
+    """
+    require_positive("temperature", temperature)
+    keys = dict(zip(model.shapes, jax.random.split(key, len(model.shapes)), strict=True))
+
+    def normal(name: str) -> Array:
+        return jax.random.normal(keys[name], model.shapes[name], dtype or float)
+
+    params = {name: jnp.zeros(shape, dtype or float) for name, shape in model.shapes.items()}
+    params["embedding"] = normal("embedding")
+    for name in ("hidden_weight", "head_weight"):
+        params[name] = normal(name) / model.shapes[name][1] ** 0.5
+    params["head_weight"] /= jnp.asarray(temperature, dtype or float)
+    return params

@@ -1,0 +1,84 @@
+"""More than one pair in a step: batches of pairs (T20) and groups of signed responses (T21).
+
+A step θ ← θ + η Σ_i A_i g_i over responses 1 … n, with A_i > 0 on those it should raise, moves log π(y_j) with slope
+(GA)_j, G the Gram matrix of the gradients. A pair is a group of two with A = (d_w, −d_l); a batch of B pairs a group of
+2B; GRPO a group with Σ A_i = 0. The weighted slopes never fall: AᵀGA = ‖Σ A_i g_i‖² ≥ 0. One response may.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from toymodel.gram import Scalars
+from toymodel.models.linear import LinearSoftmax
+from toymodel.models.logps import check_inputs
+from toymodel.pairs import PreferencePairs, Response
+from toymodel.theory.overlap import per_pair, response_inner
+
+
+def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Response) -> Float[Array, "n n"]:
+    """⟨∇ log π(y_i), ∇ log π(y_j)⟩ of n responses, from the same token Grams as `pair_gram` (T2, T21).
+
+    Raises:
+      ValueError: as for `pair_gram`; the responses are checked as the chosen (and rejected) ones of n pairs.
+    """
+    r = responses
+    check_inputs(model, params, PreferencePairs(r.prompt, r.prompt_mask, r.tokens, r.mask, r.tokens, r.mask))
+    return _group_gram(model, params, responses)
+
+
+def group_slopes(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Float[Array, " n"]:
+    """d/dη of log π(y_j), each response j, under Σ_i A_i g_i: G A, in nats per unit of learning rate (T21)."""
+    return gram @ advantages
+
+
+def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, " n"]:
+    """The responses that fall though they are positively weighted (T21; "lazy likelihood displacement").
+
+    Those with A_j > 0 and Σ_{A_i<0} |A_i| G_ji > Σ_{A_i>0} A_i G_ji: the others pull harder than their own kind.
+    """
+    raised, lowered = jnp.maximum(advantages, 0), jnp.maximum(-advantages, 0)
+    return (advantages > 0) & (gram @ lowered > gram @ raised)
+
+
+def as_group(
+    pairs: PreferencePairs, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0
+) -> tuple[Response, Float[Array, " 2*n"]]:
+    """A batch of B pairs as a group: B chosen, then B rejected responses, A = (d_w/B, −d_l/B): the mean step (T20).
+
+    Raises:
+      ValueError: a weight is not finite, or neither one number nor one per pair.
+    """
+    B, T = len(pairs), max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+
+    def both(chosen: Array, rejected: Array) -> Array:
+        return jnp.concatenate([jnp.pad(a, ((0, 0), (0, T - a.shape[1]))) for a in (chosen, rejected)])
+
+    responses = Response(
+        jnp.concatenate([pairs.prompt] * 2),
+        jnp.concatenate([pairs.prompt_mask] * 2),
+        both(pairs.chosen, pairs.rejected),
+        both(pairs.chosen_mask, pairs.rejected_mask),
+    )
+    d_w, d_l = per_pair("d_chosen", d_chosen, B), per_pair("d_rejected", d_rejected, B)
+    return responses, jnp.concatenate([d_w, -d_l]) / B
+
+
+def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n group"]:
+    """(r − mean)/std over each group, std that of the population: GRPO's advantages, which sum to zero (T21).
+
+    Zeros where all rewards of a group are equal: it teaches nothing. (Implementations that divide by std + ε, or by the
+    sample's std, differ by one factor per group, which changes no sign of a slope.)
+    """
+    rewards = jnp.asarray(rewards, float)
+    centred = rewards - rewards.mean(axis=-1, keepdims=True)
+    # Equal rewards are told by comparison: their mean may round away from them, and 1e-17/1e-17 is not zero.
+    differ = (rewards != rewards[..., :1]).any(axis=-1, keepdims=True)
+    return jnp.where(differ, centred / jnp.where(differ, jnp.sqrt((centred**2).mean(axis=-1, keepdims=True)), 1), 0)
+
+
+@jax.jit
+def _group_gram(model: LinearSoftmax, params: Array, responses: Response) -> Array:
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
+    row = jax.vmap(response_inner, in_axes=(None, 0))
+    return jax.vmap(row, in_axes=(0, None))(states, states)

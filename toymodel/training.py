@@ -1,0 +1,356 @@
+"""Training on preference pairs: an optax optimiser inside a compiled loop, with everything that a step does recorded.
+
+The update takes the ordinary route, `jax.grad` of the mean loss through the model. The record takes the other one:
+one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights d_w and d_l, the
+slopes of all pairs along the joint step (T9, T20).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel._runs import device_mesh, each_run, spread
+from toymodel.losses import Loss
+from toymodel.models.logps import Model, Params, check_inputs, response_logp
+from toymodel.pairs import PreferencePairs, Response
+from toymodel.trajectory import Diverged, Run, Trajectory
+
+__all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
+
+Key = Array
+Optimizer = Callable[[Array], optax.GradientTransformation]  # from a learning rate
+Record = Literal["pairs", "loss"]
+
+CHUNK = 1000  # steps in one compiled loop, at most
+REPORTS = 50  # about how often a run calls `progress`; at least once a chunk
+CACHE = 2**17  # floating-point numbers that runs advanced together may work on: they should stay in a core's cache
+
+
+def train(
+    model: Model,
+    params: Params,
+    pairs: PreferencePairs,
+    loss: Loss,
+    optimizer: Optimizer,
+    learning_rate: float | Float[Array, "*runs"],
+    *,
+    steps: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    ref_params: Params | None = None,
+    over: Sequence[str] = (),
+    record: Record = "pairs",
+    progress: Callable[[int], Any] | None = None,
+) -> Run:
+    """Minimise the mean loss of the pairs, and record what every step does to every pair.
+
+    Args:
+      loss: from `toymodel.losses.LOSSES`; its hyperparameters are numbers (when `over` names it: some of them [runs]).
+      optimizer: makes an optax optimiser from a learning rate: `optax.sgd`, `functools.partial(optax.adam, b1=0.8)`.
+        Code is compiled per object: make a `partial` or a `lambda` once, not in a loop.
+      batch_size: pairs in a minibatch, taken in turn from one permutation per epoch; the n mod `batch_size` pairs at
+        its end sit that epoch out. Default: all pairs at every step.
+      key: for the permutations; wanted exactly when `batch_size` is given.
+      ref_params: parameters of the reference policy. Default: `params`.
+      over: which of "model", "params", "pairs", "loss", "learning_rate", "key" and "ref_params" have a leading axis of
+        runs in all their arrays. The runs are one compiled program, and are shared out between `jax.devices()` when
+        there are several and they divide the runs.
+      record: "pairs" for the `Trajectory`, "loss" for the mean losses alone, at no other cost than training.
+      progress: called with the number of steps done, now and then and at the end; never inside a trace.
+
+    Outside a trace the loop runs in chunks of at most 1000 steps (fewer with `progress`). Between them Ctrl-C is heard
+    and `progress` may raise, and neither leaves anything half done. Inside a trace it is one loop.
+
+    Raises:
+      Diverged: a single run, outside a trace, was no longer finite. Of several runs, or inside a trace, the one that
+        was not stops (its parameters stay as they were before that step) and the others go on: see `Run.stopped_at`.
+      ValueError: bad input.
+    """
+    over = tuple(over)
+    require_int("steps", steps, low=1)
+    if record not in ("pairs", "loss"):
+        raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
+    setting, axes, runs = _setting(model, params, pairs, loss, learning_rate, ref_params, key, over)
+    if (key is None) != (batch_size is None):
+        raise ValueError(
+            f"`key` and `batch_size` go together, got only `{'key' if batch_size is None else 'batch_size'}`."
+        )
+    if batch_size is not None:
+        n = pairs.chosen.shape[-2]
+        require_int("batch_size", batch_size, low=1, high=n)
+        setting = setting._replace(batches=_batches(key, n, batch_size, steps, "key" in over))
+    mesh = device_mesh(runs) if runs and is_concrete(setting) else None
+    if mesh is not None:
+        setting = spread(mesh, axes, setting)
+    static = _Static(optimizer, record, axes, runs, mesh)
+    state = _start(setting, static)
+
+    eager = is_concrete(setting, state)
+    longest = steps if not eager else CHUNK if progress is None else min(CHUNK, math.ceil(steps / REPORTS))
+    length = math.ceil(steps / math.ceil(steps / longest))  # all alike: one program, and a few idle steps at the end
+    parts: list[_Part] = []
+    for start in range(0, steps, length):
+        state, part = _chunk(setting, state, start + np.arange(length), steps, static)
+        parts.append(part)
+        done = min(start + length, steps)
+        if eager:
+            reached = np.asarray(state.number)  # waits for the chunk
+            if runs is None and reached < done:
+                raise Diverged(int(reached), _run(setting, state, parts, int(reached), static))
+            if progress is not None:
+                progress(done)
+    return _run(setting, state, parts, steps, static)
+
+
+class _Setting(NamedTuple):
+    """What may differ from run to run. A second one, of 0 and None, says what does and has a leading axis of runs."""
+
+    model: Any
+    params: Any
+    pairs: Any
+    loss: Any
+    learning_rate: Any
+    ref_params: Any
+    batches: Any
+
+
+class _Static(NamedTuple):
+    """What is compiled in."""
+
+    optimizer: Optimizer
+    record: Record
+    axes: _Setting
+    runs: int | None
+    mesh: Mesh | None
+
+
+class _State(NamedTuple):
+    params: Params
+    opt_state: Any
+    number: Int[Array, "*runs"]  # stays behind from the first step that was not finite
+
+
+class _Part(NamedTuple):
+    """The record of some steps."""
+
+    losses: Float[Array, "*runs length"]
+    logps: tuple[Float[Array, "*runs length+1 n"], ...]  # chosen and rejected, or nothing
+    columns: tuple[Float[Array, "*runs length n"], ...]  # the other fields of a `Trajectory`, or nothing
+
+
+class _Pairs(NamedTuple):
+    """Chosen, then rejected responses of n pairs, with what else the loss wants to know."""
+
+    responses: Response  # arrays [2, n, …]
+    ref_logps: Float[Array, "2 n"]
+    lengths: Float[Array, "2 n"]
+
+    def loss_arguments(self, logps: Float[Array, "2 n"]) -> tuple[Float[Array, " n"], ...]:
+        return (*logps, *self.ref_logps, *self.lengths)
+
+
+@partial(jax.jit, static_argnames="static")
+def _start(setting: _Setting, static: _Static) -> _State:
+    def start(setting: _Setting) -> _State:
+        opt_state = static.optimizer(setting.learning_rate).init(setting.params)
+        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32))
+
+    return _each_run(start, (static.axes,), setting, static)(setting)
+
+
+@partial(jax.jit, static_argnames="static")
+def _chunk(
+    setting: _Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
+) -> tuple[_State, _Part]:
+    """The steps with these numbers, idling from number `steps` on."""
+    chunk = partial(_chunk_of_one_run, static.optimizer, static.record)
+    return _each_run(chunk, (static.axes, 0, None, None), setting, static)(setting, state, numbers, steps)
+
+
+def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: _Setting, static: _Static) -> Any:
+    if static.runs is None:
+        return function
+    pairs = setting.pairs.chosen.shape[-2]
+    logits = 2 * pairs * setting.pairs.chosen.shape[-1] * setting.model.vocab_size
+    size = sum(leaf.size for leaf in jax.tree.leaves(setting.params)) // (static.runs if static.axes.params == 0 else 1)
+    copies = 4 + (2 * pairs if static.record == "pairs" else 0)  # parameters, gradient, two moments; all gradients
+    return each_run(function, axes, block=max(1, CACHE // (logits + copies * size)), mesh=static.mesh)
+
+
+def _chunk_of_one_run(
+    optimizer: Optimizer, record: Record, setting: _Setting, state: _State, numbers: Array, steps: Array
+) -> tuple[_State, _Part]:
+    model, loss, optimise = setting.model, setting.loss, optimizer(setting.learning_rate)
+    responses = jax.tree.map(_stacked, setting.pairs.chosen_response, setting.pairs.rejected_response)
+    ref_logps = _logps(model, setting.ref_params, responses)
+    pairs = _Pairs(responses, ref_logps, responses.mask.sum(axis=-1).astype(ref_logps.dtype))
+
+    def mean_loss(params: Params, batch: _Pairs) -> Array:
+        return loss.value(*batch.loss_arguments(_logps(model, params, batch.responses))).mean()
+
+    def step(state: _State, number: Array) -> tuple[_State, _Part]:
+        members = None if setting.batches is None else setting.batches[number]
+        batch = pairs if members is None else jax.tree.map(lambda a: a[:, members], pairs)
+        value, gradient = jax.value_and_grad(mean_loss)(state.params, batch)
+        update, opt_state = optimise.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, update)
+        reached = state.number == number
+        finite = reached & (number < steps) & jnp.isfinite(value) & _all_finite(params)
+        after = jax.tree.map(partial(jnp.where, finite), _State(params, opt_state, state.number + 1), state)
+        if record == "loss":
+            return after, _Part(_or_nan(finite, value), (), ())
+        logps, columns = _measured(model, loss, state.params, pairs, members, update)
+        return after, _Part(_or_nan(finite, value), _or_nan(reached, logps), _or_nan(finite, columns))
+
+    state, part = jax.lax.scan(step, state, numbers)
+    if record == "pairs":
+        last = _or_nan(state.number == numbers[-1] + 1, tuple(_logps(model, state.params, responses)))
+        part = part._replace(logps=jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), part.logps, last))
+    return state, part
+
+
+def _measured(
+    model: Model, loss: Loss, params: Params, pairs: _Pairs, members: Int[Array, " B"] | None, update: Params
+) -> tuple[tuple[Float[Array, " n"], ...], tuple[Float[Array, " n"], ...]]:
+    """The log-probabilities and the other columns of a `Trajectory`, from one gradient per response."""
+
+    def logp_and_gradient(response: Response) -> tuple[Array, Array]:
+        logp, gradient = jax.value_and_grad(response_logp, argnums=1)(model, params, response)
+        return logp, ravel_pytree(gradient)[0]
+
+    logps, gradients = jax.vmap(jax.vmap(logp_and_gradient))(pairs.responses)
+    chosen, rejected = gradients  # [n, P] each
+    given = pairs.loss_arguments(logps)
+    d_chosen, d_rejected = loss.weights(*given)
+    share = jnp.full_like(d_chosen, 1 / len(chosen))
+    if members is not None:
+        share = jnp.zeros_like(d_chosen).at[members].set(1 / len(members))
+    plain_step = (share * d_chosen) @ chosen - (share * d_rejected) @ rejected
+    gram = (chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)
+    slopes, predicted = gradients @ plain_step, gradients @ ravel_pytree(update)[0]
+    return tuple(logps), (loss.value(*given), *gram, d_chosen, d_rejected, *slopes, *predicted)
+
+
+def _run(setting: _Setting, state: _State, parts: list[_Part], steps: int, static: _Static) -> Run:
+    """The record of all chunks, cut to this number of steps."""
+    axis = 0 if static.runs is None else 1
+
+    def joined(rows: int, *arrays: Array) -> Array:
+        whole = arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis)
+        return jax.lax.slice_in_dim(whole, 0, rows, axis=axis)
+
+    losses, logps, columns = zip(*parts, strict=True)
+    trajectory = None
+    if static.record == "pairs":  # the last state of a chunk is the first of the next
+        heads = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, -1, axis=axis), logps[:-1])
+        trajectory = Trajectory(
+            *jax.tree.map(partial(joined, steps + 1), *heads, logps[-1]),
+            *jax.tree.map(partial(joined, steps), *columns),
+        )
+    batches = setting.batches
+    if batches is not None:
+        lead = () if static.runs is None else (static.runs,)
+        batches = jnp.broadcast_to(batches, (*lead, *batches.shape[-2:]))[..., :steps, :]
+    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _batches(key: Key, n: int, batch_size: int, steps: int, many_keys: bool) -> Int[Array, "*runs steps B"]:
+    """A permutation of the n pairs for each epoch, cut into batches."""
+    in_epoch = n // batch_size
+
+    def of_key(key: Key) -> Array:
+        keys = jax.random.split(key, math.ceil(steps / in_epoch))
+        orders = jax.vmap(lambda key: jax.random.permutation(key, n))(keys)
+        return orders[:, : in_epoch * batch_size].reshape(-1, batch_size)[:steps]
+
+    return jax.vmap(of_key)(key) if many_keys else of_key(key)
+
+
+def _stacked(chosen: Array, rejected: Array) -> Array:
+    """Both in one array [2, …], padded on the right to one width (with token 0 and a mask of False)."""
+    width = max(chosen.shape[-1], rejected.shape[-1])
+    return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
+
+
+def _logps(model: Model, params: Params, responses: Response) -> Float[Array, "2 n"]:
+    return jax.vmap(jax.vmap(lambda response: response_logp(model, params, response)))(responses)
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _or_nan(condition: Array, tree: Any) -> Any:
+    return jax.tree.map(lambda a: jnp.where(condition, a, jnp.nan), tree)
+
+
+def _setting(
+    model: Model,
+    params: Params,
+    pairs: PreferencePairs,
+    loss: Loss,
+    learning_rate: float | Array,
+    ref_params: Params | None,
+    key: Key | None,
+    over: tuple[str, ...],
+) -> tuple[_Setting, _Setting, int | None]:
+    """The arguments after their checks, which have an axis of runs, and the number of runs."""
+    require_positive("learning_rate", learning_rate)
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    loss, learning_rate = jax.tree.map(lambda number: jnp.asarray(number, dtype), (loss, learning_rate))
+    given = {
+        "model": model,
+        "params": params,
+        "pairs": pairs,
+        "loss": loss,
+        "learning_rate": learning_rate,
+        "ref_params": ref_params,
+        "key": key,
+    }
+    runs = _number_of_runs(given, over)
+    if "loss" in over:  # hyperparameters left at one number are the same in all runs
+        loss = jax.tree.map(lambda number: number if number.ndim else jnp.full(runs, number), loss)
+    for name, value in (("learning_rate", learning_rate), ("loss", loss)):
+        require_finite(name, value)
+        for leaf in jax.tree.leaves(value):
+            if leaf.ndim != (name in over):
+                wanted = (
+                    f"one number for each of {runs} runs" if name in over else "one number (or `over` must name it)"
+                )
+                raise ValueError(f"`{name}` must hold {wanted}, got shape {leaf.shape}.")
+    if "pairs" in over and pairs.chosen.ndim != 3:
+        raise ValueError(f"`pairs` must hold a batch for each run, [runs, n, T], got shape {pairs.chosen.shape}.")
+    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), pairs) if "pairs" in over else pairs
+    check_inputs(model, params, flat)
+    if ref_params is None:
+        ref_params, over = params, (*over, *(["ref_params"] if "params" in over else []))
+    require_finite("ref_params", ref_params)
+    axes = _Setting(*(0 if {"batches": "key"}.get(name, name) in over else None for name in _Setting._fields))
+    return _Setting(model, params, pairs, loss, learning_rate, ref_params, None), axes, runs
+
+
+def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
+    """The size of the leading axis of everything named; None when nothing is."""
+    runs: int | None = None
+    for name in over:
+        if name not in given:
+            raise ValueError(f"`over` must hold names among {', '.join(given)}, got {name!r}.")
+        leaves = [leaf for leaf in jax.tree.leaves(given[name]) if name != "loss" or leaf.ndim]
+        if not leaves:
+            raise ValueError(f"`{name}` must hold arrays when `over` names it, got {given[name]!r}.")
+        for leaf in leaves:
+            if not leaf.shape or leaf.shape[0] != (runs or leaf.shape[0]):
+                raise ValueError(f"`{name}` must have a leading axis of {runs or 'all'} runs, got shape {leaf.shape}.")
+            runs = leaf.shape[0]
+    return runs

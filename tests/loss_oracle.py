@@ -13,8 +13,8 @@ import numpy as np
 from mpmath import exp, expm1, log, log1p, mp, mpf
 
 STEP = mpf(10) ** -350  # of the central differences: far below the smallest input, whose distance to 0 may matter
-# Digits carried: a weight of 1e-308 must be seen beside a value of order one, 350 are lost to the step, 50 reported. What
-# the value has before the decimal point comes on top.
+# Digits carried: a weight of 1e-308 must be seen beside a value of order one, 350 are lost to the step, 50 reported.
+# What the value has before the decimal point comes on top.
 DIGITS = 710
 HALF = mpf(1) / 2
 # Zero and infinity are right answers from here on: the ends of float64 (the compiler flushes subnormals to zero) with

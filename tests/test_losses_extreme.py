@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from loss_oracle import VALUES, assert_agrees, measure
-from test_golden_losses import hypers, ranges
+from test_golden_losses import few, hypers, ranges
 
 from toymodel.losses import LOSSES
 
@@ -49,7 +49,7 @@ def test_corners(name):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_anywhere(name):
-    @settings(max_examples=settings().max_examples // 5)  # times fifty losses
+    @few
     @given(responses(), responses(), lengths, lengths, hypers(name))
     def test(chosen, rejected, n_w, n_l, hyper):
         (w, rho_w), (l, rho_l) = chosen, rejected  # noqa: E741

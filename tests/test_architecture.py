@@ -24,7 +24,7 @@ DATA_FLOW = [
     {"theory.finite_step", "theory.flow", "theory.groups"},
     {"theory.mass"},
     {"theory"},
-    {"_runs", "trajectory"},
+    {"_runs", "_setting", "trajectory"},
     {"training"},
     {"diagnose", "check.draws"},
     {"check.discrepancy"},

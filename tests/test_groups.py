@@ -269,10 +269,19 @@ MODEL, PARAMS = linear.unigram(3), jnp.zeros((3, 1))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda r: theory.group_gram(MODEL, PARAMS, replace(r, tokens=r.tokens + 2)), r"ids in \[0, 3\), got 3"),
-        (lambda r: gradients.group_gram(MODEL, PARAMS, replace(r, tokens=r.tokens + 2)), r"ids in \[0, 3\), got 3"),
+        (
+            lambda r: theory.group_gram(MODEL, PARAMS, replace(r, tokens=r.tokens + 2)),
+            r"`tokens` must hold token ids in \[0, 3\), got 3",
+        ),
+        (
+            lambda r: gradients.group_gram(MODEL, PARAMS, replace(r, tokens=r.tokens + 2)),
+            r"`tokens` must hold token ids in \[0, 3\), got 3",
+        ),
         (lambda r: theory.group_gram(MODEL, PARAMS * jnp.nan, r), "`params` must be finite"),
-        (lambda r: theory.group_gram(MODEL, PARAMS, jax.tree.map(lambda a: a[0], r)), "must be a batch"),
+        (
+            lambda r: theory.group_gram(MODEL, PARAMS, jax.tree.map(lambda a: a[0], r)),
+            r"`responses` must have one leading axis, got tokens of shape \(2,\)",
+        ),
         (
             lambda r: gradients.group_slopes(MODEL, PARAMS, r, jnp.ones(3)),
             r"`advantages` must be one number per response \(4,\), got shape \(3,\)",

@@ -502,3 +502,12 @@ BAD = {
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_runs_over_pairs_without_prompts():
+    pairs = PreferencePairs.from_lists([[]], [[0, 1]], [[1, 1]], vocab_size=3)
+    twice = jax.tree.map(lambda a: jnp.stack([a, a]), pairs)
+    arguments = (LOSSES["dpo"](), optax.sgd, 0.1)
+    run = train(linear.positional(3, 2), jnp.zeros((3, 2)), twice, *arguments, steps=2, over=("pairs",))
+    alone = train(linear.positional(3, 2), jnp.zeros((3, 2)), pairs, *arguments, steps=2)
+    np.testing.assert_allclose(run.losses, [alone.losses] * 2, rtol=1e-14)  # the same operations, vectorised

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
 from toymodel.gram import PairGram, Scalars
-from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
+from toymodel.models.logps import Model, Params, check_group, check_inputs, response_logp, token_logps
 from toymodel.pairs import PreferencePairs, Response
 
 
@@ -89,9 +89,9 @@ def group_gram(model: Model, params: Params, responses: Response) -> Float[Array
     """⟨∇ log π(y_i), ∇ log π(y_j)⟩ of n responses, each to its own prompt. Materialised: n × P numbers.
 
     Raises:
-      ValueError: as for `pair_gram`; the responses are checked as the chosen (and rejected) ones of n pairs.
+      ValueError: malformed responses, tokens outside the model's vocabulary, non-finite parameters.
     """
-    _check_group(model, params, responses)
+    check_group(model, params, responses)
     return _group_gram(model, params, responses)
 
 
@@ -105,7 +105,7 @@ def group_slopes(
     Raises:
       ValueError: as for `group_gram`, or `advantages` is not finite or not one number per response.
     """
-    _check_group(model, params, responses)
+    check_group(model, params, responses)
     require_finite("advantages", advantages)
     if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
         raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
@@ -183,11 +183,6 @@ def _loss_gradient(model: Model, params: Params, pair: PreferencePairs, d_w: Arr
         return d_l * rejected - d_w * chosen
 
     return jax.grad(loss)(params)
-
-
-def _check_group(model: Model, params: Params, responses: Response) -> None:
-    r = responses
-    check_inputs(model, params, PreferencePairs(r.prompt, r.prompt_mask, r.tokens, r.mask, r.tokens, r.mask))
 
 
 def _weights(pairs: PreferencePairs, params: Params, d_chosen: Scalars, d_rejected: Scalars) -> tuple[Array, Array]:

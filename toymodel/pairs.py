@@ -27,6 +27,11 @@ class Response:
     tokens: Int[Array, "*batch T"]
     mask: Bool[Array, "*batch T"]
 
+    def check(self, vocab_size: int) -> None:
+        """Raise `ValueError` unless shapes agree, no response is empty, padding is at its side and ids are in range."""
+        _check_side("prompt", self.prompt, self.prompt_mask, self.prompt.shape[:-1], vocab_size)
+        _check_side("tokens", self.tokens, self.mask, self.prompt.shape[:-1], vocab_size)
+
 
 @partial(
     jax.tree_util.register_dataclass,
@@ -111,16 +116,18 @@ class PreferencePairs:
 
     def check(self, vocab_size: int) -> None:
         """Raise `ValueError` unless shapes agree, no response is empty, padding is at its side and ids are in range."""
-        batch = self.prompt.shape[:-1]
         for name in ("prompt", "chosen", "rejected"):
-            tokens, mask = getattr(self, name), getattr(self, f"{name}_mask")
-            if tokens.shape != mask.shape or tokens.shape[:-1] != batch:
-                raise ValueError(
-                    f"`{name}` and `{name}_mask` must share one shape with leading axes {batch}, "
-                    f"got {tokens.shape} and {mask.shape}."
-                )
-            if is_concrete(tokens, mask):
-                _check_tokens(name, np.asarray(tokens), np.asarray(mask), vocab_size)
+            _check_side(name, getattr(self, name), getattr(self, f"{name}_mask"), self.prompt.shape[:-1], vocab_size)
+
+
+def _check_side(name: str, tokens: Array, mask: Array, batch: tuple[int, ...], vocab_size: int) -> None:
+    if tokens.shape != mask.shape or tokens.shape[:-1] != batch:
+        raise ValueError(
+            f"`{name}` and `{name}_mask` must share one shape with leading axes {batch}, "
+            f"got {tokens.shape} and {mask.shape}."
+        )
+    if is_concrete(tokens, mask):
+        _check_tokens(name, np.asarray(tokens), np.asarray(mask), vocab_size)
 
 
 def _check_tokens(name: str, tokens: np.ndarray, mask: np.ndarray, vocab_size: int) -> None:

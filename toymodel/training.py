@@ -18,16 +18,15 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel._checks import is_concrete, require_int
 from toymodel._runs import device_mesh, each_run, spread
-from toymodel.losses import Loss
-from toymodel.models.logps import Model, Params, check_inputs, response_logp
+from toymodel._setting import Key, PairLoss, Setting, make_batches, make_setting
+from toymodel.models.logps import Model, Params, response_logp
 from toymodel.pairs import PreferencePairs, Response
 from toymodel.trajectory import Diverged, Run, Trajectory
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
-Key = Array
 Optimizer = Callable[[Array], optax.GradientTransformation]  # from a learning rate
 Record = Literal["pairs", "loss"]
 
@@ -40,7 +39,7 @@ def train(
     model: Model,
     params: Params,
     pairs: PreferencePairs,
-    loss: Loss,
+    loss: PairLoss,
     optimizer: Optimizer,
     learning_rate: float | Float[Array, "*runs"],
     *,
@@ -80,7 +79,7 @@ def train(
     require_int("steps", steps, low=1)
     if record not in ("pairs", "loss"):
         raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
-    setting, axes, runs = _setting(model, params, pairs, loss, learning_rate, ref_params, key, over)
+    setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, over)
     if (key is None) != (batch_size is None):
         raise ValueError(
             f"`key` and `batch_size` go together, got only `{'key' if batch_size is None else 'batch_size'}`."
@@ -88,7 +87,7 @@ def train(
     if batch_size is not None:
         n = pairs.chosen.shape[-2]
         require_int("batch_size", batch_size, low=1, high=n)
-        setting = setting._replace(batches=_batches(key, n, batch_size, steps, "key" in over))
+        setting = setting._replace(batches=make_batches(key, n, batch_size, steps, "key" in over))
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
     if mesh is not None:
         setting = spread(mesh, axes, setting)
@@ -112,24 +111,12 @@ def train(
     return _run(setting, state, parts, steps, static)
 
 
-class _Setting(NamedTuple):
-    """What may differ from run to run. A second one, of 0 and None, says what does and has a leading axis of runs."""
-
-    model: Any
-    params: Any
-    pairs: Any
-    loss: Any
-    learning_rate: Any
-    ref_params: Any
-    batches: Any
-
-
 class _Static(NamedTuple):
     """What is compiled in."""
 
     optimizer: Optimizer
     record: Record
-    axes: _Setting
+    axes: Setting
     runs: int | None
     mesh: Mesh | None
 
@@ -160,8 +147,8 @@ class _Pairs(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="static")
-def _start(setting: _Setting, static: _Static) -> _State:
-    def start(setting: _Setting) -> _State:
+def _start(setting: Setting, static: _Static) -> _State:
+    def start(setting: Setting) -> _State:
         opt_state = static.optimizer(setting.learning_rate).init(setting.params)
         return _State(setting.params, opt_state, jnp.zeros((), jnp.int32))
 
@@ -170,14 +157,14 @@ def _start(setting: _Setting, static: _Static) -> _State:
 
 @partial(jax.jit, static_argnames="static")
 def _chunk(
-    setting: _Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
+    setting: Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
 ) -> tuple[_State, _Part]:
     """The steps with these numbers, idling from number `steps` on."""
     chunk = partial(_chunk_of_one_run, static.optimizer, static.record)
     return _each_run(chunk, (static.axes, 0, None, None), setting, static)(setting, state, numbers, steps)
 
 
-def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: _Setting, static: _Static) -> Any:
+def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: Setting, static: _Static) -> Any:
     if static.runs is None:
         return function
     pairs = setting.pairs.chosen.shape[-2]
@@ -188,7 +175,7 @@ def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: _Set
 
 
 def _chunk_of_one_run(
-    optimizer: Optimizer, record: Record, setting: _Setting, state: _State, numbers: Array, steps: Array
+    optimizer: Optimizer, record: Record, setting: Setting, state: _State, numbers: Array, steps: Array
 ) -> tuple[_State, _Part]:
     model, loss, optimise = setting.model, setting.loss, optimizer(setting.learning_rate)
     responses = jax.tree.map(_stacked, setting.pairs.chosen_response, setting.pairs.rejected_response)
@@ -220,7 +207,7 @@ def _chunk_of_one_run(
 
 
 def _measured(
-    model: Model, loss: Loss, params: Params, pairs: _Pairs, members: Int[Array, " B"] | None, update: Params
+    model: Model, loss: PairLoss, params: Params, pairs: _Pairs, members: Int[Array, " B"] | None, update: Params
 ) -> tuple[tuple[Float[Array, " n"], ...], tuple[Float[Array, " n"], ...]]:
     """The log-probabilities and the other columns of a `Trajectory`, from one gradient per response."""
 
@@ -241,7 +228,7 @@ def _measured(
     return tuple(logps), (loss.value(*given), *gram, d_chosen, d_rejected, *slopes, *predicted)
 
 
-def _run(setting: _Setting, state: _State, parts: list[_Part], steps: int, static: _Static) -> Run:
+def _run(setting: Setting, state: _State, parts: list[_Part], steps: int, static: _Static) -> Run:
     """The record of all chunks, cut to this number of steps."""
     axis = 0 if static.runs is None else 1
 
@@ -264,19 +251,6 @@ def _run(setting: _Setting, state: _State, parts: list[_Part], steps: int, stati
     return Run(state.params, joined(steps, *losses), state.number, batches, trajectory)
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def _batches(key: Key, n: int, batch_size: int, steps: int, many_keys: bool) -> Int[Array, "*runs steps B"]:
-    """A permutation of the n pairs for each epoch, cut into batches."""
-    in_epoch = n // batch_size
-
-    def of_key(key: Key) -> Array:
-        keys = jax.random.split(key, math.ceil(steps / in_epoch))
-        orders = jax.vmap(lambda key: jax.random.permutation(key, n))(keys)
-        return orders[:, : in_epoch * batch_size].reshape(-1, batch_size)[:steps]
-
-    return jax.vmap(of_key)(key) if many_keys else of_key(key)
-
-
 def _stacked(chosen: Array, rejected: Array) -> Array:
     """Both in one array [2, …], padded on the right to one width (with token 0 and a mask of False)."""
     width = max(chosen.shape[-1], rejected.shape[-1])
@@ -293,64 +267,3 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
 
 def _or_nan(condition: Array, tree: Any) -> Any:
     return jax.tree.map(lambda a: jnp.where(condition, a, jnp.nan), tree)
-
-
-def _setting(
-    model: Model,
-    params: Params,
-    pairs: PreferencePairs,
-    loss: Loss,
-    learning_rate: float | Array,
-    ref_params: Params | None,
-    key: Key | None,
-    over: tuple[str, ...],
-) -> tuple[_Setting, _Setting, int | None]:
-    """The arguments after their checks, which have an axis of runs, and the number of runs."""
-    require_positive("learning_rate", learning_rate)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    loss, learning_rate = jax.tree.map(lambda number: jnp.asarray(number, dtype), (loss, learning_rate))
-    given = {
-        "model": model,
-        "params": params,
-        "pairs": pairs,
-        "loss": loss,
-        "learning_rate": learning_rate,
-        "ref_params": ref_params,
-        "key": key,
-    }
-    runs = _number_of_runs(given, over)
-    if "loss" in over:  # hyperparameters left at one number are the same in all runs
-        loss = jax.tree.map(lambda number: number if number.ndim else jnp.full(runs, number), loss)
-    for name, value in (("learning_rate", learning_rate), ("loss", loss)):
-        require_finite(name, value)
-        for leaf in jax.tree.leaves(value):
-            if leaf.ndim != (name in over):
-                wanted = (
-                    f"one number for each of {runs} runs" if name in over else "one number (or `over` must name it)"
-                )
-                raise ValueError(f"`{name}` must hold {wanted}, got shape {leaf.shape}.")
-    if "pairs" in over and pairs.chosen.ndim != 3:
-        raise ValueError(f"`pairs` must hold a batch for each run, [runs, n, T], got shape {pairs.chosen.shape}.")
-    flat = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), pairs) if "pairs" in over else pairs
-    check_inputs(model, params, flat)
-    if ref_params is None:
-        ref_params, over = params, (*over, *(["ref_params"] if "params" in over else []))
-    require_finite("ref_params", ref_params)
-    axes = _Setting(*(0 if {"batches": "key"}.get(name, name) in over else None for name in _Setting._fields))
-    return _Setting(model, params, pairs, loss, learning_rate, ref_params, None), axes, runs
-
-
-def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
-    """The size of the leading axis of everything named; None when nothing is."""
-    runs: int | None = None
-    for name in over:
-        if name not in given:
-            raise ValueError(f"`over` must hold names among {', '.join(given)}, got {name!r}.")
-        leaves = [leaf for leaf in jax.tree.leaves(given[name]) if name != "loss" or leaf.ndim]
-        if not leaves:
-            raise ValueError(f"`{name}` must hold arrays when `over` names it, got {given[name]!r}.")
-        for leaf in leaves:
-            if not leaf.shape or leaf.shape[0] != (runs or leaf.shape[0]):
-                raise ValueError(f"`{name}` must have a leading axis of {runs or 'all'} runs, got shape {leaf.shape}.")
-            runs = leaf.shape[0]
-    return runs

@@ -32,8 +32,10 @@ def alphapo(beta: Positive = 2.0, gamma: Real = 0.5, alpha: Real = 0.25) -> Form
 
     def h(side: Side) -> Jet:
         a, divisor = side.mean_logp, jnp.where(alpha == 0, 1.0, alpha)
-        value = jnp.where(alpha == 0, a, -jnp.expm1(-alpha * a) / divisor)
-        return Jet(beta * value, beta * jnp.exp(-alpha * a) / side.tokens)
+        power = -alpha * a
+        # expm1 keeps the digits of a small power; away from it exp does, and keeps those of its derivative too.
+        grown = jnp.where(abs(power) < 1, jnp.expm1(power), jnp.exp(power) - 1)
+        return Jet(beta * jnp.where(alpha == 0, a, -grown / divisor), beta * jnp.exp(power) / side.tokens)
 
     def gap(chosen: Side, rejected: Side) -> Scalars:
         h_w, h_l = h(chosen).value, h(rejected).value

@@ -71,3 +71,12 @@ def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pa
     pairs.check(model.vocab_size)
     require_finite("params", params)
     require_finite("model", model)
+
+
+def check_group(model: Model, params: Params, responses: Response) -> None:
+    """The same for a group of responses; raises `ValueError`."""
+    if responses.tokens.ndim != 2:
+        raise ValueError(f"`responses` must have one leading axis, got tokens of shape {responses.tokens.shape}.")
+    responses.check(model.vocab_size)
+    require_finite("params", params)
+    require_finite("model", model)

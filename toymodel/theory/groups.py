@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
-from toymodel.models.logps import check_inputs
+from toymodel.models.logps import check_group
 from toymodel.pairs import PreferencePairs, Response
 from toymodel.theory.overlap import per_pair, response_inner
 
@@ -20,10 +20,9 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
     """⟨∇ log π(y_i), ∇ log π(y_j)⟩ of n responses, from the same token Grams as `pair_gram` (T2, T21).
 
     Raises:
-      ValueError: as for `pair_gram`; the responses are checked as the chosen (and rejected) ones of n pairs.
+      ValueError: malformed responses, tokens outside the model's vocabulary, non-finite parameters.
     """
-    r = responses
-    check_inputs(model, params, PreferencePairs(r.prompt, r.prompt_mask, r.tokens, r.mask, r.tokens, r.mask))
+    check_group(model, params, responses)
     return _group_gram(model, params, responses)
 
 

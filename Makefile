@@ -35,8 +35,8 @@ notebooks: $(VENV)/dev.stamp ## execute every notebook
 	$(BIN)/jupyter execute notebooks/*.ipynb
 
 bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
-	$(BIN)/python benchmarks/token_gram.py
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python -m benchmarks.token_gram
+	$(BIN)/python -m benchmarks.training
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

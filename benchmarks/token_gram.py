@@ -3,14 +3,8 @@
 What is compared, how it is timed and how to read the table: benchmarks/README.md.
 """
 
-import argparse
-import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from timeit import timeit
 from typing import Any
 
@@ -18,6 +12,7 @@ import jax
 import numpy as np
 import torch
 
+from benchmarks import harness
 from toymodel import PreferencePairs, gradients, positional_pairs, theory
 from toymodel.models import linear
 
@@ -83,7 +78,7 @@ def seconds(call: Call, repeats: int = 1) -> float:
     return timeit(lambda: np.asarray(call()), number=repeats) / repeats
 
 
-def measure(kind: str, V: int, T: int, cores: int, rounds: int) -> list[dict[str, Any]]:
+def measure(kind: str, V: int, T: int, cores: int, rounds: int) -> harness.Results:
     """First calls, agreement, warm-up, then the rounds, in each of which every contender has one turn."""
     inputs = make_inputs(kind, V, T)
     calls = contenders(kind, inputs, cores)
@@ -108,41 +103,28 @@ def cosine_errors(inputs: Inputs, grams: list[np.ndarray]) -> list[float]:
     return errors
 
 
-def show(results: list[dict[str, Any]]) -> None:
-    """A ratio to the closed form (median over rounds [least, greatest]) for each contender's fastest setting alone."""
+def show(results: harness.Results) -> None:
+    """The table's rows for one model."""
     print()
     for r in results:
-        medians = [np.median(other["rounds_s"]) for other in results if other["contender"] == r["contender"]]
-        median, ratios = np.median(r["rounds_s"]), np.divide(r["rounds_s"], results[0]["rounds_s"])
-        claim = f"{np.median(ratios):.3g} [{ratios.min():.3g}, {ratios.max():.3g}]"
-        texts = f"{1e3 * median:.3g}", claim if median == min(medians) else "(slower setting)"
+        median, ratio = harness.claim(results, r)
         checks = f"{r['first_call_s']:.2f}", f"{r['cosine_error']:.0e}"
-        print(ROW.format(r["model"], r["contender"], r["threads"], *texts, *checks), flush=True)
+        print(ROW.format(r["model"], r["contender"], r["threads"], f"{1e3 * median:.3g}", ratio, *checks), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Closed form against gradients that are built, in one run.")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, without the largest vocabulary")
-    parser.add_argument("--one-core", action="store_true", help="the second table alone: everything on one core")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append every round's times, a line for each model")
-    args = parser.parse_args()
-    if args.one_core:  # before JAX and torch start their threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    for name, value in {"platforms": "cpu", "enable_x64": False, "enable_compilation_cache": False}.items():
-        jax.config.update(f"jax_{name}", value)  # type: ignore[no-untyped-call]
-
-    cores, rounds = len(os.sched_getaffinity(0)), 3 if args.quick else ROUNDS
-    versions = f"Python {sys.version.split()[0]}, jax {jax.__version__}, torch {torch.__version__}"
-    print(f"\n{cores} of {os.cpu_count()} CPUs, {rounds} rounds; {versions}")
+    options = harness.start(
+        "Closed form against gradients that are built, in one run.", "3 rounds, without the largest vocabulary"
+    )
+    harness.configure()
+    rounds = 3 if options.quick else ROUNDS
+    harness.introduce(options, rounds)
     print(ROW.format("model", "contender", "threads", "ms", "ratio", "first call, s", "cosine error"))
-    for shape in SHAPES[:-1] if args.quick else SHAPES:
-        results = measure(*shape, cores, rounds)
+    for shape in SHAPES[:-1] if options.quick else SHAPES:
+        results = measure(*shape, options.cores, rounds)
         show(results)
-        if args.json:
-            with args.json.open("a") as file:
-                print(json.dumps(results), file=file)
-    if cores > 1:
-        subprocess.run([sys.executable, *sys.argv, "--one-core"], check=True)
+        harness.save(options, results)
+    harness.finish(options, "benchmarks.token_gram")
 
 
 if __name__ == "__main__":

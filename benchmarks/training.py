@@ -3,14 +3,8 @@
 What is compared, how it is timed and how to read the table: benchmarks/README.md.
 """
 
-import argparse
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,6 +15,7 @@ import optax
 import torch
 from torch.nn import functional
 
+from benchmarks import harness
 from toymodel import PreferencePairs, positional_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import mlp
@@ -203,7 +198,7 @@ def seconds(contender: Contender) -> tuple[float, Losses]:
     return (perf_counter() - start) / contender.settings, losses
 
 
-def measure(grid: Grid, cores: int, rounds: int, sample: int) -> list[dict[str, Any]]:
+def measure(grid: Grid, cores: int, rounds: int, sample: int) -> harness.Results:
     """First calls and agreement, then the rounds, in each of which every contender has one turn."""
     found = contenders(grid, cores, sample)
     # What a first call takes beyond a later one is compilation; every loss of every setting is compared.
@@ -227,43 +222,28 @@ def measure(grid: Grid, cores: int, rounds: int, sample: int) -> list[dict[str, 
     ]
 
 
-def show(results: list[dict[str, Any]]) -> None:
-    """How many times faster ours is (median over rounds [least, greatest]), for a contender's fastest setting alone."""
+def show(results: harness.Results) -> None:
+    """The table's rows for one model."""
     print()
     for r in results:
-        medians = [np.median(other["rounds_s"]) for other in results if other["contender"] == r["contender"]]
-        median, ratios = np.median(r["rounds_s"]), np.divide(r["rounds_s"], results[0]["rounds_s"])
-        claim = f"{np.median(ratios):.3g} [{ratios.min():.3g}, {ratios.max():.3g}]"
-        texts = f"{STEPS / median:,.0f}", claim if median == min(medians) else "(slower setting)"
+        median, ratio = harness.claim(results, r)
         checks = f"{r['first_call_s']:.2f}", f"{r['loss_error']:.0e}"
-        print(ROW.format(r["grid"], r["contender"], r["threads"], *texts, *checks), flush=True)
+        print(ROW.format(r["grid"], r["contender"], r["threads"], f"{STEPS / median:,.0f}", ratio, *checks), flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="DPO training over a grid of settings, against torch, in one run.")
-    parser.add_argument("--quick", action="store_true", help="2 rounds, and 2 settings for the loops")
-    parser.add_argument("--one-core", action="store_true", help="the second table alone: everything on one core")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="append every round's times, a line for each model")
-    args = parser.parse_args()
-    if args.one_core:  # before JAX and torch start their threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    cores = len(os.sched_getaffinity(0))
-    config = {"platforms": "cpu", "num_cpu_devices": cores, "enable_x64": False, "enable_compilation_cache": False}
-    for name, value in config.items():
-        jax.config.update(f"jax_{name}", value)  # type: ignore[no-untyped-call]
-
-    rounds, sample = (2, 2) if args.quick else (ROUNDS, 4)
-    versions = f"Python {sys.version.split()[0]}, jax {jax.__version__}, torch {torch.__version__}"
-    print(f"\n{cores} of {os.cpu_count()} CPUs, a JAX device on each, {rounds} rounds; {versions}")
+    options = harness.start(
+        "DPO training over a grid of settings, against torch, in one run.", "2 rounds, and 2 settings for the loops"
+    )
+    harness.configure(num_cpu_devices=options.cores)
+    rounds, sample = (2, 2) if options.quick else (ROUNDS, 4)
+    harness.introduce(options, rounds)
     print(ROW.format("model", "contender", "threads", "steps/s", "ratio", "first call, s", "loss error"))
     for make in (tiny, middling):
-        results = measure(make(), cores, rounds, sample)
+        results = measure(make(), options.cores, rounds, sample)
         show(results)
-        if args.json:
-            with args.json.open("a") as file:
-                print(json.dumps(results), file=file)
-    if cores > 1:
-        subprocess.run([sys.executable, *sys.argv, "--one-core"], check=True)
+        harness.save(options, results)
+    harness.finish(options, "benchmarks.training")
 
 
 if __name__ == "__main__":

@@ -260,6 +260,10 @@ CASES = {
     "positive log-probability": (lambda: dpo(chosen_logps=-LOGPS), r"`chosen_logps` must be <= 0 .* got 2.0"),
     "positive reference": (lambda: dpo(ref_rejected_logps=-LOGPS), "`ref_rejected_logps` must be <= 0"),
     "log-probability of words": (lambda: dpo(chosen_logps=["a", "b"]), "`chosen_logps` must hold real numbers"),
+    "log-probability missing": (
+        lambda: dpo(rejected_logps=None),
+        "`rejected_logps` must hold real numbers, got dtype obj",
+    ),
     "log-probability infinite": (lambda: dpo(chosen_logps=LOGPS * np.inf), "`chosen_logps` must be finite, got -inf"),
     "mismatched log-probabilities": (lambda: dpo(rejected_logps=LOGPS[:1]), r"share one shape, got .* \(1,\)"),
     "reference missing": (lambda: dpo(ref_rejected_logps=None), "`ref_rejected_logps` is missing"),

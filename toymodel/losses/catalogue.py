@@ -109,7 +109,9 @@ class Loss:
         return slope(-one, zero), slope(zero, one)
 
     def _at(self, *given: Any) -> "_Evaluated":
-        arrays = {name: _real(name, x) for name, x in zip(INPUTS, given, strict=True) if x is not None}
+        arrays = {
+            name: _real(name, x) for name, x in zip(INPUTS, given, strict=True) if x is not None or name in INPUTS[:2]
+        }
         _check_inputs(arrays)
         chosen, rejected = (
             Side(side, arrays[f"{side}_logps"], arrays.get(f"ref_{side}_logps"), arrays.get(f"{side}_lengths"))
@@ -140,7 +142,7 @@ class _Evaluated(NamedTuple):
 def _real(name: str, value: Any) -> Array:
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
-    if value.dtype.kind not in "fiu":
+    if not jnp.issubdtype(value.dtype, jnp.floating) and not jnp.issubdtype(value.dtype, jnp.integer):
         raise ValueError(f"`{name}` must hold real numbers, got dtype {value.dtype}.")
     return jnp.asarray(value)
 

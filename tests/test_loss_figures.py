@@ -59,6 +59,7 @@ def test_one_program_trains_every_loss_as_itself(name):
         size = 1e-10 * (abs(d).max(axis=0) + 1e-3)
         assert (abs(d - (trajectory.d_chosen[step], trajectory.d_rejected[step])) <= size).all()
         value = loss.value(*logps, *references, *lengths())
+        # The same: log-probabilities of some 1e2 nats, of relative round-off ROUNDOFF at most, in lsif's exponent.
         np.testing.assert_allclose(trajectory.loss[step], value, rtol=1e-10, atol=1e-10)
 
 
@@ -195,6 +196,7 @@ def test_a_place_between_the_edges_is_the_first_case(time):
 def test_the_edges_of_the_map_are_the_band():
     edges = style.rows(quick(fig_loss_band), kind="edges")
     cosines = np.maximum(edges["cosine_measured"], 0)
+    # An arctangent, two changes of unit and a tangent, each rounded by 1e-15 or less.
     np.testing.assert_allclose(np.tan(np.radians(edges["low_predicted"])), cosines, rtol=1e-14, atol=1e-15)
     # The band is symmetric about r*: |log y| < −log cos.
     np.testing.assert_allclose(edges["low_predicted"] + edges["high_predicted"], 90, rtol=1e-15)

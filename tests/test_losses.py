@@ -92,6 +92,19 @@ def test_closed_weights_are_the_derivatives_of_the_value(name, data, batch):
     assert_close(closed, automatic, size, sensitivity(of_loss, batch))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@EACH
+@given(data=st.data(), batch=batches())
+def test_single_precision_is_as_good_as_its_round_off(name, data, batch):
+    of_loss = data.draw(losses([name]))
+    single = [np.asarray(x, np.float32) for x in batch]
+    exact = np.array([of_loss.value(*map(np.float64, single)), *of_loss.weights(*map(np.float64, single))])
+    ours = np.array([of_loss.value(*single), *of_loss.weights(*single)])
+    assert ours.dtype == np.float32
+    size = abs(exact) + abs(exact[1:]).max(axis=0) + np.array(of_loss.hyper.get("beta", 1.0))
+    assert_close(ours, exact, size, sensitivity(of_loss, batch) * float(np.finfo(np.float32).eps) / EPS)
+
+
 def S(x):
     return jax.nn.sigmoid(x)
 

@@ -157,7 +157,7 @@ def _exp(r: Scalars) -> Jet:
     return Jet(jnp.exp(r), jnp.exp(r))
 
 
-DDRO_LIMIT = 1 - 5e-7  # of exp(r_l)/2: beyond it −log(1 − x) goes on as its tangent
+DDRO_ROOM = 5e-7  # of 1 − exp(r_l)/2: with less of it, −log(1 − x) goes on as its tangent
 
 
 @loss(ratio="(2 − exp(r_l)) exp(−r_l)")
@@ -166,8 +166,11 @@ def ddro() -> Form:
 
     def rejected(r: Scalars) -> Jet:
         x = jnp.exp(r) / 2
-        inside = jnp.minimum(x, DDRO_LIMIT)
-        return Jet(-jnp.log1p(-inside) + jnp.maximum(x - DDRO_LIMIT, 0.0) / (1 - inside), x / (1 - inside))
+        inside = x < 1 - DDRO_ROOM
+        room = jnp.where(inside, 1 - x, DDRO_ROOM)
+        logarithm = -jnp.log1p(-jnp.where(inside, x, 0.0))
+        tangent = -jnp.log(DDRO_ROOM) + (x - (1 - DDRO_ROOM)) / DDRO_ROOM
+        return Jet(jnp.where(inside, logarithm, tangent), x / room)
 
     return Margin(identity, of_logratio(lambda r: Jet(r - jnp.log(2.0), 1.0)), of_logratio(rejected))
 

@@ -12,7 +12,8 @@ from oracles import assert_close, single, slope_sizes
 from strategies import worlds
 
 from toymodel import gradients, theory
-from toymodel.losses import LOSSES, Fraction, Jet, Margin, logratio, loss
+from toymodel.losses import LOSSES, Fraction, Jet, Margin, Side, autodiff, logratio, loss
+from toymodel.losses.pieces import of_logratio
 from toymodel.models.logps import pair_logps
 
 NAMES = sorted(LOSSES)
@@ -306,6 +307,17 @@ def test_what_is_not_used_may_be_left_out_and_is_ignored(name):
     else:
         alone = made.value(w, l, ref_w, ref_l)
         np.testing.assert_array_equal(alone, made.value(w, l, ref_w, ref_l, 3 * n_w, 5 * n_l))
+
+
+@given(batches())
+def test_slopes_may_be_left_to_autodiff(batch):
+    """DPO and its reward as one would write them without slopes."""
+    by_hand, beta = LOSSES["dpo"](beta=0.3), 0.3
+    w, l, ref_w, ref_l = (jnp.asarray(x) for x in batch[:4])  # noqa: E741
+    sides = Side("chosen", w, ref_w, None), Side("rejected", l, ref_l, None)
+    found = Margin(autodiff(jax.nn.log_sigmoid), of_logratio(autodiff(jnp.asarray), beta))(*sides)
+    # A difference of log-probabilities of up to 1e3 nats, rounded, in the exponent of the same sigmoid.
+    np.testing.assert_allclose(found, (by_hand.value(*batch), *by_hand.weights(*batch)), rtol=1e-12)
 
 
 def test_a_loss_is_a_pytree_of_its_hyperparameters():

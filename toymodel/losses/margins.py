@@ -197,7 +197,8 @@ def bdpo(beta: Positive = 0.1, lam: Fraction = 0.5) -> Form:
 def exo_pair(beta: Positive = 0.1, label_smoothing: PositiveFlipRate = 1e-3) -> Form:
     """EXO (arXiv 2402.00856), TRL's form: KL from S(βD) to a label that is wrong with probability e > 0.
 
-    Weights turn negative at βD > logit(1 − e). The authors' code leaves its targets unnormalised: `exo_pair_unnorm`.
+    Weights turn negative at βD > logit(1 − e). TRL 0.11 puts 1e-3 for e = 0 in silence. The authors' code leaves its
+    targets unnormalised: `exo_pair_unnorm`.
     """
     return _exo(beta, jnp.log1p(-label_smoothing), jnp.log(label_smoothing))
 

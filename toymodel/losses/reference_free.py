@@ -53,7 +53,7 @@ def cpo_nll_sum(beta: Positive = 0.1, lam: NonNegative = 1.0) -> Form:
 
 @loss(ratio="1 + α/(n_w β S(−z))")
 def cpo_nll_mean(beta: Positive = 0.1, cpo_alpha: NonNegative = 1.0) -> Form:
-    """CPO as in TRL: the likelihood term averaged over tokens."""
+    """CPO as in TRL: the likelihood term averaged over tokens (there over all tokens of a batch, here of one pair)."""
     return Margin(log_sigmoid, scaled(logp, beta), likelihood=scaled(mean_logp, cpo_alpha))
 
 
@@ -77,7 +77,10 @@ def cpo_simpo(beta: Positive = 0.1, gamma: Real = 0.5, cpo_alpha: NonNegative = 
 
 @loss(ratio="1 + λ, ∞ once w − l > γ")
 def slic_hf(gamma: Positive = 1.0, lam: NonNegative = 0.1) -> Form:
-    """SLiC-HF (arXiv 2305.10425): max(γ − (w − l), 0) − λw. At the kink the hinge still pulls (torch.clamp)."""
+    """SLiC-HF (arXiv 2305.10425): max(γ − (w − l), 0) − λw. At the kink the hinge still pulls (torch.clamp).
+
+    What TRL calls hinge is `hinge`: with a reference and β, without the likelihood term.
+    """
 
     def m(a: Scalars) -> Jet:
         return Jet(-jnp.where(a <= gamma, gamma - a, 0.0), jnp.where(a <= gamma, 1.0, 0.0))
@@ -95,7 +98,7 @@ def rrhf_rank() -> Form:
 def orpo(lam: Positive = 0.1) -> Form:
     """ORPO (arXiv 2403.07691): −a_w − λ log S(log-odds of p_w − log-odds of p_l), p = exp(a). λ is TRL's beta.
 
-    Log-odds are infinite for a response of probability exactly 1.
+    TRL's likelihood term also counts the prompt's tokens. Log-odds are infinite where p = 1.
     """
     return _odds_ratio(lam, mean_logp, likelihood=mean_logp)
 

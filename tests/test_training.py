@@ -494,6 +494,13 @@ BAD = {
     "unknown record": (lambda: run(record="all"), '`record` must be "pairs" or "loss"'),
     "parameters NaN": (lambda: run(START * jnp.nan), "`params` must be finite"),
     "reference infinite": (lambda: run(ref_params=START / 0), "`ref_params` must be finite"),
+    "one name in over": (lambda: run(over="params"), r"`over` must be a sequence of names, got 'params'"),
+    "optimiser already made": (
+        lambda: run(optimizer=optax.sgd(0.1)),
+        "`optimizer` must make an optimiser from a learn",
+    ),
+    "loss by its name": (lambda: run(loss="dpo"), "`loss` must be a loss with its hyperparameters, .*, got 'dpo'"),
+    "loss without hyperparameters": (lambda: run(loss=LOSSES["dpo"]), "`loss` must be a loss with its hyperparameters"),
     "one pair": (lambda: run(pairs=PAIRS[0]), "`pairs` must be a batch"),
 }
 

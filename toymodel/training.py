@@ -75,8 +75,14 @@ def train(
         was not stops (its parameters stay as they were before that step) and the others go on: see `Run.stopped_at`.
       ValueError: bad input.
     """
+    if isinstance(over, str):
+        raise ValueError(f"`over` must be a sequence of names, got {over!r}; ({over!r},) is one.")
     over = tuple(over)
     require_int("steps", steps, low=1)
+    if not callable(optimizer):
+        raise ValueError("`optimizer` must make an optimiser from a learning rate: `optax.sgd`, not `optax.sgd(0.1)`.")
+    if not hasattr(loss, "weights"):
+        raise ValueError(f'`loss` must be a loss with its hyperparameters, `LOSSES["dpo"](beta=0.1)`, got {loss!r}.')
     if record not in ("pairs", "loss"):
         raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
     setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, over)

@@ -26,8 +26,9 @@ OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy")
 INTRODUCTION = """# Figures
 
-Lines are predicted in closed form, markers are measured by automatic differentiation, on the same models. Labels such
-as T3 are those of `toymodel check`, which states each and tests it on fresh draws. `make gallery` writes this page.
+Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
+measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each and tests it
+on fresh draws. `make gallery` writes this page.
 """
 
 

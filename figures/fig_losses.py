@@ -1,13 +1,14 @@
 """Losses of one family move the same pairs alike, whatever their m; families differ in how d_w and d_l compare.
 
 Equal weights let the chosen fall again as the rejected falls; likelihood terms lift both; a term for each response
-raises the one and lowers the other. Shown is the change of log π since the start, mean over 32 seeds with its 95%
-interval, for every loss with its default hyperparameters. A seed is a pair and a linear softmax model (V = 7, 4 to 14
-tokens that share their suffix, hidden states after chosen and after rejected at cosine 0.95), the same for all losses.
-Each pair is trained alone by 200 steps of gradient descent from the reference. The same first step for every loss: its
-learning rate makes η · ‖(d_w, d_l)‖, averaged over the seeds, 0.05 at step 0. The vertical axis is logarithmic beyond
-±1 nat and cut at ±60. A curve ends where the next step moves some seed by more than 100 nats: only that of LSIF, whose
-d_w grows like the probability of the chosen. DPOP and BPO chatter around the kink where they switch.
+raises the one and lowers the other. Curves are the measured change of log π since the start, mean over 32 seeds with
+its 95% interval, for every loss with its default hyperparameters. A seed is a pair and a linear softmax model (V = 7, 4
+to 14 tokens that share their suffix, hidden states after chosen and after rejected at cosine 0.95), the same for all
+losses. Each pair is trained alone by 200 steps of gradient descent from the reference. The same first step for every
+loss: its learning rate makes η · ‖(d_w, d_l)‖, averaged over the seeds, 0.05 at step 0. The vertical axis is
+logarithmic beyond ±1 nat and cut at ±60. A curve ends where the next step moves some seed by more than 100 nats: only
+that of LSIF, whose d_w grows like the probability of the chosen. DPOP and BPO chatter around the kink where they
+switch.
 """
 
 import numpy as np

@@ -4,8 +4,8 @@ One softmax W h whose head W and hidden state h both learn (V = 12, 8 features, 
 rejected one, only less so: its row of W is 0.8 of the other's plus noise. Top left: slopes of all log-probabilities
 along g_w − g_l at the start of one run; markers are measured, the line is ⟨W_z, W_w − W_l⟩ plus a constant, and the
 pair is off it by ±‖h‖². Top right: ascent on the loss of one token of a softmax; at every step size it falls and the
-largest other one rises (lines: closed form). Bottom: probabilities while training with DPO (β = 1), and with a
-likelihood term on the chosen besides (α = 1): means of 48 runs with their 95% intervals.
+largest other one rises (lines: closed form). Bottom: measured probabilities while training with DPO (β = 1),
+and with a likelihood term on the chosen besides (α = 1): means of 48 runs with their 95% intervals.
 """
 
 import jax

@@ -86,19 +86,24 @@ class Margin:
       h_chosen: h_w, of the chosen side; its slope is with respect to the summed log-probability.
       h_rejected: h_l, of the rejected side (default: the same function).
       likelihood: Λ, of the chosen side (default: none).
-      gap: h_w − h_l computed otherwise, for functions that overflow one by one.
+      order: has the sign of h_w − h_l, for exponentials that may both overflow: all that is then known of the margin.
     """
 
     m: Callable[[Scalars], Jet]
     h_chosen: Piece
     h_rejected: Piece | None = None
     likelihood: Piece = nothing
-    gap: Callable[[Side, Side], Scalars] | None = None
+    order: Callable[[Side, Side], Array] | None = None
 
     def __call__(self, chosen: Side, rejected: Side) -> Outcome:
         """Value and weights of each pair."""
         h_w, h_l = self.h_chosen(chosen), (self.h_rejected or self.h_chosen)(rejected)
-        m = self.m(h_w.value - h_l.value if self.gap is None else self.gap(chosen, rejected))
+        margin = h_w.value - h_l.value
+        if self.order is not None:
+            ahead = self.order(chosen, rejected)
+            beyond = jnp.where(ahead == 0, 0.0, jnp.where(ahead > 0, jnp.inf, -jnp.inf))
+            margin = jnp.where(jnp.isinf(h_w.value) & jnp.isinf(h_l.value), beyond, margin)
+        m = self.m(margin)
         likelihood = self.likelihood(chosen)
         return Outcome(
             -(m.value + likelihood.value), _product(m.slope, h_w.slope) + likelihood.slope, _product(m.slope, h_l.slope)

@@ -12,7 +12,6 @@ from toymodel.gram import Scalars
 from toymodel.losses.catalogue import FlipRate, Fraction, NonNegative, Positive, PositiveFlipRate, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
 from toymodel.losses.pieces import (
-    exp_difference,
     hinge_below,
     log_sigmoid,
     logratio,
@@ -136,7 +135,7 @@ def _exponential(scale: Scalars, rate: Scalars) -> Margin:
         value = -jnp.exp(exponent(side))
         return Jet(value, rate * value)
 
-    return Margin(log_sigmoid, h, gap=lambda chosen, rejected: exp_difference(exponent(rejected), exponent(chosen)))
+    return Margin(log_sigmoid, h, order=lambda chosen, rejected: exponent(rejected) - exponent(chosen))
 
 
 @loss(ratio="(1 + exp(r_w))/(1 + exp(r_l))")
@@ -149,10 +148,7 @@ def chi_po(beta: Positive = 0.1) -> Form:
     def h(side: Side) -> Jet:
         return Jet(beta * side.logratio + jnp.exp(exponent(side)), beta + jnp.exp(exponent(side)))
 
-    def gap(chosen: Side, rejected: Side) -> Scalars:
-        return beta * (chosen.logratio - rejected.logratio) + exp_difference(exponent(chosen), exponent(rejected))
-
-    return Margin(log_sigmoid, h, gap=gap)
+    return Margin(log_sigmoid, h, order=lambda chosen, rejected: exponent(chosen) - exponent(rejected))
 
 
 @loss(ratio="1 + α/(n_w β S(−βD))")

@@ -6,12 +6,12 @@ A sum A(w) + B(l) is the paper's form with m the identity, h_w = −A, h_l = B. 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import Fraction, Positive, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side
 from toymodel.losses.pieces import (
-    exp_difference,
     hinge_below,
     identity,
     log_sigmoid,
@@ -147,10 +147,10 @@ def lsif() -> Form:
     def half_square(r: Scalars) -> Jet:
         return Jet(jnp.exp(2 * r) / 2, jnp.exp(2 * r))
 
-    def gap(chosen: Side, rejected: Side) -> Scalars:
-        return exp_difference(chosen.logratio, 2 * rejected.logratio - jnp.log(2.0))
+    def order(chosen: Side, rejected: Side) -> Array:
+        return chosen.logratio - (2 * rejected.logratio - jnp.log(2.0))
 
-    return Margin(identity, of_logratio(_exp), of_logratio(half_square), gap=gap)
+    return Margin(identity, of_logratio(_exp), of_logratio(half_square), order=order)
 
 
 def _exp(r: Scalars) -> Jet:

@@ -81,11 +81,3 @@ def of_logratio(function: Callable[[Array], Jet], beta: Scalars = 1.0) -> Piece:
         return Jet(value, beta * slope)
 
     return jet
-
-
-def exp_difference(x: Scalars, y: Scalars) -> Array:
-    """e^x − e^y; where both overflow, infinite with the sign of x − y."""
-    x, y = jnp.asarray(x), jnp.asarray(y)
-    high, low = jnp.exp(x), jnp.exp(y)
-    beyond = jnp.where(x == y, 0.0, jnp.where(x > y, jnp.inf, -jnp.inf))
-    return jnp.where(jnp.isinf(high) & jnp.isinf(low), beyond, high - low)

@@ -37,12 +37,7 @@ def alphapo(beta: Positive = 2.0, gamma: Real = 0.5, alpha: Real = 0.25) -> Form
         grown = jnp.where(abs(power) < 1, jnp.expm1(power), jnp.exp(power) - 1)
         return Jet(beta * jnp.where(alpha == 0, a, -grown / divisor), beta * jnp.exp(power) / side.tokens)
 
-    def gap(chosen: Side, rejected: Side) -> Scalars:
-        h_w, h_l = h(chosen).value, h(rejected).value
-        ahead = jnp.sign(chosen.mean_logp - rejected.mean_logp)  # what is left to know where both overflow
-        return jnp.where(jnp.isinf(h_w) & jnp.isinf(h_l), jnp.where(ahead == 0, 0.0, ahead * jnp.inf), h_w - h_l)
-
-    return Margin(shifted(log_sigmoid, gamma), h, gap=gap)
+    return Margin(shifted(log_sigmoid, gamma), h, order=lambda chosen, rejected: chosen.mean_logp - rejected.mean_logp)
 
 
 @loss(ratio="1 + λ/(β S(−z))")

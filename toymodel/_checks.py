@@ -4,10 +4,22 @@ Values inside a `jit`, `vmap` or `grad` trace are unknown, so every check of a v
 checks of shapes always run.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+
+
+class Domain(NamedTuple):
+    """The values a number may take: in words, and as a test of an array."""
+
+    words: str
+    holds: Callable[[Any], Any]
+
+
+REAL = Domain("finite", np.isfinite)
+POSITIVE = Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))
 
 
 def is_concrete(*trees: Any) -> bool:
@@ -37,3 +49,17 @@ def require_int(name: str, value: Any, *, low: int, high: int | None = None) -> 
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         raise ValueError(f"`{name}` must be a whole number {wanted}, got {value!r}.")
+
+
+def require_counts(name: str, value: Any, n: int, *, low: int, high: int | None = None) -> None:
+    """Raise `ValueError` when `value` is not a whole number in [low, high], or n of them."""
+    if not isinstance(value, jax.Array | np.ndarray):
+        return require_int(name, value, low=low, high=high)
+    if value.dtype.kind not in "iu" or value.shape not in ((), (n,)):
+        raise ValueError(
+            f"`{name}` must hold a whole number, or {n} of them, got {value.dtype} of shape {value.shape}."
+        )
+    if is_concrete(value):
+        for entry in np.asarray(value).ravel()[[np.argmin(value), np.argmax(value)]]:
+            require_int(name, entry, low=low, high=high)
+    return None

@@ -1,4 +1,4 @@
-"""`toymodel check` and `toymodel diagnose`: the package from a shell.
+"""`toymodel check`, `toymodel diagnose` and `toymodel sweep`: the package from a shell.
 
 Exit codes: 0 all is well; 1 a check failed; 2 bad input, said in one line on stderr; 130 interrupted.
 """
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from toymodel import check
 from toymodel.diagnose import Diagnosis, diagnose, load
+from toymodel.sweep import command as sweep_command
 
 SHOWN = 40  # pairs in a table; more is for scripts
 
@@ -62,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     diagnosing.add_argument("file", metavar="FILE.npz", help="arrays written by numpy.savez")
     diagnosing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     diagnosing.set_defaults(run=_diagnose)
+
+    sweep_command.add_parser(commands)
     return parser
 
 

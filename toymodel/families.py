@@ -7,7 +7,8 @@ Family              Shared by chosen and rejected                       Exact in
 `bag_pairs`         `shared` tokens, in another order                   `Overlap.bag`
 `edit_pairs`        what is left after `deletions` and `insertions`     `Overlap.edit_distance`
 
-Every family draws `n` pairs from an explicit key, with random prompts; tokens that are not shared differ.
+Every family draws `n` pairs from an explicit key, with random prompts; tokens that are not shared differ. How much is
+shared is one number, or one for each pair; inside a `jit` it may be traced, so that a sweep over it is one program.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from toymodel._checks import require_int
+from toymodel._checks import require_counts, require_int
+from toymodel.gram import Ints
 from toymodel.pairs import PreferencePairs
 
 Key = Array
@@ -51,33 +53,33 @@ def overlap(pairs: PreferencePairs) -> Overlap:
 
 
 def positional_pairs(
-    key: Key, n: int, *, vocab_size: int, length: int, matches: int, prompt_length: int = 1
+    key: Key, n: int, *, vocab_size: int, length: int, matches: Ints, prompt_length: int = 1
 ) -> PreferencePairs:
     """Responses of `length` tokens that agree at exactly `matches` random positions."""
-    require_int("matches", matches, low=0, high=length)
+    require_counts("matches", matches, n, low=0, high=length)
     key, place = jax.random.split(key)
     order = jnp.argsort(jax.random.uniform(place, (n, length)), axis=1)
-    return _agreeing_pairs(key, n, vocab_size, order < matches, prompt_length)
+    return _agreeing_pairs(key, n, vocab_size, order < _column(matches), prompt_length)
 
 
 def prefix_pairs(
-    key: Key, n: int, *, vocab_size: int, length: int, shared: int, prompt_length: int = 1
+    key: Key, n: int, *, vocab_size: int, length: int, shared: Ints, prompt_length: int = 1
 ) -> PreferencePairs:
     """Responses of `length` tokens with the first `shared` tokens in common and every later one different."""
-    require_int("shared", shared, low=0, high=length)
-    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) < shared, prompt_length)
+    require_counts("shared", shared, n, low=0, high=length)
+    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) < _column(shared), prompt_length)
 
 
 def contrast_pairs(
-    key: Key, n: int, *, vocab_size: int, length: int, contrast_position: int = 0, prompt_length: int = 1
+    key: Key, n: int, *, vocab_size: int, length: int, contrast_position: Ints = 0, prompt_length: int = 1
 ) -> PreferencePairs:
     """Responses that differ in the token at `contrast_position` alone: shared prefix, contrast token, shared suffix."""
-    require_int("contrast_position", contrast_position, low=0, high=length - 1)
-    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) != contrast_position, prompt_length)
+    require_counts("contrast_position", contrast_position, n, low=0, high=length - 1)
+    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) != _column(contrast_position), prompt_length)
 
 
 def bag_pairs(
-    key: Key, n: int, *, vocab_size: int, length: int, shared: int, prompt_length: int = 1
+    key: Key, n: int, *, vocab_size: int, length: int, shared: Ints, prompt_length: int = 1
 ) -> PreferencePairs:
     """Responses with exactly `shared` tokens in common as multisets, in another order.
 
@@ -85,7 +87,7 @@ def bag_pairs(
     """
     require_int("vocab_size", vocab_size, low=2)
     require_int("length", length, low=2)  # one token has no other order
-    require_int("shared", shared, low=0, high=length)
+    require_counts("shared", shared, n, low=0, high=length)
     keys = jax.random.split(key, 7)
     ids = jax.vmap(lambda k: jax.random.permutation(k, vocab_size))(jax.random.split(keys[0], n))
     half = vocab_size // 2
@@ -94,7 +96,7 @@ def bag_pairs(
     common = common.at[:, 1].set((common[:, 0] + jax.random.randint(keys[6], (n,), 1, vocab_size)) % vocab_size)
     only_chosen = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, length), 0, half), axis=1)
     only_rejected = jnp.take_along_axis(ids, jax.random.randint(keys[3], (n, length), half, vocab_size), axis=1)
-    is_common = jnp.arange(length) < shared
+    is_common = jnp.arange(length) < _column(shared)
     chosen = jax.random.permutation(keys[4], jnp.where(is_common, common, only_chosen), axis=1, independent=True)
     rejected = jax.random.permutation(keys[5], jnp.where(is_common, common, only_rejected), axis=1, independent=True)
     unchanged = (chosen == rejected).all(axis=1, keepdims=True)
@@ -103,28 +105,42 @@ def bag_pairs(
 
 
 def edit_pairs(
-    key: Key, n: int, *, vocab_size: int, length: int, deletions: int, insertions: int, prompt_length: int = 1
+    key: Key,
+    n: int,
+    *,
+    vocab_size: int,
+    length: int,
+    deletions: Ints,
+    insertions: int | None = None,
+    prompt_length: int = 1,
 ) -> PreferencePairs:
     """Rejected = chosen (of `length` tokens) after `deletions` and `insertions` at random places.
 
     Inserted tokens do not occur in the chosen response, so no cheaper edit exists: the distance is exactly
     `deletions + insertions`. To leave such tokens, the chosen response uses a random half of the vocabulary.
+    `insertions` decides how long the rejected response is; left out, there are as many as deletions.
     """
     require_int("vocab_size", vocab_size, low=2)
     require_int("length", length, low=1)
-    require_int("deletions", deletions, low=0, high=length if insertions else length - 1)  # rejected is not empty
-    require_int("insertions", insertions, low=0)
-    kept, final = length - deletions, length - deletions + insertions
+    final = length
+    if insertions is not None:
+        require_int("insertions", insertions, low=0)
+        require_int("deletions", deletions, low=0, high=length if insertions else length - 1)  # rejected is not empty
+        assert isinstance(deletions, int | np.integer)
+        final = length - int(deletions) + insertions
+    require_counts("deletions", deletions, n, low=0, high=length)
     keys = jax.random.split(key, 5)
     ids = jax.vmap(lambda k: jax.random.permutation(k, vocab_size))(jax.random.split(keys[0], n))
     half = vocab_size // 2
     chosen = jnp.take_along_axis(ids, jax.random.randint(keys[1], (n, length), 0, half), axis=1)
     inserted = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, final), half, vocab_size), axis=1)
     # The places of the kept tokens, in chosen and in rejected: random subsets of equal size, in order.
-    from_place = jnp.sort(_random_subsets(keys[3], n, length, kept), axis=1)
-    to_place = jnp.sort(_random_subsets(keys[4], n, final, kept), axis=1)
+    kept = length - jnp.broadcast_to(jnp.asarray(deletions), n)
+    from_place = _random_subsets(keys[3], length, kept)
+    to_place = _random_subsets(keys[4], final, kept)[:, :length]
     rows = jnp.arange(n)[:, None]
-    rejected = inserted.at[rows, to_place].set(jnp.take_along_axis(chosen, from_place, axis=1))
+    tokens = jnp.take_along_axis(chosen, from_place[:, : to_place.shape[1]], axis=1, mode="clip")
+    rejected = inserted.at[rows, to_place].set(tokens, mode="drop")
     return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
 
 
@@ -152,9 +168,15 @@ def _full_pairs(
     return PreferencePairs(*arrays)
 
 
-def _random_subsets(key: Key, n: int, size: int, count: int) -> Int[Array, "n count"]:
-    """`count` different numbers below `size`, per row."""
-    return jnp.argsort(jax.random.uniform(key, (n, size)), axis=1)[:, :count]
+def _random_subsets(key: Key, size: int, counts: Int[Array, " n"]) -> Int[Array, "n size"]:
+    """`counts` different numbers below `size`, per row, in order; `size` itself in the places after them."""
+    order = jnp.argsort(jax.random.uniform(key, (*counts.shape, size)), axis=1)
+    return jnp.sort(jnp.where(jnp.arange(size) < counts[:, None], order, size), axis=1)
+
+
+def _column(count: Ints) -> Int[Array, "*n 1"]:
+    """To be compared with positions."""
+    return jnp.asarray(count)[..., None]
 
 
 def _common_start(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:

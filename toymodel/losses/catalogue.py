@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from toymodel._checks import is_concrete, require_finite
+from toymodel._checks import POSITIVE, REAL, Domain, is_concrete, require_finite
 from toymodel.gram import Scalars
 from toymodel.losses.form import Form, Side
 
@@ -26,15 +26,8 @@ INPUTS = (
 )
 
 
-class Domain(NamedTuple):
-    """The values a hyperparameter may take: in words, and as a test of an array."""
-
-    words: str
-    holds: Callable[[Any], Any]
-
-
-Real = Annotated[float, Domain("finite", np.isfinite)]
-Positive = Annotated[float, Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))]
+Real = Annotated[float, REAL]
+Positive = Annotated[float, POSITIVE]
 NonNegative = Annotated[float, Domain(">= 0 and finite", lambda x: (x >= 0) & np.isfinite(x))]
 Fraction = Annotated[float, Domain("in (0, 1]", lambda x: (x > 0) & (x <= 1))]
 FlipRate = Annotated[float, Domain("in [0, 0.5)", lambda x: (x >= 0) & (x < 0.5))]
@@ -175,6 +168,11 @@ class Definition:
         """Every hyperparameter with its default value."""
         return {name: p.default for name, p in inspect.signature(self.form).parameters.items()}
 
+    def domain(self, name: str) -> Domain:
+        """The range of a hyperparameter."""
+        found: Domain = get_type_hints(self.form, include_extras=True)[name].__metadata__[0]
+        return found
+
     def __call__(self, **hyper: Scalars) -> Loss:
         """The loss with these hyperparameters, defaults elsewhere; arrays are for `jax.vmap`.
 
@@ -185,9 +183,8 @@ class Definition:
             if name not in self.defaults:
                 raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggestion(name, self.defaults)}")
         values: dict[str, Scalars] = {**self.defaults, **hyper}
-        hints = get_type_hints(self.form, include_extras=True)
         for name, value in values.items():
-            domain = hints[name].__metadata__[0]
+            domain = self.domain(name)
             if is_concrete(value) and not np.all(domain.holds(_number(name, value))):
                 raise ValueError(f"`{name}` of `{self.name}` must be {domain.words}, got {value!r}.")
         return Loss(self, values)

@@ -1,0 +1,141 @@
+"""Sweeps that are killed, interrupted, crowded out or out of disk, for real: nothing is lost, nothing is wrong."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sweep_processes import HERE, files, finish, start, write_config
+
+from toymodel import sweep
+from toymodel.sweep import config, inspection
+
+KILLS = 50
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A sweep of 500 shards, run in one go: its configuration and its files."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    path = write_config(folder, seeds=1000)
+    code, _, err = finish(start(path, "--out", folder / "out", "--devices", 1))
+    assert (code, err) == (0, "")
+    assert len(files(folder / "out")) == 500
+    return path, files(folder / "out")
+
+
+def wait_for(condition, process, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+
+
+def test_killed_at_fifty_random_points_it_ends_with_the_same_table(uninterrupted, tmp_path):
+    path, expected = uninterrupted
+    rng, out, began_at = random.Random(0), tmp_path / "out", []
+    for _ in range(KILLS):
+        process = start(path, "--out", out, "--resume", "--devices", 1)
+        before = len(files(out))
+        began_at.append(before)
+        # From any moment of the start to well into the writing; then at once, wherever it is.
+        if rng.random() < 0.8:
+            wait_for(lambda before=before: len(files(out)) > before, process)
+            time.sleep(rng.uniform(0, 0.04))
+        else:
+            time.sleep(rng.uniform(0, 1.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        assert finish(process)[0] == -signal.SIGKILL
+    assert began_at[-1] < len(expected)  # all kills were in the middle of the work
+    assert len(set(began_at)) > KILLS / 2
+    code, stdout, err = finish(start(path, "--out", out, "--resume", "--devices", 1))
+    assert (code, err) == (0, "")
+    assert "8,000 settings are in" in stdout
+    assert files(out) == expected
+    assert inspection.verify(out) == (["500 files with 8,000 settings are as they were written."], True)
+    assert not list(out.rglob(".*.part"))  # what the killed ones had begun was removed
+
+
+def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(uninterrupted, tmp_path):
+    path, expected = uninterrupted
+    out = tmp_path / "out"
+    process = start(path, "--out", out, "--devices", 1)
+    wait_for(lambda: files(out), process)
+    os.kill(process.pid, signal.SIGINT)
+    code, stdout, err = finish(process)
+    assert code == 130
+    assert stdout == ""
+    assert f"toymodel sweep {path} --out {out} --resume" in err
+    assert "Traceback" not in err
+    done = files(out)
+    assert 0 < len(done) < len(expected)
+    assert done < expected
+    assert inspection.verify(out)[1]
+    again = finish(start(path, "--out", out, "--devices", 1))
+    assert again[0] == 2
+    assert "add --resume" in again[2]
+    assert finish(start(path, "--out", out, "--devices", 1, "--resume"))[0] == 0
+    assert files(out) == expected
+
+
+def test_two_sweeps_into_one_folder_do_not_mix(uninterrupted, tmp_path):
+    path, expected = uninterrupted
+    out = tmp_path / "out"
+    first = start(path, "--out", out, "--devices", 1)
+    wait_for(lambda: files(out), first)
+    code, _, err = finish(start(path, "--out", out, "--devices", 1, "--resume"))
+    assert code == 2
+    assert "another sweep is writing to" in err
+    assert err.count("\n") == 1
+    assert finish(first)[0] == 0
+    assert files(out) == expected
+
+
+def in_a_small_file_system(size, script):
+    """Run a shell script with a file system of `size` on /mnt, in a mount namespace of its own."""
+    mount = f"mount -t tmpfs -o size={size} none /mnt && {script}"
+    own = ["unshare", "--map-root-user", "--mount"] if os.getuid() else ["unshare", "--mount"]
+    return subprocess.run([*own, "sh", "-c", mount], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or in_a_small_file_system("64k", "true").returncode != 0,
+    reason="this machine allows no mount namespaces",
+)
+def test_a_full_disk_is_told_and_nothing_is_lost(uninterrupted, tmp_path):
+    path, expected = uninterrupted
+    sweep_command = (
+        f"PYTHONPATH={HERE} {sys.executable} -m toymodel.cli sweep {path} --out /mnt/out --devices 1 --resume"
+    )
+    # Half of the table fits; what was written is taken out, and the sweep goes on where there is room.
+    done = in_a_small_file_system("1m", f"{sweep_command}; code=$?; cp -r /mnt/out {tmp_path}; exit $code")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "--resume" in done.stderr
+    assert done.stderr.count("\n") == 1
+    out = tmp_path / "out"
+    assert 0 < len(files(out)) < len(expected)
+    assert inspection.verify(out)[1]
+    assert finish(start(path, "--out", out, "--devices", 1, "--resume"))[0] == 0
+    assert files(out) == expected
+
+
+def test_the_table_is_the_same_on_two_devices(uninterrupted, tmp_path):
+    path, expected = uninterrupted
+    assert finish(start(path, "--out", tmp_path / "out", "--devices", 2))[0] == 0
+    assert files(tmp_path / "out") == expected
+
+
+def test_the_table_does_not_depend_on_how_it_is_cut(uninterrupted, tmp_path):
+    path, _ = uninterrupted
+    cut = write_config(tmp_path, seeds=1000, shard_size=700)
+    assert finish(start(cut, "--out", tmp_path / "out"))[0] == 0
+    fields = ["size", "operation", "scale", "seed"]
+    tables = [sweep.read(folder).sort(fields).collect() for folder in (path.parent / "out", tmp_path / "out")]
+    assert tables[0].equals(tables[1])
+    assert config.load(path).size == tables[0].height

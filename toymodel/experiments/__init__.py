@@ -1,0 +1,8 @@
+"""Experiments that a sweep can run by name."""
+
+from toymodel.experiments.gram import GRAM
+from toymodel.experiments.training import TRAINING
+
+EXPERIMENTS = {experiment.name: experiment for experiment in (GRAM, TRAINING)}
+
+__all__ = ["EXPERIMENTS", "GRAM", "TRAINING"]

@@ -1,0 +1,126 @@
+"""Running a sweep on a Dask cluster: each missing shard is a task; the worker that computes it writes it.
+
+Tasks are named by their settings, and the scheduler keeps them when the client goes: whoever comes back with the same
+sweep attaches to what is still running, and finds the rest in the folder. That folder must be one that all see.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import distributed
+
+from toymodel.sweep.config import load
+from toymodel.sweep.grid import Sweep
+from toymodel.sweep.run import Progress, Task, compute, missing, program_name, settings_of
+from toymodel.sweep.store import BadFolder, Store, address
+
+RETRIES = 3  # of a task that fails, or whose worker dies
+FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there
+PATIENCE = 600  # seconds to wait for one that was there to come back
+ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
+
+
+class ClusterLost(RuntimeError):
+    """The scheduler cannot be reached."""
+
+
+def run_on_cluster(
+    sweep: Sweep,
+    store: Store,
+    config: Path,
+    scheduler: str | Any,
+    *,
+    progress: Progress = lambda *_: None,
+    notice: Callable[[str], Any] = lambda _: None,
+    patience: int = PATIENCE,
+) -> int:
+    """Have a cluster compute what the folder lacks; returns the number of settings computed.
+
+    Args:
+      config: the configuration of the sweep, in the sweep's folder, from where the workers read it.
+      scheduler: an address, or a `distributed` cluster.
+      patience: seconds to wait for a scheduler that was there to come back.
+
+    Raises:
+      ClusterLost: the scheduler cannot be reached, or not again.
+      BadFolder: a worker cannot use the folder, or runs other code.
+    """
+    computed, wait = 0, FIRST_PATIENCE
+    lost = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
+    while tasks := missing(sweep, store):
+        try:
+            with _client(scheduler, wait) as client:
+                for task in _finished(client, sweep, store, config, tasks):
+                    progress(task.size, program_name(sweep, task.shard))
+                    computed += task.size
+        except lost as error:
+            notice(f"lost the scheduler ({type(error).__name__}); waiting for it to come back")
+            wait = patience
+            time.sleep(1)
+    return computed
+
+
+def _finished(client: Any, sweep: Sweep, store: Store, config: Path, tasks: list[Task]) -> Any:
+    """Submit all tasks and yield each when it is done; they go on when this client is gone."""
+    futures = {}
+    for task in tasks:
+        future = client.submit(
+            compute_on_worker,
+            str(store.folder.resolve()),
+            config.name,
+            sweep.experiment.code,
+            task,
+            key=f"toymodel-{store.code}-{address(settings_of(sweep, task))}",
+            retries=RETRIES,
+            pure=False,
+        )
+        distributed.fire_and_forget(future)
+        futures[future] = task
+    for future in distributed.as_completed(futures):
+        future.result()
+        yield futures.pop(future)
+
+
+def _client(scheduler: Any, patience: int) -> distributed.Client:
+    """A client of the scheduler, as soon as it answers."""
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return distributed.Client(scheduler, timeout=min(10, patience))
+        except (OSError, TimeoutError) as error:
+            if time.monotonic() > until:
+                raise ClusterLost(f"no scheduler answers at {scheduler}; start one, or check the address.") from error
+            time.sleep(1)
+
+
+def compute_on_worker(folder: str, config: str, code: str, task: Task) -> None:
+    """Compute one shard on this worker and write it to the folder.
+
+    Raises:
+      BadFolder: the folder is not here, or this worker would compute with other code.
+    """
+    where = Path(folder)
+    if not (where / "sweep.json").is_file():
+        raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
+    sweep = _loaded(where / "configs" / config)
+    if sweep.experiment.code != code:
+        raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
+    with ONE_AT_A_TIME:
+        compute(sweep, Store.open(where), task)
+
+
+@lru_cache(maxsize=4)
+def _loaded(config: Path) -> Sweep:
+    return load(config)
+
+
+def local(workers: int) -> distributed.LocalCluster:
+    """A cluster of processes on this machine, each with one thread and one device."""
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
+    )

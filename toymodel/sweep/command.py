@@ -1,0 +1,189 @@
+"""`toymodel sweep`: a sweep from a shell."""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from toymodel.sweep import config, inspection
+from toymodel.sweep.grid import Sweep
+from toymodel.sweep.run import Task, compute, estimate, missing, results, writing
+from toymodel.sweep.store import BadFolder, Store, write_whole
+
+EPILOG = """examples:
+  toymodel sweep examples/overlap.toml --dry-run
+  toymodel sweep examples/overlap.toml --out results
+  toymodel sweep examples/overlap.toml --out results --resume
+  toymodel sweep --verify results"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `sweep` to the subcommands."""
+    parser = commands.add_parser(
+        "sweep",
+        help="an experiment over a grid of settings, as one table",
+        description="Run an experiment for every setting of a grid, into a folder of Parquet files.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="the experiment and its settings")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the results")
+    parser.add_argument("--resume", action="store_true", help="go on where a run stopped, or with a wider grid")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would take, and run nothing but a sample")
+    parser.add_argument("--devices", type=int, metavar="N", help="CPU devices to share the work (default: all cores)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that computes the shards")
+    parser.add_argument("--workers", type=int, metavar="N", help="start a Dask cluster of N processes here, and use it")
+    parser.add_argument("--status", type=Path, metavar="DIR", help="say how far a sweep has come")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="check every file of a sweep's folder")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the subcommand; returns the exit code."""
+    for folder, tell in ((options.status, inspection.status), (options.verify, inspection.verify)):
+        if folder is not None:
+            lines, sound = tell(folder)
+            print("\n".join(lines))
+            return 0 if sound else 1
+    if options.config is None:
+        raise ValueError("give a CONFIG.toml, or --status DIR, or --verify DIR.")
+    if not options.dry_run and options.out is None:
+        raise ValueError("give --out DIR, the folder of the results (or --dry-run).")
+    if options.scheduler and options.workers:
+        raise ValueError("give --scheduler or --workers, not both.")
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+    _use_devices(options.devices)
+    sweep = config.load(options.config)
+    if options.dry_run:
+        _tell_plan(sweep, options.out)
+        return 0
+    _run_all(options, sweep)
+    return 0
+
+
+def _use_devices(count: int | None) -> None:
+    """As many CPU devices as there are cores, unless this or the environment says otherwise."""
+    if count is not None and count < 1:
+        raise ValueError(f"--devices must be at least 1, got {count}.")
+    if count is None and ("JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")):
+        return
+    with contextlib.suppress(RuntimeError):  # jax has begun already, in a process that is not only ours
+        jax.config.update("jax_num_cpu_devices", count or len(os.sched_getaffinity(0)))  # type: ignore[no-untyped-call]
+
+
+def _tell_plan(sweep: Sweep, out: Path | None) -> None:
+    tasks = [Task(shard, None, shard.stop - shard.start) for shard in sweep.shards()]
+    if out is not None and (out / "sweep.json").is_file():
+        tasks = missing(sweep, Store.create(out, sweep))
+    found = estimate(sweep, tasks)
+    todo = sum(task.size for task in tasks)
+    already = f", {sweep.size - todo:,} of them computed already" if todo < sweep.size else ""
+    print(f"settings      {sweep.size:,}{already}")
+    print(f"shards        {len(tasks):,} of at most {sweep.shard_size:,} settings")
+    print(f"compilations  {sweep.compilations:,}")
+    print(f"bytes         about {_bytes(found.bytes)}")
+    total = found.compile_seconds + found.run_seconds
+    print(
+        f"time          about {_time(total)} on {len(jax.local_devices())} device(s): {_time(found.compile_seconds)} to "
+        f"compile, {_time(found.run_seconds)} to run (from {found.timed} program(s) tried here)"
+    )
+
+
+def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
+    store = Store.create(options.out, sweep)
+    if store.names() and not options.resume:
+        raise BadFolder(f"{options.out} holds results already; add --resume to go on (nothing is computed twice).")
+    again = f"toymodel sweep {options.config} --out {options.out} --resume"
+    try:
+        with writing(store) as record:
+            saved = _save_config(options.config, store)
+            record["config"] = saved.name
+            damaged = store.state().damaged
+            for path in damaged:
+                print(f"{path} is damaged; its settings are computed anew.", file=sys.stderr)
+            tasks = missing(sweep, store)
+            todo = sum(task.size for task in tasks)
+            with _bar(todo) as advance:
+                if options.scheduler or options.workers:
+                    record["settings"] = _on_cluster(options, sweep, store, saved, advance)
+                else:
+                    for task in tasks:
+                        compute(sweep, store, task, advance)
+                        record["settings"] += task.size
+    except KeyboardInterrupt:
+        where = "The cluster goes on with what it has. " if options.scheduler else ""
+        print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)
+        raise
+    except BadFolder as error:
+        raise BadFolder(f"{error} Every file is whole; to go on: {again}") from error
+    rows = sweep.size
+    results(sweep, store)
+    print(f"{rows:,} settings are in {options.out} ({todo:,} computed now); read them with toymodel.sweep.read.")
+
+
+def _save_config(path: Path, store: Store) -> Path:
+    """The configuration, kept with the results; workers read it there."""
+    content = path.read_bytes()
+    return write_whole(store.folder / "configs" / f"{hashlib.sha256(content).hexdigest()[:12]}.toml", content)
+
+
+def _on_cluster(options: argparse.Namespace, sweep: Sweep, store: Store, saved: Path, advance: Any) -> int:
+    try:
+        from toymodel.sweep import cluster
+    except ImportError:
+        raise ValueError("a cluster needs the package `distributed`: pip install 'toymodel[cluster]'.") from None
+
+    def notice(message: str) -> None:
+        print(f"toymodel sweep: {message}", file=sys.stderr)
+
+    try:
+        with cluster.local(options.workers) if options.workers else contextlib.nullcontext(options.scheduler) as where:
+            return cluster.run_on_cluster(sweep, store, saved, where, progress=advance, notice=notice)
+    except cluster.ClusterLost as error:
+        raise BadFolder(str(error)) from error
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Any]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    errors = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("", total=total, rate="")
+
+        def advance(settings: int, shard: str) -> None:
+            bar.update(task, advance=settings, description=shard)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield advance
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            break
+        count /= 1000
+    return f"{count:.3g} {unit}"
+
+
+def _time(seconds: float) -> str:
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds / 86400:.2g} days"

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from toymodel.experiments import any_loss
+from toymodel.experiments.any_loss import FIELDS as LOSS_FIELDS
+from toymodel.experiments.any_loss import RULES as LOSS_RULES
+from toymodel.experiments.any_loss import AnyLoss, with_defaults
 from toymodel.experiments.pairs import FIELDS, MODELS, RULES, in_random_model, random_pairs
 from toymodel.models import mlp
 from toymodel.models.logps import Model, Params
@@ -33,7 +35,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
 
 
 def _row(setting: SimpleNamespace, pairs: PreferencePairs, model: Model, params: Params) -> dict[str, Array]:
-    loss, optimizer = any_loss.AnyLoss.of(setting), OPTIMIZERS[setting.optimizer]
+    loss, optimizer = AnyLoss.of(setting), OPTIMIZERS[setting.optimizer]
     run = train(model, params, pairs, loss, optimizer, setting.learning_rate, steps=setting.steps)
     trajectory = run.trajectory
     assert trajectory is not None
@@ -57,13 +59,13 @@ TRAINING = Experiment(
         "context_length": whole(2, low=1, compiled=True),  # of the n-gram MLP, whose embeddings have `dim` entries
         "hidden_dim": whole(8, low=1, compiled=True),
         "pairs": whole(1, low=1, compiled=True),
-        **any_loss.FIELDS,
+        **LOSS_FIELDS,
         "optimizer": one_of(OPTIMIZERS, "sgd", compiled=True),
         "learning_rate": real(0.1, POSITIVE),
         "steps": whole(100, low=1, compiled=True),
     },
     measure,
-    (*RULES, *any_loss.RULES),
-    complete=any_loss.with_defaults,
+    (*RULES, *LOSS_RULES),
+    complete=with_defaults,
     block=32,
 )

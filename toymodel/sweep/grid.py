@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from toymodel.sweep.experiment import BadSetting, Columns, Experiment
+from toymodel.sweep.experiment import BadSetting, Columns, Experiment, Rule
 
 SHARD = 4096  # settings in a file, unless the configuration says otherwise
 
@@ -184,7 +184,7 @@ def _grid(experiment: Experiment, part: Values) -> Grid:
         _check_unique(axis)
     grid = Grid(tuple(axes))
     for rule in experiment.rules:
-        _check_rule(rule.fields, rule.holds, rule.words, grid)
+        _check_rule(rule, grid, given)
     return grid
 
 
@@ -292,17 +292,17 @@ def _check_unique(axis: Columns) -> None:
         raise BadSetting(f"{row} occurs twice; every setting must occur once.", next(iter(axis)))
 
 
-def _check_rule(names: tuple[str, ...], holds: Any, words: str, grid: Grid) -> None:
+def _check_rule(rule: Rule, grid: Grid, given: Sequence[str]) -> None:
     """Raise `BadSetting` when a combination that occurs breaks a rule."""
-    product = grid.over(names)
+    product = grid.over(rule.fields)
     rows = product.rows(np.arange(product.size))
-    columns = [rows[name] for name in names]
-    broken = np.flatnonzero(~np.asarray(holds(*columns), bool))
+    columns = [rows[name] for name in rule.fields]
+    broken = np.flatnonzero(~np.asarray(rule.holds(*columns), bool))
     if broken.size:
-        values = ", ".join(
-            f"{name} = {column[broken[0]].item()!r}" for name, column in zip(names, columns, strict=True)
-        )
-        raise BadSetting(f"{words}, got {values}.", names[0])
+        pairs = zip(rule.fields, columns, strict=True)
+        values = ", ".join(f"{name} = {column[broken[0]].item()!r}" for name, column in pairs)
+        to_blame = next((name for name in rule.fields if name in given), "")
+        raise BadSetting(f"{rule.words}, got {values}.", to_blame)
 
 
 def _check_apart(experiment: Experiment, grids: list[Grid], first: int, second: int) -> None:

@@ -159,9 +159,12 @@ def estimate(sweep: Sweep, todo: list[Task], programs: int = 2) -> Estimate:
 
 
 def program_name(sweep: Sweep, shard: Shard) -> str:
-    """The compiled fields of a shard's settings: its place in the table."""
+    """The compiled fields of a shard's settings: its place in the table.
+
+    Not `name=value`: readers of Parquet would take that for a column.
+    """
     compiled = sweep.programs[shard.program].compiled
-    return ",".join(f"{name}={value}" for name, value in compiled.items()) or "all"
+    return ",".join(f"{name}-{value}" for name, value in compiled.items()) or "all"
 
 
 def settings_of(sweep: Sweep, task: Task) -> Columns:

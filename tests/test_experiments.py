@@ -1,0 +1,152 @@
+"""The experiments that come with the package: a row of a sweep is what the package says of that one setting."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import optax
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toymodel import cosine, gradients, overlap, theory
+from toymodel.experiments import EXPERIMENTS, GRAM, TRAINING
+from toymodel.experiments.any_loss import HYPER, AnyLoss
+from toymodel.experiments.pairs import FAMILIES, MODELS, in_random_model, random_pairs
+from toymodel.losses import LOSSES
+from toymodel.models import mlp
+from toymodel.sweep import BadSetting, Choice, config, make_sweep
+from toymodel.sweep.program import table
+from toymodel.training import train
+
+SHAPE = {"vocab_size": 6, "length": 5, "dim": 3}
+# Sums of at most 10 tokens × 6 logits × 10 tokens, in float64, added in another order.
+ROUNDOFF = {"rtol": 1e-11, "atol": 1e-11}
+COUNTED = {"positional": "matches", "prefix": "prefix", "contrast": "suffix", "bag": "bag"}
+
+
+def frame_of(experiment, grid):
+    wanted = make_sweep(experiment, grid)
+    return pl.concat([table(wanted, wanted.settings(shard)) for shard in wanted.shards()])
+
+
+def setting_of(experiment, row):
+    """What `measure` sees of a row, with every choice settled."""
+    given = {name: row[name] for name in experiment.fields}
+    choices = {name: Choice(np.int32(0), (given[name],)) for name in experiment.choices}
+    return SimpleNamespace(**given | choices)
+
+
+@pytest.fixture(scope="module")
+def grams():
+    grid = {**SHAPE, "model": list(MODELS), "family": list(FAMILIES), "overlap": range(5), "seed": range(3)}
+    return frame_of(GRAM, {**grid, "temperature": 0.7, "d_chosen": 2.0})
+
+
+def test_prediction_and_measurement_agree_in_every_row(grams):
+    assert grams.height == 6 * 5 * 5 * 3
+    for name in ("chosen_sq", "rejected_sq", "inner", "cosine", "chosen_slope", "rejected_slope"):
+        predicted, measured = (grams[f"{name}_{route}"].to_numpy() for route in ("predicted", "measured"))
+        assert len(np.unique(measured)) > 100
+        np.testing.assert_allclose(predicted, measured, **ROUNDOFF)
+    assert (grams["case_predicted"] == grams["case_measured"]).all()
+    assert set(grams["case_measured"]) >= set(theory.CASES[:3])
+
+
+def test_a_row_of_the_gram_experiment_is_what_the_package_says(grams):
+    for row in grams.sample(6, seed=0).iter_rows(named=True):
+        setting = setting_of(GRAM, row)
+        pairs = random_pairs(setting)
+        gram, slopes = in_random_model(
+            setting,
+            pairs,
+            lambda model, params, pairs=pairs: (
+                gradients.pair_gram(model, params, pairs),
+                gradients.slopes(model, params, pairs, d_chosen=2.0),
+            ),
+        )
+        for name, value in {**gram._asdict(), "cosine": cosine(gram)}.items():
+            np.testing.assert_allclose(row[f"{name}_measured"], value[0], **ROUNDOFF)
+        for side, slope in zip(("chosen", "rejected"), slopes, strict=True):
+            np.testing.assert_allclose(row[f"{side}_slope_measured"], slope[0], **ROUNDOFF)
+        assert row["case_measured"] == theory.CASES[theory.case_of_slopes(*slopes)[0]]
+
+
+@settings(max_examples=30)
+@given(st.sampled_from(FAMILIES), st.integers(0, 5), st.integers(0, 2**31))
+def test_overlap_counts_what_the_family_shares(family, shared, seed):
+    shared = min(shared, 4) if family == "contrast" else shared
+    setting = SimpleNamespace(**SHAPE, family=Choice(np.int32(0), (family,)), overlap=shared, seed=seed)
+    counts = overlap(random_pairs(setting, 4))
+    if family == "edit":
+        np.testing.assert_array_equal(counts.edit_distance, 2 * (5 - shared))
+    else:
+        np.testing.assert_array_equal(getattr(counts, COUNTED[family]), shared)
+
+
+def test_a_row_of_the_training_experiment_is_what_training_does():
+    grid = {**SHAPE, "model": ["random_features", "ngram_mlp"], "loss": ["dpo", "simpo"], "beta": [0.5, 1.0]}
+    grid |= {"seed": [1, 2], "pairs": 3, "steps": 7, "learning_rate": 0.3, "optimizer": "adam", "overlap": 2}
+    rows = frame_of(TRAINING, grid)
+    assert rows.height == 16
+    for row in rows.gather([0, 6, 11, 13]).iter_rows(named=True):
+        setting = setting_of(TRAINING, row)
+        pairs = random_pairs(setting, 3)
+        loss = LOSSES[row["loss"]](**{name: row[name] for name in LOSSES[row["loss"]].defaults})
+        assert row["beta"] in (0.5, 1.0)
+
+        def trained(model, params, pairs=pairs, loss=loss):
+            return train(model, params, pairs, loss, optax.adam, 0.3, steps=7)
+
+        if row["model"] == "ngram_mlp":
+            network = mlp.NGramMLP(6, 2, 3, 8)
+            run = trained(network, mlp.init_params(jax.random.fold_in(jax.random.key(row["seed"]), 2), network))
+        else:
+            run = in_random_model(setting, pairs, trained)
+        chosen = np.asarray(run.trajectory.chosen_logps).mean(axis=1)
+        np.testing.assert_allclose(row["chosen_change"], chosen[-1] - chosen[0], rtol=1e-8, atol=1e-9)  # 7 Adam steps
+        np.testing.assert_allclose(row["loss_end"], run.losses[-1], rtol=1e-8)
+        assert row["both_down_end"] == pytest.approx((run.trajectory.case[-1] == "both_down").mean())
+        assert row["stopped_at"] == 7
+
+
+def test_a_loss_chosen_at_run_time_is_that_loss():
+    rng = np.random.default_rng(0)
+    inputs = [*-rng.uniform(0.5, 3.0, (4, 5)), np.array([3.0, 4, 5, 6, 7]), np.array([4.0, 4, 4, 4, 4])]
+
+    @jax.jit
+    def outcome(place, hyper):
+        loss = AnyLoss(place, hyper, tuple(LOSSES))
+        slope = jax.grad(lambda logps: loss.value(*logps, *inputs[2:]).sum())(tuple(inputs[:2]))
+        return loss.value(*inputs), loss.weights(*inputs), slope
+
+    for place, (name, definition) in enumerate(LOSSES.items()):
+        hyper = {h: float(definition.defaults.get(h, np.nan)) for h in HYPER}
+        value, weights, slope = outcome(float(place), hyper)
+        expected = definition()
+        # The same function compiled otherwise: a few units in the last place.
+        np.testing.assert_allclose(value, expected.value(*inputs), rtol=1e-13, atol=1e-15, err_msg=name)
+        for found, wanted in zip(weights, expected.weights(*inputs), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15, err_msg=name)
+        np.testing.assert_array_equal(slope, [-weights[0], weights[1]], err_msg=name)
+
+
+def test_hyperparameters_that_are_left_out_are_the_losses_own():
+    wanted = make_sweep(TRAINING, {"loss": ["dpo", "dpop", "sft_mean"]})
+    rows = pl.concat([pl.DataFrame(wanted.settings(shard)) for shard in wanted.shards()])
+    found = {row["loss"]: row for row in rows.iter_rows(named=True)}
+    assert found["dpo"]["beta"] == LOSSES["dpo"].defaults["beta"]
+    assert found["dpop"]["lam"] == LOSSES["dpop"].defaults["lam"]
+    assert np.isnan(found["dpo"]["lam"])
+    assert all(np.isnan(found["sft_mean"][name]) for name in HYPER)
+    with pytest.raises(BadSetting, match=r"`beta` must be .* got beta = 0\.1, loss = 'sft_mean'"):
+        make_sweep(TRAINING, {"loss": ["dpo", "sft_mean"], "beta": 0.1})
+
+
+@pytest.mark.parametrize("name", ["overlap", "losses", "random"])
+def test_the_examples_can_be_run(name, pytestconfig):
+    wanted = config.load(pytestconfig.rootpath / "examples" / f"{name}.toml")
+    assert wanted.experiment is EXPERIMENTS[wanted.experiment.name]
+    assert wanted.size >= 10_000
+    assert wanted.compilations <= 2

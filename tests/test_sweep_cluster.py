@@ -27,6 +27,11 @@ class Cluster:
         self.port, self.folder, self.processes = free_port(), folder, {}
 
     @property
+    def file(self):
+        """What the scheduler writes its address to."""
+        return self.folder / "scheduler.json"
+
+    @property
     def address(self):
         return f"tcp://127.0.0.1:{self.port}"
 
@@ -42,7 +47,8 @@ class Cluster:
             )
 
     def start_scheduler(self):
-        self.start("scheduler", "scheduler", "--host", "127.0.0.1", "--port", self.port, "--no-dashboard", "--no-show")
+        where = ("--host", "127.0.0.1", "--port", self.port, "--scheduler-file", self.file)
+        self.start("scheduler", "scheduler", *where, "--no-dashboard", "--no-show")
 
     def start_worker(self, number, **more):
         self.start(f"worker {number}", "worker", self.address, "--nthreads", 1, "--no-dashboard", "--no-nanny", **more)
@@ -91,7 +97,7 @@ def test_three_workers_write_the_table_of_one_process(alone, cluster, tmp_path):
     with distributed.Client(cluster.address, timeout=60) as client:
         client.wait_for_workers(WORKERS, timeout=60)
     out = tmp_path / "out"
-    code, _, err = finish(start(path, "--out", out, "--scheduler", cluster.address))
+    code, _, err = finish(start(path, "--out", out, "--scheduler", cluster.file))
     assert (code, err) == (0, "")
     assert files(out) == expected
 

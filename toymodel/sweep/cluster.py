@@ -16,7 +16,7 @@ import distributed
 
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import Progress, Task, compute, missing, program_name, settings_of
+from toymodel.sweep.run import Progress, Task, compute, missing, settings_of
 from toymodel.sweep.store import BadFolder, Store, address
 
 RETRIES = 3  # of a task that fails, or whose worker dies
@@ -43,7 +43,7 @@ def run_on_cluster(
 
     Args:
       config: the configuration of the sweep, in the sweep's folder, from where the workers read it.
-      scheduler: an address, or a `distributed` cluster.
+      scheduler: an address, the `.json` file that a scheduler was told to write, or a `distributed` cluster.
       patience: seconds to wait for a scheduler that was there to come back.
 
     Raises:
@@ -55,8 +55,8 @@ def run_on_cluster(
     while tasks := missing(sweep, store):
         try:
             with _client(scheduler, wait) as client:
-                for task in _finished(client, sweep, store, config, tasks):
-                    progress(task.size, program_name(sweep, task.shard))
+                for number, task in enumerate(_finished(client, sweep, store, config, tasks), start=1):
+                    progress(task.size, f"shard {number} of {len(tasks)}")
                     computed += task.size
         except lost as error:
             notice(f"lost the scheduler ({type(error).__name__}); waiting for it to come back")
@@ -91,7 +91,8 @@ def _client(scheduler: Any, patience: int) -> distributed.Client:
     until = time.monotonic() + patience
     while True:
         try:
-            return distributed.Client(scheduler, timeout=min(10, patience))
+            where = {"scheduler_file": scheduler} if str(scheduler).endswith(".json") else {"address": scheduler}
+            return distributed.Client(**where, timeout=min(10, patience))
         except (OSError, TimeoutError) as error:
             if time.monotonic() > until:
                 raise ClusterLost(f"no scheduler answers at {scheduler}; start one, or check the address.") from error

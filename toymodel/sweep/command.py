@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from toymodel.sweep import config, inspection
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import Task, compute, estimate, missing, results, writing
+from toymodel.sweep.run import Task, estimate, missing, results, run_here, writing
 from toymodel.sweep.store import BadFolder, Store, write_whole
 
 EPILOG = """examples:
@@ -91,11 +91,10 @@ def _tell_plan(sweep: Sweep, out: Path | None) -> None:
     print(f"shards        {len(tasks):,} of at most {sweep.shard_size:,} settings")
     print(f"compilations  {sweep.compilations:,}")
     print(f"bytes         about {_bytes(found.bytes)}")
-    total = found.compile_seconds + found.run_seconds
-    print(
-        f"time          about {_time(total)} on {len(jax.local_devices())} device(s): {_time(found.compile_seconds)} to "
-        f"compile, {_time(found.run_seconds)} to run (from {found.timed} program(s) tried here)"
-    )
+    compiling, running = found.compile_seconds, found.run_seconds
+    devices = len(jax.local_devices())
+    print(f"time          about {_time(compiling + running)} on {devices} device(s): {_time(compiling)} to compile,")
+    print(f"              {_time(running)} to run (from {found.timed} program(s) tried here)")
 
 
 def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
@@ -116,9 +115,7 @@ def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
                 if options.scheduler or options.workers:
                     record["settings"] = _on_cluster(options, sweep, store, saved, advance)
                 else:
-                    for task in tasks:
-                        compute(sweep, store, task, advance)
-                        record["settings"] += task.size
+                    run_here(sweep, store, tasks, record, advance)
     except KeyboardInterrupt:
         where = "The cluster goes on with what it has. " if options.scheduler else ""
         print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)
@@ -157,11 +154,11 @@ def _bar(total: int) -> Iterator[Any]:
     """A progress bar on a terminal; nothing elsewhere."""
     errors = Console(stderr=True)
     columns = (
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}"),
     )
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("", total=total, rate="")

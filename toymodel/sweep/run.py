@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,10 @@ import polars as pl
 
 from toymodel.sweep.experiment import Columns
 from toymodel.sweep.grid import Shard, Sweep
-from toymodel.sweep.program import table
+from toymodel.sweep.program import Report, table
 from toymodel.sweep.store import BadFolder, State, Store, about_this_machine, address, refuse
 
-Progress = Callable[[int, str], Any]  # called with settings just done, and the shard they belong to
+Progress = Callable[[int, str], Any]  # called with the number of settings just done, and "shard 3 of 8"
 
 
 class Task(NamedTuple):
@@ -41,10 +42,21 @@ def run(sweep: Sweep, folder: Path | str, *, progress: Progress = lambda *_: Non
     """
     store = Store.create(Path(folder), sweep)
     with writing(store) as record:
-        for task in missing(sweep, store):
-            compute(sweep, store, task, progress)
-            record["settings"] += task.size
+        run_here(sweep, store, missing(sweep, store), record, progress)
     return results(sweep, store)
+
+
+def run_here(
+    sweep: Sweep, store: Store, todo: list[Task], record: dict[str, Any], progress: Progress = lambda *_: None
+) -> None:
+    """Compute tasks one after the other, keeping count in the record of the run."""
+    for number, task in enumerate(todo, start=1):
+        compute(sweep, store, task, partial(_report, progress, f"shard {number} of {len(todo)}"))
+        record["settings"] += task.size
+
+
+def _report(progress: Progress, shard: str, count: int) -> None:
+    progress(count, shard)
 
 
 def missing(sweep: Sweep, store: Store) -> list[Task]:
@@ -73,12 +85,10 @@ def tasks(sweep: Sweep, state: State) -> list[Task]:
     return found
 
 
-def compute(sweep: Sweep, store: Store, task: Task, progress: Progress = lambda *_: None) -> Path:
+def compute(sweep: Sweep, store: Store, task: Task, report: Report = lambda _: None) -> Path:
     """Compute one shard and write it."""
     settings = settings_of(sweep, task)
-    name = program_name(sweep, task.shard)
-    rows = table(sweep, settings, lambda done: progress(done, name))
-    return store.write(name, settings, rows)
+    return store.write(program_name(sweep, task.shard), settings, table(sweep, settings, report))
 
 
 def results(sweep: Sweep, store: Store) -> pl.LazyFrame:

@@ -37,6 +37,7 @@ notebooks: $(VENV)/dev.stamp ## execute every notebook
 bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
 	$(BIN)/python -m benchmarks.token_gram
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.sweep
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import torch
 
 Results = list[dict[str, Any]]  # one entry per contender and number of threads; the first is the one compared with
 
@@ -19,6 +19,7 @@ class Options(NamedTuple):
     """How a benchmark was called."""
 
     quick: bool
+    one_core: bool
     cores: int
     json: Path | None
 
@@ -32,7 +33,7 @@ def start(description: str, quick: str) -> Options:
     args = parser.parse_args()
     if args.one_core:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    return Options(args.quick, len(os.sched_getaffinity(0)), args.json)
+    return Options(args.quick, args.one_core, len(os.sched_getaffinity(0)), args.json)
 
 
 def configure(**settings: Any) -> None:
@@ -43,7 +44,7 @@ def configure(**settings: Any) -> None:
 
 def introduce(options: Options, rounds: int) -> None:
     """The line above a table."""
-    versions = f"Python {sys.version.split()[0]}, jax {jax.__version__}, torch {torch.__version__}"
+    versions = f"Python {sys.version.split()[0]}, jax {jax.__version__}, torch {version('torch')}"
     print(f"\n{options.cores} of {os.cpu_count()} CPUs, {rounds} rounds; {versions}")
 
 

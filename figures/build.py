@@ -6,12 +6,12 @@ nor matplotlib, so it takes no time.
 """
 
 import argparse
+import functools
 import hashlib
 import importlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,9 +21,10 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-HELPERS = ("ensemble", "loss_runs", "style")  # modules that the figures share
+HELPERS = ("intervals", "loss_runs", "style", "sweeps")  # modules that the figures share
+OPTIMISATION = "xla_backend_optimization_level"
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
-PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy")
+PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")
 INTRODUCTION = """# Figures
 
 Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
@@ -132,8 +133,10 @@ def _make_all(hashes: dict[str, str], quick: bool, out: Path) -> None:
 
 
 def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
-    style, module = _load("style"), _load(name)
-    table = module.compute(quick)
+    style, module, sweeps = _load("style"), _load(name), _load("sweeps")
+    from toymodel.sweep.store import git_revision  # only now: what is up to date is found without jax
+
+    table = module.compute(quick, functools.partial(sweeps.swept, out))
     (out / f"{name}.json").unlink(missing_ok=True)  # until the new files are all there, they are nobody's
     style.write_table(table, out / f"{name}.csv")
     style.write_figure(module.draw(table), out / name)
@@ -143,7 +146,7 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
         "content_sha256": content_hash,
         "packages": _versions(),
         "python": platform.python_version(),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
     }
     style.write_whole(out / f"{name}.json", (json.dumps(provenance, indent=2) + "\n").encode())
 
@@ -151,17 +154,11 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
 def _load(name: str) -> Any:
     """A module of this folder. Its jax computes in float64: theory and measurement agree to the round-off of that."""
     os.environ["JAX_ENABLE_X64"] = "1"
+    if OPTIMISATION not in os.environ.get("XLA_FLAGS", ""):  # most programs take longer to compile than to run
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OPTIMISATION}=1"
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     return importlib.import_module(f"figures.{name}")
-
-
-def _git_revision() -> str | None:
-    try:
-        found = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
 
 
 def write_gallery(names: list[str], out: Path, folder: Path) -> None:

@@ -8,6 +8,7 @@ down and rejected up, never occurs.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,12 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from figures import ensemble, style
-from toymodel import PreferencePairs, gradients, theory
+from figures import style
+from figures.sweeps import Swept
+from toymodel import gradients, theory
 from toymodel.families import contrast_pairs
 from toymodel.models import linear
-from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import Experiment, make_sweep, whole
 
 TITLE = "How often DPO lowers the chosen response"
 LABELS = ("T9", "T10")
@@ -27,15 +29,10 @@ LABELS = ("T9", "T10")
 VOCAB, DIM, CORRELATION = 7, 4, 0.95
 TEMPERATURE = 0.5
 LENGTHS, QUICK_LENGTHS = (0, 1, 2, 4, 8, 12, 16, 20, 24, 28, 32), (0, 4, 32)
+LONGEST = max(LENGTHS)
 DRAWS, QUICK_DRAWS = 1500, 200
-SEED = 0
 NORMAL_95 = 1.96
-CASES = {  # the signs of the two slopes
-    "chosen_up_rejected_down": (1, -1),
-    "both_down": (-1, -1),
-    "both_up": (1, 1),
-    "chosen_down_rejected_up": (-1, 1),
-}
+CASES = theory.CASES[:4]  # all but a slope of zero
 LOOKS = {
     "chosen up, rejected down": style.Look(style.BLUE, "o", "-"),
     "both down": style.Look(style.RED, "v", "--"),
@@ -44,37 +41,47 @@ LOOKS = {
 }
 
 
-def compute(quick: bool) -> style.Table:
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """The case of a random pair in a random model, by the slopes of either route."""
+    pair_key, frozen, learned = jax.random.split(jax.random.key(setting.seed), 3)
+    # The longest suffix is drawn and then cut: along the axis, nothing but the length changes.
+    pairs = contrast_pairs(pair_key, 1, vocab_size=VOCAB, length=LONGEST + 1)
+    model = linear.random_features(frozen, VOCAB, pairs, dim=DIM, correlation=CORRELATION)
+    params = linear.init_params(learned, model, temperature=TEMPERATURE)
+    mask = (jnp.arange(LONGEST + 1) <= setting.suffix_length)[None]
+    cut = replace(pairs, chosen_mask=mask, rejected_mask=mask)
+    predicted, measured = theory.slopes(theory.pair_gram(model, params, cut)), gradients.slopes(model, params, cut)
+    return {
+        "case_predicted": theory.case_of_slopes(*predicted)[0],
+        "case_measured": theory.case_of_slopes(*measured)[0],
+    }
+
+
+EXPERIMENT = Experiment(
+    "case_fractions",
+    {"suffix_length": whole(None, low=0, high=LONGEST), "seed": whole(None, low=0)},
+    measure,
+    names={"case_predicted": theory.CASES, "case_measured": theory.CASES},
+)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
     draws, lengths = (QUICK_DRAWS, QUICK_LENGTHS) if quick else (DRAWS, LENGTHS)
-    pair_key, model_key = jax.random.split(jax.random.key(SEED))
-    # The longest suffix is drawn once and cut: along the axis, nothing but the length changes.
-    pairs = contrast_pairs(pair_key, draws, vocab_size=VOCAB, length=max(LENGTHS) + 1)
-    model, params = ensemble.models(_random_features, jax.random.split(model_key, draws), pairs, TEMPERATURE)
-    tables = []
-    for length in lengths:
-        mask = jnp.broadcast_to(jnp.arange(max(LENGTHS) + 1) <= length, pairs.chosen.shape)
-        cut = replace(pairs, chosen_mask=mask, rejected_mask=mask)
-        predicted = theory.slopes(ensemble.each(theory.pair_gram, model, params, cut))
-        measured = ensemble.each(gradients.slopes, model, params, cut)
-        tables.append(_fractions(length, np.sign(predicted), np.sign(measured)))
-    return style.stacked(*tables)
+    table = swept(make_sweep(EXPERIMENT, {"suffix_length": lengths, "seed": range(draws)}))
+    return style.stacked(*(_fractions(length, style.rows(table, suffix_length=length)) for length in lengths))
 
 
-def _random_features(key: Array, pair: PreferencePairs) -> LinearSoftmax:
-    return linear.random_features(key, VOCAB, pair, dim=DIM, correlation=CORRELATION)
-
-
-def _fractions(length: int, predicted: np.ndarray, measured: np.ndarray) -> style.Table:
-    """One row per case: how often the predicted and the measured signs [2, draws] are those of the case."""
-    fractions = [
-        [np.equal(signs.T, case).all(axis=1).mean() for case in CASES.values()] for signs in (predicted, measured)
-    ]
-    low, high = _wilson(np.array(fractions[1]), measured.shape[1])
+def _fractions(length: int, draws: style.Table) -> style.Table:
+    """One row per case: the fraction of draws of which it is predicted, and that of which it is measured."""
+    predicted, measured = (
+        np.array([(draws[f"case_{route}"] == case).mean() for case in CASES]) for route in ("predicted", "measured")
+    )
+    low, high = _wilson(measured, len(draws["seed"]))
     return {
         "suffix_length": np.full(len(CASES), length),
-        "case": np.array(list(CASES)),
-        "predicted": np.array(fractions[0]),
-        "measured": np.array(fractions[1]),
+        "case": np.array(CASES),
+        "predicted": predicted,
+        "measured": measured,
         "low": low,
         "high": high,
     }

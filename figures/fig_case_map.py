@@ -7,43 +7,33 @@ measured cosine and measured r*, its shape says how the two log-probabilities re
 learning rate of 1e-6.
 """
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from figures import ensemble, style
+from figures import style
+from figures.sweeps import Swept
 from toymodel import PairGram, PreferencePairs, cosine, gradients, theory
-from toymodel.families import positional_pairs
-from toymodel.models import linear
+from toymodel.experiments.pairs import FIELDS, RULES, in_random_model, random_pairs
 from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, real
 
 TITLE = "Three cases, one map"
 LABELS = ("T10", "T11")
 
-VOCAB, LENGTH = 3, 8
-TEMPERATURE = 1.0
-CORRELATION, DIM = 0.9, 4
-DRAWS, QUICK_DRAWS = 12, 2  # per model and number of matching positions, 0 to 7
+LENGTH = 8
+SIZE = {"vocab_size": 3, "length": LENGTH, "dim": 4}
+DRAWS, QUICK_DRAWS = 192, 32
 LEARNING_RATE = 1e-6
 WIDEST = 10.0  # d_w/d_l lies between r*/10 and 10 r*
 EDGE_POINTS = 91
-SEED = 0
 EDGES = "edges of the band"
-MODELS: dict[str, ensemble.Constructor] = {
-    "positional": lambda *_: linear.positional(VOCAB, LENGTH),
-    "random features": lambda key, pair: linear.random_features(key, VOCAB, pair, dim=DIM, correlation=CORRELATION),
-}
-CASES = {  # signs of the two changes
-    (1, -1): "chosen_up_rejected_down",
-    (-1, -1): "both_down",
-    (1, 1): "both_up",
-    (-1, 1): "chosen_down_rejected_up",
-}
 LOOKS = {
     "chosen_up_rejected_down": ("chosen up, rejected down", style.BLUE, "o"),
     "both_down": ("both down", style.RED, "v"),
@@ -53,46 +43,62 @@ REGION: dict[str, Any] = {"facecolor": "0.95", "edgecolor": "0.7", "linewidth": 
 REGION_LABELS = {(0.2, 1.03): "both down", (0.8, 1.03): "both up", (0.2, 0.08): "chosen up,\nrejected down"}
 
 
-def compute(quick: bool) -> style.Table:
-    draws = QUICK_DRAWS if quick else DRAWS
-    pair_key, model_key, place_key = jax.random.split(jax.random.key(SEED), 3)
-    batches = [
-        positional_pairs(key, draws, vocab_size=VOCAB, length=LENGTH, matches=matches)
-        for matches, key in enumerate(jax.random.split(pair_key, LENGTH))
-    ]
-    pairs = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
-    keys = jax.random.split(model_key, len(pairs))
-    places = WIDEST ** jax.random.uniform(place_key, (len(MODELS), len(pairs)), minval=-1.0)
-    return style.stacked(_edges(), *(_steps(*each, keys, pairs) for each in zip(MODELS, places, strict=True)))
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Where a random pair is on the map, and its case by the band and by a step."""
+    pairs = random_pairs(setting)
+    return in_random_model(setting, pairs, partial(_step, setting.ratio_over_centre, pairs))
+
+
+def _step(place: Array, pairs: PreferencePairs, model: LinearSoftmax, params: Array) -> dict[str, Array]:
+    measured, predicted = (route.pair_gram(model, params, pairs) for route in (gradients, theory))
+    ratio = place * theory.band_centre(measured)
+    changes = gradients.step_change(model, params, pairs, optax.sgd(LEARNING_RATE), d_chosen=ratio, d_rejected=1.0)
+    low, high = (end / theory.band_centre(predicted) for end in theory.band(predicted))
+    columns = {
+        "cosine": cosine(measured),
+        "low_predicted": low,
+        "high_predicted": high,
+        "case_predicted": theory.case_index(predicted, ratio),
+        "case_measured": theory.case_of_slopes(*changes),
+    }
+    return {name: column[0] for name, column in columns.items()}
+
+
+EXPERIMENT = Experiment(
+    "case_map",
+    FIELDS | {"ratio_over_centre": real(None, POSITIVE)},
+    measure,
+    RULES,
+    names={"case_predicted": theory.CASES, "case_measured": theory.CASES},
+)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    drawn = {
+        "draws": QUICK_DRAWS if quick else DRAWS,
+        "model": ("positional", "random_features"),
+        "overlap": range(LENGTH),  # matching positions, but not all of them
+        "ratio_over_centre": {"log": (1 / WIDEST, WIDEST)},
+        "seed": range(10**6),
+    }
+    table, edges = swept(make_sweep(EXPERIMENT, SIZE | {"random": drawn})), _edges()
+    return style.stacked(edges, {name: table[name] for name in edges})
 
 
 def _edges() -> style.Table:
     """The band of gradients of equal length, r* = 1, for every cosine whose band is on the map."""
     cosines, ones = jnp.linspace(1 / WIDEST, 1.0, EDGE_POINTS), jnp.ones(EDGE_POINTS)
     low, high = theory.band(PairGram(ones, ones, cosines))
-    nowhere, none = np.full(EDGE_POINTS, np.nan), np.full(EDGE_POINTS, "")
-    return _table(EDGES, cosines, nowhere, low, high, none, none)
-
-
-def _steps(model: str, places: Array, keys: Array, pairs: PreferencePairs) -> style.Table:
-    """Pairs in one kind of model that take a step with d_w/d_l at `places`, in units of their measured r*."""
-    built = ensemble.models(MODELS[model], keys, pairs, TEMPERATURE)
-    measured, predicted = (ensemble.each(route, *built, pairs) for route in (gradients.pair_gram, theory.pair_gram))
-    ratios = places * jnp.sqrt(measured.rejected_sq / measured.chosen_sq)
-    changes = ensemble.each(_step_change, *built, pairs, ratios)
-    happened = np.array([CASES[chosen, rejected] for chosen, rejected in np.sign(changes).T.tolist()])
-    low, high = (end / theory.band_centre(predicted) for end in theory.band(predicted))
-    return _table(model, cosine(measured), places, low, high, theory.case(predicted, ratios), happened)
-
-
-def _step_change(model: LinearSoftmax, params: Array, pairs: PreferencePairs, ratio: Array) -> tuple[Array, Array]:
-    return gradients.step_change(model, params, pairs, optax.sgd(LEARNING_RATE), d_chosen=ratio, d_rejected=1.0)
-
-
-def _table(model: str, cosines: Array, *columns: Array | np.ndarray | str) -> style.Table:
-    names = ("ratio_over_centre", "low_predicted", "high_predicted", "case_predicted", "case_measured")
-    rows = {"model": np.full(len(cosines), model), "cosine": np.asarray(cosines)}
-    return rows | {name: np.asarray(column) for name, column in zip(names, columns, strict=True)}
+    columns: dict[str, Any] = {
+        "model": EDGES,
+        "cosine": cosines,
+        "ratio_over_centre": np.nan,
+        "low_predicted": low,
+        "high_predicted": high,
+        "case_predicted": "",
+        "case_measured": "",
+    }
+    return {name: np.array(np.broadcast_to(column, EDGE_POINTS)) for name, column in columns.items()}
 
 
 def draw(table: style.Table) -> Figure:

@@ -9,6 +9,8 @@ of cosine 0.95), measured, in units that give all pairs with a slope of one sign
 the sum of range²/8 over positions.
 """
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -22,11 +24,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures import ensemble, style
+from figures import style
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.families import contrast_pairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, one_of, real, whole
 
 TITLE = "No learning rate repairs a falling log-probability"
 LABELS = ("T12",)
@@ -34,12 +38,12 @@ LABELS = ("T12",)
 VOCAB, SUFFIX_PROBS = 20, (0.9, 0.5)  # of the suffix token, after chosen and after rejected
 SUFFIX = 2  # token id
 SUFFIXES = {"12 suffix tokens": 12, "32 suffix tokens": 32}
-RANDOM = "random"
-RANDOM_VOCAB, RANDOM_LENGTH = 7, 33
+PEAKED, RANDOM = "peaked", "random"
+LONGEST = 32  # suffix tokens; random pairs have as many
+RANDOM_VOCAB = 7
 DIM, CORRELATION, TEMPERATURE = 4, 0.95, 0.5
-DRAWS, QUICK_DRAWS = 40, 12
+DRAWS, QUICK_DRAWS = 40, 20
 RATES, QUICK_RATES = np.geomspace(1e-2, 1e2, 25), np.geomspace(1e-2, 1e2, 9)
-SEED = 0
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 LIMITS = {"chosen": (-6.2, 1.2), "rejected": (-16.5, 1.5)}
 POSSIBLE: dict[str, Any] = {"facecolor": "0.92", "edgecolor": "0.55", "linewidth": 0.6, "zorder": -1}
@@ -50,79 +54,88 @@ STROKES: dict[str, dict[str, Any]] = {
 }
 
 
-def compute(quick: bool) -> style.Table:
-    rates, draws = (QUICK_RATES, QUICK_DRAWS) if quick else (RATES, DRAWS)
-    pair_key, model_key = jax.random.split(jax.random.key(SEED))
-    chosen, rejected = ([[contrast] + [SUFFIX] * n for n in SUFFIXES.values()] for contrast in (0, 1))
-    suffix = PreferencePairs.from_lists([[]] * len(SUFFIXES), chosen, rejected, vocab_size=VOCAB)
-    drawn = contrast_pairs(pair_key, draws, vocab_size=RANDOM_VOCAB, length=RANDOM_LENGTH)
-    keys = jax.random.split(model_key, draws)
-    return style.stacked(
-        _steps(list(SUFFIXES), _suffix_model, keys[: len(SUFFIXES)], suffix, rates),
-        style.rows(_steps([RANDOM] * draws, _random_features, keys, drawn, rates, relative=True), side="chosen"),
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """What a step changes in one pair, and the bounds of that, for each side."""
+    return setting.pair.switch(
+        {
+            PEAKED: lambda: _step(setting, *_peaked()),
+            RANDOM: lambda: _step(setting, *_random_features(setting.seed), relative=True),
+        }
     )
 
 
-def _suffix_model(_key: Array, pair: PreferencePairs) -> LinearSoftmax:
+def _peaked() -> tuple[PreferencePairs, LinearSoftmax, Array]:
+    chosen, rejected = ([[contrast] + [SUFFIX] * LONGEST] for contrast in (0, 1))
+    pairs = PreferencePairs.from_lists([[]], chosen, rejected, vocab_size=VOCAB)
     logits = []
     for prob in SUFFIX_PROBS:
         peaked = jnp.full(VOCAB, jnp.log((1 - prob) / (VOCAB - 1))).at[SUFFIX].set(jnp.log(prob))
-        logits.append(jnp.tile(peaked, (pair.chosen.size, 1)).at[0].set(0.0))  # uniform at the contrast token
-    return linear.positional_offset(VOCAB, pair, *logits)
+        logits.append(jnp.tile(peaked, (1, LONGEST + 1, 1)).at[:, 0].set(0.0))  # uniform at the contrast token
+    return pairs, linear.positional_offset(VOCAB, pairs, *logits), jnp.zeros((VOCAB, LONGEST + 1))
 
 
-def _random_features(key: Array, pair: PreferencePairs) -> LinearSoftmax:
-    return linear.random_features(key, RANDOM_VOCAB, pair, dim=DIM, correlation=CORRELATION)
+def _random_features(seed: Array) -> tuple[PreferencePairs, LinearSoftmax, Array]:
+    pair_key, frozen, learned = jax.random.split(jax.random.key(seed), 3)
+    pairs = contrast_pairs(pair_key, 1, vocab_size=RANDOM_VOCAB, length=LONGEST + 1)
+    model = linear.random_features(frozen, RANDOM_VOCAB, pairs, dim=DIM, correlation=CORRELATION)
+    return pairs, model, linear.init_params(learned, model, temperature=TEMPERATURE)
 
 
-def _steps(
-    names: list[str],
-    constructor: ensemble.Constructor,
-    keys: Array,
-    pairs: PreferencePairs,
-    rates: np.ndarray,
-    relative: bool = False,
-) -> style.Table:
-    """Rows for every pair, side and learning rate; `relative`: in units that make the bounds ±1 and ±1 − rate."""
-    built = ensemble.models(constructor, keys, pairs, TEMPERATURE)
-    bounds = ensemble.each(_slopes_and_shortfalls, *built, pairs)
-    tables = []
+def _step(
+    setting: SimpleNamespace, longest: PreferencePairs, model: LinearSoftmax, params: Array, relative: bool = False
+) -> dict[str, Array]:
+    """Divided by η; `relative`: in units that make the bounds of the chosen ±1 and ±1 − rate."""
+    mask = (jnp.arange(LONGEST + 1) <= setting.suffix_length)[None]
+    pairs = replace(longest, chosen_mask=mask, rejected_mask=mask)
+    slopes = theory.slopes(theory.pair_gram(model, params, pairs))
+    shortfalls = [theory.range_shortfall(directions) for directions in theory.logit_directions(model, params, pairs)]
+    slope_unit, rate_unit = (abs(slopes[0][0]), abs(slopes[0][0]) / shortfalls[0][0]) if relative else (1.0, 1.0)
+    eta = setting.learning_rate * rate_unit
+    exact = theory.exact_change(model, params, pairs, eta)
+    true = gradients.step_change(model, params, pairs, optax.sgd(eta))
+    row: dict[str, Array] = {}
     for i, side in enumerate(LOOKS):
-        slope, shortfall = (of_side[i][:, None] for of_side in bounds)
-        change_unit, rate_unit = (abs(slope), abs(slope) / shortfall) if relative else (1.0, 1.0)
-        etas = jnp.broadcast_to(rates * rate_unit, (len(pairs), rates.size))
-        exact, true = (ensemble.each(changes, *built, pairs, etas)[i] for changes in (_exact_changes, _true_changes))
-        lower, upper = theory.change_bounds(slope, shortfall, etas)
-        columns = {
-            "pair": np.array(names)[:, None],
-            "draw": np.arange(len(pairs))[:, None],
-            "side": side,
-            "slope_predicted": np.where(slope > 0, "> 0", "≤ 0"),
-            "learning_rate": rates,
-            "certified_predicted": theory.certified_step(slope, shortfall) / rate_unit,
-            "lower_predicted": lower / etas / change_unit,
-            "upper_predicted": upper / etas / change_unit,
-            "predicted": exact / etas / change_unit,
-            "measured": true / etas / change_unit,
-        }
-        tables.append({name: np.broadcast_to(column, etas.shape).ravel() for name, column in columns.items()})
-    return style.stacked(*tables)
+        slope, shortfall = slopes[i][0], shortfalls[i][0]
+        lower, upper = theory.change_bounds(slope, shortfall, eta)
+        changes = {"lower_predicted": lower, "upper_predicted": upper, "predicted": exact[i][0], "measured": true[i][0]}
+        row |= {f"{side}_{name}": change / eta / slope_unit for name, change in changes.items()}
+        row[f"{side}_certified_predicted"] = theory.certified_step(slope, shortfall) / rate_unit
+    return row
 
 
-def _slopes_and_shortfalls(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> tuple[Any, Any]:
-    """Both for (chosen, rejected)."""
-    shortfalls = map(theory.range_shortfall, theory.logit_directions(model, params, pairs))
-    return theory.slopes(theory.pair_gram(model, params, pairs)), tuple(shortfalls)
+EXPERIMENT = Experiment(
+    "finite_step",
+    {
+        "pair": one_of((PEAKED, RANDOM), None),
+        "suffix_length": whole(LONGEST, low=0, high=LONGEST),
+        "seed": whole(0, low=0),
+        "learning_rate": real(None, POSITIVE),
+    },
+    measure,
+)
 
 
-def _exact_changes(model: LinearSoftmax, params: Array, pairs: PreferencePairs, etas: Array) -> tuple[Array, Array]:
-    """Changes of (log π_w, log π_l) of a batch of one pair, at each of its learning rates [1, rates]."""
-    return jax.vmap(lambda eta: theory.exact_change(model, params, pairs, eta), out_axes=1)(etas[0])
+def compute(quick: bool, swept: Swept) -> style.Table:
+    rates, draws = (QUICK_RATES, QUICK_DRAWS) if quick else (RATES, DRAWS)
+    suffixes = {"pair": PEAKED, "suffix_length": tuple(SUFFIXES.values()), "learning_rate": rates}
+    table = swept(make_sweep(EXPERIMENT, suffixes, {"pair": RANDOM, "seed": range(draws), "learning_rate": rates}))
+    peaked, random = (style.rows(table, pair=pair) for pair in (PEAKED, RANDOM))
+    peaked["pair"] = np.array([f"{n} suffix tokens" for n in peaked["suffix_length"]])
+    return style.stacked(*(_changes(peaked, side) for side in LOOKS), _changes(random, "chosen"))
 
 
-def _true_changes(model: LinearSoftmax, params: Array, pairs: PreferencePairs, etas: Array) -> tuple[Array, Array]:
-    """The same, by taking the step."""
-    return jax.vmap(lambda eta: gradients.step_change(model, params, pairs, optax.sgd(eta)), out_axes=1)(etas[0])
+def _changes(table: style.Table, side: str) -> style.Table:
+    """The rows of one side."""
+    names = ("certified_predicted", "lower_predicted", "upper_predicted", "predicted", "measured")
+    return {
+        "pair": table["pair"],
+        "draw": table["seed"],
+        "side": np.full(len(table["pair"]), side),
+        # Change / η is nowhere above the slope.
+        "slope_predicted": np.where(table[f"{side}_upper_predicted"] > 0, "> 0", "≤ 0"),
+        "learning_rate": table["learning_rate"],
+        **{name: table[f"{side}_{name}"] for name in names},
+    }
 
 
 def draw(table: style.Table) -> Figure:

@@ -7,6 +7,9 @@ time (t = 16 for DPO, 0.4 for IPO), which falls linearly with η; lines are the 
 the limit.
 """
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +18,13 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, theory
+from toymodel.experiments import any_loss
 from toymodel.losses import LOSSES, Loss
 from toymodel.models import linear
+from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 from toymodel.training import train
 
 TITLE = "Exact paths of DPO and IPO"
@@ -25,8 +32,8 @@ LABELS = ("T14",)
 
 VOCAB, CHOSEN, REJECTED = 5, 0, 1
 BETA, TAU = 0.5, 0.5
-FLOWS = {"DPO": theory.dpo_flow, "IPO": theory.ipo_flow}
-HYPER = {"DPO": BETA, "IPO": TAU}
+FLOWS: dict[str, Callable[..., Array]] = {"DPO": theory.dpo_flow, "IPO": theory.ipo_flow}
+LOSS_OF: dict[str, tuple[str, dict[str, float]]] = {"DPO": ("dpo", {"beta": BETA}), "IPO": ("ipo_sum", {"tau": TAU})}
 TARGET = 1 / (2 * TAU)  # IPO's
 TIMES = {"DPO": 16.0, "IPO": 0.4}  # at which the distance is taken; the paths are three times as long
 SHOWN = {1: style.Look(style.RED, "v", "-"), 2: style.Look(style.GREEN, "s", "-"), 8: style.Look(style.BLUE, "o", "-")}
@@ -36,42 +43,67 @@ SEED = 0
 DISTANCE_LOOKS = {"DPO": style.Look(style.BLACK, "D", "-"), "IPO": style.Look(style.PURPLE, "^", "--")}
 
 
-def compute(quick: bool) -> style.Table:
-    steps = 2 ** np.arange(np.log2(QUICK_MOST if quick else MOST) + 1).astype(int)
-    losses = {"DPO": LOSSES["dpo"](beta=BETA), "IPO": LOSSES["ipo_sum"](tau=TAU)}
-    return style.stacked(*(table for name, loss in losses.items() for table in _tables(name, loss, steps)))
-
-
-def _tables(name: str, loss: Loss, steps: np.ndarray) -> list[style.Table]:
-    """The flow, descent at each of the learning rates TIMES/steps, and the distance between the two at TIMES."""
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Change of the margin since the start, at every state of gradient descent."""
+    model, params = _start()
     pair = PreferencePairs.from_lists([[]], [[CHOSEN]], [[REJECTED]], vocab_size=VOCAB)
-    model = linear.unigram(VOCAB)
-    params = linear.init_params(jax.random.key(SEED), model)
-    rates = jnp.asarray(TIMES[name] / steps)
-    run = train(model, params, pair, loss, optax.sgd, rates, steps=int(steps[-1]), over=("learning_rate",))
+    loss = any_loss.AnyLoss.of(setting)
+    run = train(model, params, pair, loss, optax.sgd, setting.learning_rate, steps=setting.steps)
     assert run.trajectory is not None
-    margins = np.asarray(run.trajectory.margin - run.trajectory.margin[:, :1])[:, :, 0]
+    return {"margin": (run.trajectory.margin - run.trajectory.margin[0])[:, 0]}
 
-    def flow(t: Array | float) -> np.ndarray:
-        return 2 * np.asarray(FLOWS[name](t, HYPER[name]))
 
-    line = jnp.linspace(0, 3 * TIMES[name], POINTS)
+def _start() -> tuple[LinearSoftmax, Array]:
+    model = linear.unigram(VOCAB)
+    return model, linear.init_params(jax.random.key(SEED), model)
+
+
+EXPERIMENT = Experiment(
+    "flow",
+    {**any_loss.FIELDS, "learning_rate": real(None, POSITIVE), "steps": whole(None, low=1, compiled=True)},
+    measure,
+    any_loss.RULES,
+    complete=any_loss.with_defaults,
+    block=16,
+)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    steps = 2 ** np.arange(np.log2(QUICK_MOST if quick else MOST) + 1).astype(int)
+    grids = (
+        {"loss": loss, **hyper, "learning_rate": TIMES[name] / steps, "steps": steps[-1]}
+        for name, (loss, hyper) in LOSS_OF.items()
+    )
+    runs = swept(make_sweep(EXPERIMENT, *grids))
+    return style.stacked(*(table for name in FLOWS for table in _tables(name, steps, runs)))
+
+
+def _tables(name: str, steps: np.ndarray, runs: style.Table) -> list[style.Table]:
+    """The flow, descent at each of the learning rates TIMES/steps, and the distance between the two at TIMES."""
+    word, hyper = LOSS_OF[name]
+    margins, rates = (style.rows(runs, loss=word)[column] for column in ("margin", "learning_rate"))
+
+    def flow(t: Array | np.ndarray | float) -> np.ndarray:
+        return 2 * np.asarray(FLOWS[name](t, **hyper))
+
+    line = np.linspace(0, 3 * TIMES[name], POINTS)
     tables = [_table("flow", name, 0.0, 0, line, flow(line), np.nan)]
     for count, rate, margin in zip(steps, rates, margins, strict=True):
         if count in SHOWN:
-            t = rate * jnp.arange(3 * count + 1)
+            t = rate * np.arange(3 * count + 1)
             tables.append(_table("descent", name, rate, count, t, flow(t), margin[: t.size]))
     reached = np.take_along_axis(margins, steps[:, None], axis=1)[:, 0]
-    lead = rates * _euler_error(loss, params[:, 0], 0.5 * flow(TIMES[name]))
+    lead = rates * _euler_error(LOSSES[word](**hyper), 0.5 * flow(TIMES[name]))
     return [*tables, _table("distance", name, rates, steps, 1 / steps, lead, reached - flow(TIMES[name]))]
 
 
-def _euler_error(loss: Loss, logits: Array, u: np.ndarray) -> np.ndarray:
+def _euler_error(loss: Loss, u: np.ndarray) -> np.ndarray:
     """What the margin 2u of descent is ahead by, per unit of η: f(u) log(f(0)/f(u)), f = du/dt (to first order in η).
 
     Euler's error e obeys e′ = f′(u)e − ηf′(u)f(u)/2 along the flow; the solution is −(η/2) f(u) ∫ f′(u) dt.
     """
-    logps = theory.flow_logps(logits, CHOSEN, REJECTED, jnp.array([0.0, u]))
+    _, params = _start()
+    logps = theory.flow_logps(params[:, 0], CHOSEN, REJECTED, jnp.array([0.0, u]))
     start, now = np.asarray(loss.weights(*logps, *(logp[:1].repeat(2) for logp in logps))[0])
     return now * np.log(start / now)
 

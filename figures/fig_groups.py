@@ -9,8 +9,7 @@ right, the fraction of right responses that fall: mean over 200 groups with 95% 
 markers measured.
 """
 
-from functools import partial
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +19,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from figures import style
-from figures.ensemble import mean_interval
+from figures.intervals import mean_interval
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
+from toymodel.sweep import Experiment, make_sweep, real, whole
 
 TITLE = "Falling in company"
 LABELS = ("T20", "T21")
@@ -48,81 +49,90 @@ RIGHT_LOOKS = {
 }
 
 
-class Slopes(NamedTuple):
-    """Of groups with the same number of right responses, which come first: arrays [groups, GROUP]."""
-
-    raising: Array  # Σ A_i G_ji over A_i > 0: predicted
-    lowering: Array  # Σ |A_i| G_ji over A_i < 0: predicted
-    displaced: Array  # predicted
-    measured: Array  # slope, nats per unit of learning rate
-
-
-def compute(quick: bool) -> style.Table:
-    weights, overlaps, groups = (QUICK_WEIGHTS, QUICK_OVERLAPS, QUICK_GROUPS) if quick else (WEIGHTS, OVERLAPS, GROUPS)
-    tables = [_two_pairs(weights)]
-    keys = jax.random.split(jax.random.key(SEED), GROUPS)[:groups]
-    for overlap in overlaps:
-        for right, slopes in zip(RIGHT, _groups(keys, overlap), strict=True):
-            if right == SHOWN_RIGHT and overlap in SHOWN_OVERLAPS:
-                tables.append(_responses(overlap, jax.tree.map(lambda a: a[:SHOWN_GROUPS, :SHOWN_RIGHT], slopes)))
-            tables.append(_fraction(overlap, right, slopes))
-    return style.stacked(*tables)
-
-
-def _two_pairs(weights: np.ndarray) -> style.Table:
+def two_pairs(setting: SimpleNamespace) -> dict[str, Array]:
     """Slopes of the first pair, and Σ_a d_a (slope of chosen − slope of rejected) over both (T20)."""
     pairs = PreferencePairs.from_lists([[0], [1]], [[0, 0], [1, 1]], [[1, 2], [0, 2]], vocab_size=3)
     model, params = linear.unigram(3), jnp.log(jnp.array(PROBS))[:, None]
+    d = jnp.stack([jnp.ones_like(setting.weight), setting.weight])
+    responses, advantages = theory.as_group(pairs, d, d)
+    row: dict[str, Array] = {}
+    for route, slopes in (
+        ("predicted", theory.group_slopes(theory.group_gram(model, params, responses), advantages)),
+        ("measured", gradients.group_slopes(model, params, responses, advantages)),
+    ):
+        row |= {f"chosen_{route}": slopes[0], f"rejected_{route}": slopes[2]}
+        row |= {f"sum_{route}": 2 * advantages @ slopes}
+    return row
+
+
+def one_group(setting: SimpleNamespace) -> dict[str, Array]:
+    """Of each response: the two pulls on it, whether they let it fall (T21), and its measured slope.
+
+    The right ones come first. How many these are does not change the responses, nor the model.
+    """
+    common, own, which, build = jax.random.split(jax.random.fold_in(jax.random.key(SEED), setting.seed), 4)
+    tokens = jnp.where(
+        jax.random.uniform(which, (GROUP, LENGTH)) < setting.overlap,
+        jax.random.randint(common, (LENGTH,), 0, VOCAB),
+        jax.random.randint(own, (GROUP, LENGTH), 0, VOCAB),
+    )
+    halves, mask = tokens.reshape(2, GROUP // 2, LENGTH), jnp.ones((GROUP // 2, LENGTH), bool)
+    prompt = jnp.zeros((GROUP // 2, 1), int)
+    pairs = PreferencePairs(prompt, prompt == 0, halves[0], mask, halves[1], mask)
+    model, params = linear.random_offset(build, VOCAB, pairs, temperature=TEMPERATURE), jnp.zeros((VOCAB, LENGTH))
     responses, _ = theory.as_group(pairs)
-    d = jnp.stack([jnp.ones(len(weights)), jnp.asarray(weights)], axis=1)
-    advantages = jnp.concatenate([d, -d], axis=1) / 2
+    advantages = theory.normalised_advantages(jnp.arange(GROUP) < setting.right)
     gram = theory.group_gram(model, params, responses)
-    predicted = np.asarray(advantages @ gram)
-    measured = np.stack([gradients.group_slopes(model, params, responses, a) for a in advantages])
-    tables = []
-    for name, column in (("chosen", 0), ("rejected", 2)):
-        tables.append(_table("pair", name, weights, predicted[:, column], measured[:, column]))
-    totals = (2 * np.sum(advantages * slopes, axis=1) for slopes in (predicted, measured))
-    return style.stacked(*tables, _table("sum", "both pairs", weights, *totals))
+    return {
+        "raising": gram @ jnp.maximum(advantages, 0),
+        "lowering": gram @ jnp.maximum(-advantages, 0),
+        "falls_predicted": theory.displaced(gram, advantages),
+        "slope_measured": gradients.group_slopes(model, params, responses, advantages),
+    }
 
 
-@jax.jit
-def _groups(keys: Array, overlap: Array) -> tuple[Slopes, ...]:
-    """One group per key, of the same responses and model for each number of right ones."""
-    advantages = [theory.normalised_advantages(jnp.arange(GROUP) < right) for right in RIGHT]
+TWO_PAIRS = Experiment("groups_two_pairs", {"weight": real(None)}, two_pairs, block=32)
+GROUP_SLOPES = Experiment(
+    "groups",
+    {"overlap": real(None), "right": whole(None, low=1, high=GROUP - 1), "seed": whole(None, low=0)},
+    one_group,
+)
 
-    def one(key: Array) -> tuple[Slopes, ...]:
-        common, own, which, build = jax.random.split(key, 4)
-        tokens = jnp.where(
-            jax.random.uniform(which, (GROUP, LENGTH)) < overlap,
-            jax.random.randint(common, (LENGTH,), 0, VOCAB),
-            jax.random.randint(own, (GROUP, LENGTH), 0, VOCAB),
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    weights, overlaps, groups = (QUICK_WEIGHTS, QUICK_OVERLAPS, QUICK_GROUPS) if quick else (WEIGHTS, OVERLAPS, GROUPS)
+    tables = [_two_pairs(swept(make_sweep(TWO_PAIRS, {"weight": weights})))]
+    slopes = swept(make_sweep(GROUP_SLOPES, {"overlap": overlaps, "right": RIGHT, "seed": range(groups)}))
+    shown = {name: column[slopes["seed"] < SHOWN_GROUPS] for name, column in slopes.items()}
+    for overlap in SHOWN_OVERLAPS:
+        tables.append(_responses(overlap, style.rows(shown, overlap=overlap, right=SHOWN_RIGHT)))
+    for overlap in overlaps:
+        tables += [_fraction(overlap, right, style.rows(slopes, overlap=overlap, right=right)) for right in RIGHT]
+    return style.stacked(*tables)
+
+
+def _two_pairs(slopes: style.Table) -> style.Table:
+    curves = (("pair", "chosen", "chosen"), ("pair", "rejected", "rejected"), ("sum", "both pairs", "sum"))
+    return style.stacked(
+        *(
+            _table(panel, curve, slopes["weight"], slopes[f"{name}_predicted"], slopes[f"{name}_measured"])
+            for panel, curve, name in curves
         )
-        halves, real = tokens.reshape(2, GROUP // 2, LENGTH), jnp.ones((GROUP // 2, LENGTH), bool)
-        prompt = jnp.zeros((GROUP // 2, 1), int)
-        pairs = PreferencePairs(prompt, prompt == 0, halves[0], real, halves[1], real)
-        model = linear.random_offset(build, VOCAB, pairs, temperature=TEMPERATURE)
-        params, (responses, _) = jnp.zeros((VOCAB, LENGTH)), theory.as_group(pairs)
-        gram = theory.group_gram(model, params, responses)
-        measure = partial(gradients.group_slopes, model, params, responses)
-        return tuple(
-            Slopes(gram @ jnp.maximum(a, 0), gram @ jnp.maximum(-a, 0), theory.displaced(gram, a), measure(a))
-            for a in advantages
-        )
-
-    return jax.vmap(one)(keys)
+    )
 
 
-def _responses(overlap: float, slopes: Slopes) -> style.Table:
-    """One row per response: its slope in units of the pull upwards, 1 − lowering/raising."""
-    raising, lowering, _, measured = (np.ravel(a) for a in slopes)
+def _responses(overlap: float, slopes: style.Table) -> style.Table:
+    """One row per right response: its slope in units of the pull upwards, 1 − lowering/raising."""
+    names = ("raising", "lowering", "slope_measured")
+    raising, lowering, measured = (slopes[name][:, :SHOWN_RIGHT].ravel() for name in names)
     moves = np.where(measured < 0, "falls", "rises")
     return _table("response", moves, lowering / raising, 1 - lowering / raising, measured / raising, overlap=overlap)
 
 
-def _fraction(overlap: float, right: int, slopes: Slopes) -> style.Table:
+def _fraction(overlap: float, right: int, slopes: style.Table) -> style.Table:
     """Fraction of the right responses that fall: mean over groups, with its 95% interval."""
-    predicted, measured = (np.asarray(a)[:, :right].mean(axis=1) for a in (slopes.displaced, slopes.measured < 0))
+    falls = (slopes["falls_predicted"], slopes["slope_measured"] < 0)
+    predicted, measured = (of_all[:, :right].mean(axis=1) for of_all in falls)
     columns = (np.array([x]) for x in (overlap, predicted.mean(), *mean_interval(measured)))
     return _table("fraction", f"{right} right", *columns, overlap=overlap)
 

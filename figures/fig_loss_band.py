@@ -18,16 +18,16 @@ from matplotlib.figure import Figure
 
 from figures import loss_runs, style
 from figures.loss_runs import BLOCKS, ROWS, Block
+from figures.sweeps import Swept
 from toymodel import PairGram, theory
-from toymodel.trajectory import Trajectory
 
 TITLE = "How losses move pairs through the band"
 LABELS = ("T10", "T11")
 
 SHOWN = ("dpo", "orpo", "fdpo_alpha", "sppo_half")  # on a map of their own
-TIMES = {"start": 0, "end": -1}  # steps
+TIMES = {"start": 0, "end": -1}  # states
 EDGE_POINTS = 61
-LOWEST = -0.45  # cosine
+LOWEST = -0.6  # cosine
 ANGLES = {0: "0", np.degrees(np.arctan(0.5)): "½", 45: "1", np.degrees(np.arctan(2)): "2", 90: "∞"}
 PLACES = {-10: "−10", -1: "−1", 0: "0", 1: "1", 10: "10"}
 REGION: dict[str, Any] = {"facecolor": "0.95", "edgecolor": "0.75", "linewidth": 0}
@@ -39,10 +39,10 @@ LOOKS: dict[str, dict[str, Any]] = {
 COLUMNS = ("cosine_measured", "angle_measured", "place_measured", "first_decile_measured", "last_decile_measured")
 
 
-def compute(quick: bool) -> style.Table:
-    runs = loss_runs.trained(quick)
-    pairs = [_pairs(name, time, runs.of(name)) for name in SHOWN for time in TIMES]
-    losses = [_loss(name, time, runs.of(name)) for name in loss_runs.in_order() for time in TIMES]
+def compute(quick: bool, swept: Swept) -> style.Table:
+    runs = loss_runs.trained(quick, swept)
+    pairs = [_pairs(name, time, style.rows(runs, loss=name)) for name in SHOWN for time in TIMES]
+    losses = [_loss(name, time, style.rows(runs, loss=name)) for name in loss_runs.in_order() for time in TIMES]
     return style.stacked(_edges(), *pairs, *losses)
 
 
@@ -53,28 +53,28 @@ def _edges() -> style.Table:
     return _table("edges", "", "", cosine_measured=cosines, low_predicted=low, high_predicted=high)
 
 
-def _pairs(name: str, time: str, trajectory: Trajectory) -> style.Table:
-    angles, _, _ = positions(trajectory, TIMES[time])
-    return _table("pair", name, time, cosine_measured=trajectory.cosine[TIMES[time]], angle_measured=angles)
+def _pairs(name: str, time: str, runs: style.Table) -> style.Table:
+    angles, _, _ = positions(runs, time)
+    return _table("pair", name, time, cosine_measured=runs["cosine"][:, TIMES[time]], angle_measured=angles)
 
 
-def _loss(name: str, time: str, trajectory: Trajectory) -> style.Table:
-    _, places, on_map = positions(trajectory, TIMES[time])
+def _loss(name: str, time: str, runs: style.Table) -> style.Table:
+    _, places, on_map = positions(runs, time)
     middle = np.quantile(places[on_map], (0.5, 0.1, 0.9)) if on_map.mean() >= 0.5 else [np.nan] * 3
     return _table("loss", name, time, **{name: [x] for name, x in zip(COLUMNS[2:], middle, strict=True)})
 
 
-def positions(trajectory: Trajectory, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def positions(runs: style.Table, time: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of each pair: arctangent of d_w/d_l in units of r*, in degrees; its place in the band; whether it is on the map.
 
     The arctangent's quadrant is right for weights of any sign. On the map: neither is negative, and not both are zero.
     """
-    d_chosen, d_rejected = trajectory.d_chosen[step], trajectory.d_rejected[step]
-    chosen, rejected = (np.sqrt(sq[step]) for sq in (trajectory.chosen_sq, trajectory.rejected_sq))
-    angles = np.degrees(np.arctan2(d_chosen * chosen, d_rejected * rejected))
-    half_width = 45 - np.degrees(np.arctan(np.maximum(np.asarray(trajectory.cosine)[step], 0)))
+    names = ("d_chosen", "d_rejected", "chosen_sq", "rejected_sq", "cosine")
+    d_chosen, d_rejected, chosen_sq, rejected_sq, cosine = (runs[name][:, TIMES[time]] for name in names)
+    angles = np.degrees(np.arctan2(d_chosen * np.sqrt(chosen_sq), d_rejected * np.sqrt(rejected_sq)))
+    half_width = 45 - np.degrees(np.arctan(np.maximum(cosine, 0)))
     on_map = (d_chosen >= 0) & (d_rejected >= 0) & ((d_chosen > 0) | (d_rejected > 0))
-    return angles, (angles - 45) / half_width, np.asarray(on_map)
+    return angles, (angles - 45) / half_width, on_map
 
 
 def _table(kind: str, loss: str, time: str, **columns: Any) -> style.Table:

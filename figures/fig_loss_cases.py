@@ -5,11 +5,13 @@ their slopes along that step: at the start and at the last of 200 steps of gradi
 of its own, the same for all losses (as in the figure of what each loss does). Bars are measured by automatic
 differentiation; black lines between them, at the start, are predicted from closed-form inner products and the loss's
 closed-form weights. "Nothing moves": both weights are zero, as past the target of a hinge. A loss that can lower the
-chosen and raise the rejected has negative weights there.
+chosen and raise the rejected has negative weights there. DiscoPOP has converged by the last step: weights and slopes of
+many of its pairs are then of the size of round-off, and so are their signs.
 """
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 from matplotlib.artist import Artist
@@ -20,7 +22,8 @@ from matplotlib.patches import Patch
 
 from figures import loss_runs, style
 from figures.loss_runs import BLOCKS, ROWS, Block
-from toymodel import theory
+from figures.sweeps import Swept
+from toymodel import PairGram, theory
 from toymodel.theory import CASES
 
 TITLE = "Which losses part the two responses"
@@ -33,25 +36,26 @@ LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "chosen_down_rejected_up": ("chosen down, rejected up", {"facecolor": style.GREY}),
     "stationary": ("nothing moves", {"facecolor": "white"}),
 }
-TIMES = ("start", "end")
+TIMES = {"start": 0, "end": -1}  # states
 LINE = 1.2  # width of a predicted edge, in points
 EDGE: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.4}
 
 
-def compute(quick: bool) -> style.Table:
-    runs = loss_runs.trained(quick)
-    return style.stacked(*(_rows(name, runs, time) for name in loss_runs.in_order() for time in TIMES))
+def compute(quick: bool, swept: Swept) -> style.Table:
+    runs, start = loss_runs.trained(quick, swept), loss_runs.starts(quick, swept)
+    gram = PairGram(*(jnp.asarray(start[name]) for name in PairGram._fields))
+    return style.stacked(
+        *(_rows(name, style.rows(runs, loss=name), gram, time) for name in loss_runs.in_order() for time in TIMES)
+    )
 
 
-def _rows(name: str, runs: loss_runs.LossRuns, time: str) -> style.Table:
+def _rows(name: str, runs: style.Table, gram: PairGram, time: str) -> style.Table:
     """One row per case: the share of pairs, and the sum of the shares before it."""
-    step = 0 if time == "start" else -1
-    measured = _shares(runs.cases(name)[step])
+    measured = _shares(loss_runs.cases(runs)[:, TIMES[time]])
     predicted = np.full(len(CASES), np.nan)
     if time == "start":
-        trajectory = runs.of(name)
-        weights = trajectory.d_chosen[0], trajectory.d_rejected[0]
-        predicted = _shares(theory.case_index(runs.predicted_gram, *weights))
+        weights = (jnp.asarray(runs[name][:, 0]) for name in ("d_chosen", "d_rejected"))
+        predicted = _shares(theory.case_index(gram, *weights))
     return {
         "loss": np.full(len(CASES), name),
         "time": np.full(len(CASES), time),

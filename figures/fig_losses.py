@@ -16,16 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import loss_runs, style
-from figures.ensemble import mean_interval
-from figures.loss_runs import GROUPS, STEPS
+from figures.intervals import mean_interval
+from figures.loss_runs import GROUPS, STATES, STEPS
+from figures.sweeps import Swept
 from toymodel.losses import LOSSES
 from toymodel.theory import CASES
-from toymodel.trajectory import Trajectory
 
 TITLE = "What each loss does to the same pairs"
 LABELS = ("T9", "T10")
 
-SHOWN = (*range(8), *range(8, STEPS + 1, 8))  # states
 JUMP = 100.0  # nats in one step
 COLUMNS = 6
 CUT = 60.0  # nats
@@ -41,24 +40,24 @@ LOOKS = {
 SHADES = {"chosen": 0.3, "rejected": 0.3, "margin": 0.15}  # opacity of the intervals
 
 
-def compute(quick: bool) -> style.Table:
-    runs = loss_runs.trained(quick)
-    return style.stacked(*(_rows(name, runs.of(name), runs.cases(name)) for name in loss_runs.in_order()))
+def compute(quick: bool, swept: Swept) -> style.Table:
+    runs = loss_runs.trained(quick, swept)
+    return style.stacked(*(_rows(name, style.rows(runs, loss=name)) for name in loss_runs.in_order()))
 
 
-def _rows(name: str, trajectory: Trajectory, cases: np.ndarray) -> style.Table:
+def _rows(name: str, runs: style.Table) -> style.Table:
     """What is shown of one loss: its states until any seed jumps."""
-    jumps = np.maximum(abs(trajectory.chosen_change), abs(trajectory.rejected_change)) > JUMP  # [steps, seeds]
-    jumped = np.logical_or.accumulate(np.append(False, jumps.any(axis=1)))  # at each state
-    steps = np.array([step for step in SHOWN if not jumped[step]])
-    table = {"loss": np.full(len(steps), name), "step": steps}
+    jumped = runs["largest_change"] > JUMP  # [seeds, states]
+    shown = ~jumped.any(axis=0)
+    table = {"loss": np.full(shown.sum(), name), "step": STATES[shown]}
+    logps = {side: runs[f"{side}_logps"] for side in ("chosen", "rejected")}
+    logps["margin"] = logps["chosen"] - logps["rejected"]
     for curve in CURVES:
-        logps = np.asarray(trajectory.margin if curve == "margin" else getattr(trajectory, f"{curve}_logps"))
-        mean, low, high = mean_interval(logps[steps] - logps[0])
+        mean, low, high = mean_interval((logps[curve] - logps[curve][:, :1]).T[shown])
         table |= {f"{curve}_measured": mean, f"{curve}_low": low, f"{curve}_high": high}
-    table["jumping_seeds"] = np.full(len(steps), jumps.any(axis=0).sum())
-    after = cases[np.minimum(steps, STEPS - 1)]  # at the last state, of the step that led there
-    return table | {f"{case}_measured": (after == place).mean(axis=1) for place, case in enumerate(CASES)}
+    table["jumping_seeds"] = np.full(shown.sum(), jumped.any(axis=1).sum())
+    cases = loss_runs.cases(runs)[:, shown]
+    return table | {f"{case}_measured": (cases == place).mean(axis=0) for place, case in enumerate(CASES)}
 
 
 def draw(table: style.Table) -> Figure:

@@ -8,6 +8,9 @@ largest other one rises (lines: closed form). Bottom: measured probabilities whi
 and with a likelihood term on the chosen besides (α = 1): means of 48 runs with their 95% intervals.
 """
 
+from types import SimpleNamespace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +20,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.ensemble import mean_interval
+from figures.intervals import mean_interval
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
-from toymodel.losses import LOSSES, Loss
+from toymodel.experiments import any_loss
 from toymodel.models import linear
 from toymodel.models.unconstrained import UnconstrainedParams, init_params, unconstrained
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 from toymodel.training import train
 
 TITLE = "Where the probability goes"
@@ -55,26 +60,51 @@ SQUEEZE_LOOKS = dict(
         strict=True,
     )
 )
-TRAINED = ("DPO", "DPO + likelihood")
+TRAINED: dict[str, dict[str, Any]] = {
+    "DPO": {"loss": "dpo", "beta": 1.0},
+    "DPO + likelihood": {"loss": "dpo_nll_mean", "beta": 1.0, "rpo_alpha": 1.0},
+}
 
 
-def compute(quick: bool) -> style.Table:
-    runs, steps, rates = (QUICK_RUNS, QUICK_STEPS, QUICK_RATES) if quick else (RUNS, STEPS, RATES)
-    params = _start(jax.random.split(jax.random.key(SEED), RUNS)[:runs])
-    losses = LOSSES["dpo"](beta=1.0), LOSSES["dpo_nll_mean"](beta=1.0, rpo_alpha=1.0)
-    trained = [_trained(name, loss, params, steps) for name, loss in zip(TRAINED, losses, strict=True)]
-    return style.stacked(_first_slopes(jax.tree.map(lambda a: a[0], params)), _squeezed(rates), *trained)
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Slopes of all tokens' log-probabilities at the start of one run, and the pair's probabilities at every state."""
+    model, params = unconstrained(linear.unigram(VOCAB)), _start(setting.seed)
+    head, (hidden,) = params["head"], params["hidden"]
+    tokens = _pairs([*range(VOCAB)], [*range(VOCAB)], VOCAB).chosen_response
+    towards = jnp.zeros(VOCAB).at[CHOSEN].set(1.0).at[REJECTED].set(-1.0)
+    pair, loss = _pairs([CHOSEN], [REJECTED], VOCAB), any_loss.AnyLoss.of(setting)
+    run = train(model, params, pair, loss, optax.sgd, LEARNING_RATE, steps=setting.steps)
+    assert run.trajectory is not None
+    return {
+        "leaning": head @ (head[CHOSEN] - head[REJECTED]),
+        "slopes_predicted": theory.token_slopes(head, hidden, CHOSEN, REJECTED),
+        "slopes_measured": gradients.group_slopes(model, params, tokens, towards),
+        "chosen": jnp.exp(run.trajectory.chosen_logps[:, 0]),
+        "rejected": jnp.exp(run.trajectory.rejected_logps[:, 0]),
+    }
 
 
-@jax.jit
-@jax.vmap
-def _start(key: Array) -> UnconstrainedParams:
+def _start(seed: Array) -> UnconstrainedParams:
     """Parameters in which the chosen token is a weaker rejected one, which the hidden state leans towards."""
+    key = jax.random.fold_in(jax.random.key(SEED), seed)
     params = init_params(key, unconstrained(linear.unigram(VOCAB)), dim=DIM, temperature=TEMPERATURE)
     head, (hidden,) = params["head"], params["hidden"]
     head = head.at[CHOSEN].set(SHRINK * head[REJECTED] + NOISE * head[CHOSEN])
     leaning = hidden + head[REJECTED] / jnp.linalg.norm(head[REJECTED])
     return {"head": head, "hidden": HIDDEN_NORM * leaning[None] / jnp.linalg.norm(leaning)}
+
+
+def push(setting: SimpleNamespace) -> dict[str, Array]:
+    """Probabilities of all tokens after a step of ascent on the loss of one of them."""
+    logits, down = jnp.log(jnp.array(list(PROBS.values()))), list(PROBS).index(PUSHED)
+    pairs = _pairs([*range(len(PROBS))], [down] * len(PROBS), len(PROBS))
+    step = optax.sgd(setting.learning_rate)
+    # The rejected is pushed down alone; the chosen is the token that is looked at.
+    changes, _ = gradients.step_change(linear.unigram(len(PROBS)), logits[:, None], pairs, step, 0.0, 1.0)
+    return {
+        "predicted": jnp.exp(theory.squeeze(logits, down, setting.learning_rate)),
+        "measured": jnp.exp(logits + changes),
+    }
 
 
 def _pairs(chosen: list[int], rejected: list[int], vocab_size: int) -> PreferencePairs:
@@ -84,16 +114,32 @@ def _pairs(chosen: list[int], rejected: list[int], vocab_size: int) -> Preferenc
     )
 
 
-def _first_slopes(params: UnconstrainedParams) -> style.Table:
-    """Of every token's log-probability, for one run."""
-    model = unconstrained(linear.unigram(VOCAB))
-    responses = _pairs([*range(VOCAB)], [*range(VOCAB)], VOCAB).chosen_response
-    towards = jnp.zeros(VOCAB).at[CHOSEN].set(1.0).at[REJECTED].set(-1.0)
-    head, (hidden,) = params["head"], params["hidden"]
+MASS = Experiment(
+    "mass",
+    {**any_loss.FIELDS, "steps": whole(None, low=1, compiled=True), "seed": whole(None, low=0)},
+    measure,
+    any_loss.RULES,
+    complete=any_loss.with_defaults,
+    block=16,
+)
+SQUEEZE = Experiment("mass_squeeze", {"learning_rate": real(None, POSITIVE)}, push, block=16)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    runs, steps, rates = (QUICK_RUNS, QUICK_STEPS, QUICK_RATES) if quick else (RUNS, STEPS, RATES)
+    over = {"steps": steps, "seed": range(runs)}
+    trained = swept(make_sweep(MASS, *({**loss, **over} for loss in TRAINED.values())))
+    curves = [_curves(name, style.rows(trained, loss=loss["loss"])) for name, loss in TRAINED.items()]
+    return style.stacked(
+        _slopes_at_the_start(trained), _squeezed(swept(make_sweep(SQUEEZE, {"learning_rate": rates}))), *curves
+    )
+
+
+def _slopes_at_the_start(trained: style.Table) -> style.Table:
+    """Of every token's log-probability, in the first run of DPO."""
+    first = style.rows(trained, loss="dpo", seed=0)
     names = np.array(list(LOOKS))[[0, 1, *[2] * (VOCAB - 2)]]
-    leaning = np.asarray(head @ (head[CHOSEN] - head[REJECTED]))
-    predicted = np.asarray(theory.token_slopes(head, hidden, CHOSEN, REJECTED))
-    measured = gradients.group_slopes(model, params, responses, towards)
+    leaning, predicted, measured = (first[name][0] for name in ("leaning", "slopes_predicted", "slopes_measured"))
     constant = (predicted - leaning)[-1]  # of every third token
     ends = np.array([leaning.min(), leaning.max()])
     return style.stacked(
@@ -102,34 +148,19 @@ def _first_slopes(params: UnconstrainedParams) -> style.Table:
     )
 
 
-def _squeezed(rates: np.ndarray) -> style.Table:
+def _squeezed(steps: style.Table) -> style.Table:
     """Probability of every token after a step up the loss of one, at each learning rate."""
-    names, logits = list(PROBS), jnp.log(jnp.array(list(PROBS.values())))
-    down = names.index(PUSHED)
-    pairs = _pairs(list(range(len(names))), [down] * len(names), len(names))
-    predicted = jax.vmap(lambda eta: theory.squeeze(logits, down, eta))(rates)
-    measured = logits + _changes_of_chosen(pairs, logits[:, None], jnp.asarray(rates))
-    columns = (np.exp(x).T for x in (predicted, measured))
-    return _table("squeeze", np.array(names)[:, None], rates, *columns)
+    names = np.array(list(PROBS))[:, None]
+    return _table("squeeze", names, steps["learning_rate"], steps["predicted"].T, steps["measured"].T)
 
 
-@jax.jit
-def _changes_of_chosen(pairs: PreferencePairs, params: Array, rates: Array) -> Array:
-    """True changes [rates, n] when a step lowers the rejected alone."""
-    model = linear.unigram(params.shape[0])
-    return jax.vmap(lambda eta: gradients.step_change(model, params, pairs, optax.sgd(eta), 0.0, 1.0)[0])(rates)
-
-
-def _trained(name: str, loss: Loss, params: UnconstrainedParams, steps: int) -> style.Table:
+def _curves(name: str, runs: style.Table) -> style.Table:
     """Mean probabilities over runs at every state, with 95% intervals."""
-    model, pair = unconstrained(linear.unigram(VOCAB)), _pairs([CHOSEN], [REJECTED], VOCAB)
-    run = train(model, params, pair, loss, optax.sgd, LEARNING_RATE, steps=steps, over=("params",))
-    assert run.trajectory is not None
-    chosen, rejected = (np.exp(x)[..., 0] for x in (run.trajectory.chosen_logps, run.trajectory.rejected_logps))
-    tables = []
-    for token, probs in zip(LOOKS, (chosen, rejected, 1 - chosen - rejected), strict=True):
-        tables.append(_table(name, token, np.arange(steps + 1.0), np.nan, *mean_interval(probs.T)))
-    return style.stacked(*tables)
+    probs = runs["chosen"], runs["rejected"], 1 - runs["chosen"] - runs["rejected"]
+    steps = np.arange(probs[0].shape[1], dtype=float)
+    return style.stacked(
+        *(_table(name, token, steps, np.nan, *mean_interval(p.T)) for token, p in zip(LOOKS, probs, strict=True))
+    )
 
 
 def _table(

@@ -8,63 +8,45 @@ standard deviation 1. With uniform probabilities (dashed) the positional model f
 nothing is shared.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 from matplotlib.figure import Figure
 
-from figures import ensemble, style
-from toymodel import PairGram, PreferencePairs, cosine, gradients, theory
-from toymodel.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
-from toymodel.models import linear
+from figures import style
+from figures.intervals import mean_interval
+from figures.sweeps import Swept
+from toymodel import theory
+from toymodel.experiments import GRAM
+from toymodel.experiments.pairs import MODELS
+from toymodel.sweep import make_sweep
 
 TITLE = "Shared tokens entangle"
 LABELS = ("T2", "T3")
 
 VOCAB, LENGTH = 20, 12
-TEMPERATURE = 1.0
-CORRELATION, DIM = 0.9, 16  # of the hidden states after chosen and after rejected
+SIZE = {"vocab_size": VOCAB, "length": LENGTH, "dim": 16, "correlation": 0.9}  # of what follows chosen and rejected
+TEMPERATURE, UNIFORM_TEMPERATURE = 1.0, 1e30  # the second leaves logits too small for any probability to feel them
 DRAWS, QUICK_DRAWS = 64, 4
-PAIR_SEED, MODEL_SEED = 0, 1
 COLUMNS = ("predicted", "measured", "low", "high")  # of each of the two quantities
 
 
 class Family(NamedTuple):
-    """One way of sharing tokens: what its axis counts, the counts shown, and `draws` pairs from a key at one count."""
+    """One way of sharing tokens: what its axis counts, and the overlaps shown."""
 
     axis: str
-    counts: range
-    pairs: Callable[[Array, int, int], PreferencePairs]
+    overlaps: Sequence[int]
 
 
-SIZE = {"vocab_size": VOCAB, "length": LENGTH}
 EVEN = range(0, LENGTH + 1, 2)
 FAMILIES = {
-    "positional": Family("matching\npositions k", EVEN, lambda key, n, k: positional_pairs(key, n, **SIZE, matches=k)),
-    "prefix": Family("length of\nshared prefix", EVEN, lambda key, n, k: prefix_pairs(key, n, **SIZE, shared=k)),
-    "contrast": Family(
-        "length of suffix\nafter contrast",
-        range(1, LENGTH, 2),
-        lambda key, n, k: contrast_pairs(key, n, **SIZE, contrast_position=LENGTH - 1 - k),
-    ),
-    "bag": Family("shared tokens,\nreordered", EVEN, lambda key, n, k: bag_pairs(key, n, **SIZE, shared=k)),
-    "edit": Family(
-        "edit distance\n(reversed)",
-        EVEN,
-        lambda key, n, k: edit_pairs(key, n, **SIZE, deletions=k // 2, insertions=k // 2),
-    ),
-}
-MODELS: dict[str, ensemble.Constructor] = {
-    "unigram": lambda *_: linear.unigram(VOCAB),
-    "positional": lambda *_: linear.positional(VOCAB, LENGTH),
-    "bigram": lambda *_: linear.bigram(VOCAB),
-    "prefix": lambda _, pair: linear.prefix(VOCAB, pair),
-    "random features": lambda key, pair: linear.random_features(key, VOCAB, pair, dim=DIM, correlation=CORRELATION),
-    "positional offset": lambda key, pair: linear.random_offset(key, VOCAB, pair, temperature=TEMPERATURE),
+    "positional": Family("matching\npositions k", EVEN),
+    "prefix": Family("length of\nshared prefix", EVEN),
+    "contrast": Family("length of suffix\nafter contrast", range(1, LENGTH, 2)),
+    "bag": Family("shared tokens,\nreordered", EVEN),
+    "edit": Family("edit distance\n(reversed)", range(LENGTH // 2, LENGTH + 1)),
 }
 UNIFORM = "positional at uniform p: k − L/V"
 LOOKS = {
@@ -72,47 +54,48 @@ LOOKS = {
     "positional": style.Look(style.BLUE, "o", "-"),
     "bigram": style.Look(style.GREEN, "^", "-."),
     "prefix": style.Look(style.PURPLE, "v", "-"),
-    "random features": style.Look(style.ORANGE, "D", "-"),
-    "positional offset": style.Look(style.SKY, "P", ":"),
+    "random_features": style.Look(style.ORANGE, "D", "-"),
+    "positional_offset": style.Look(style.SKY, "P", ":"),
     UNIFORM: style.Look(style.RED, "x", "--"),
 }
 
 
-def compute(quick: bool) -> style.Table:
-    draws = QUICK_DRAWS if quick else DRAWS
-    settings = [(name, count) for name, family in FAMILIES.items() for count in family.counts]
-    pair_keys = jax.random.split(jax.random.key(PAIR_SEED), len(settings))
-    batches = [FAMILIES[name].pairs(key, draws, count) for key, (name, count) in zip(pair_keys, settings, strict=True)]
-    pairs = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *batches)
-    # One model per draw, the same at every count: along an axis, nothing but the pair changes.
-    keys = jnp.tile(jax.random.split(jax.random.key(MODEL_SEED), draws), len(settings))
-    tables = []
-    for model, constructor in MODELS.items():
-        built = ensemble.models(constructor, keys, pairs, TEMPERATURE)
-        predicted, measured = (ensemble.each(route, *built, pairs) for route in (theory.pair_gram, gradients.pair_gram))
-        tables.append(_summary(model, settings, predicted, measured))
-    return style.stacked(*tables, _uniform_law(settings, pairs))
+def compute(quick: bool, swept: Swept) -> style.Table:
+    # A seed is one model and one draw of what is shared: along an axis, nothing but the overlap changes.
+    every = SIZE | {"seed": range(QUICK_DRAWS if quick else DRAWS)}
+    grids = [
+        every | {"model": MODELS, "family": name, "overlap": family.overlaps, "temperature": TEMPERATURE}
+        for name, family in FAMILIES.items()
+    ]
+    uniform = every | {"family": "positional", "overlap": EVEN, "temperature": UNIFORM_TEMPERATURE}
+    draws = _with_uniform_law(swept(make_sweep(GRAM, *grids, uniform)))
+    settings = dict.fromkeys(zip(draws["model"], draws["family"], draws["overlap"], strict=True))
+    means = [_mean(draws, *setting) for setting in settings]
+    return {name: np.array([mean[name] for mean in means]) for name in means[0]}
 
 
-def _uniform_law(settings: list[tuple[str, int]], pairs: PreferencePairs) -> style.Table:
-    """The positional model at exactly uniform p, for the family that fixes k: k − L/V against measurement."""
-    measured = gradients.pair_gram(linear.positional(VOCAB, LENGTH), jnp.zeros((VOCAB, LENGTH)), pairs)
-    counts = jnp.repeat(jnp.array([float(count) for _, count in settings]), len(pairs) // len(settings))
-    inner = theory.uniform_positional_inner(counts, LENGTH, VOCAB)
-    norm = theory.uniform_positional_inner(LENGTH, LENGTH, VOCAB)  # a response agrees with itself everywhere
-    predicted = PairGram(norm, norm, inner)
-    return style.rows(_summary(UNIFORM, settings, predicted, measured), family="positional")
+def _with_uniform_law(draws: style.Table) -> style.Table:
+    """At uniform p, the positional model under a name of its own and predicted by k − L/V."""
+    is_uniform = draws["temperature"] == UNIFORM_TEMPERATURE
+    matches = jnp.asarray(draws["overlap"])
+    replaced: dict[str, Any] = {
+        "model": UNIFORM,
+        "inner_predicted": theory.uniform_positional_inner(matches, LENGTH, VOCAB),
+        "cosine_predicted": theory.uniform_positional_cosine(matches, LENGTH, VOCAB),
+    }
+    return draws | {name: np.where(is_uniform, values, draws[name]) for name, values in replaced.items()}
 
 
-def _summary(model: str, settings: list[tuple[str, int]], predicted: PairGram, measured: PairGram) -> style.Table:
-    """One row per setting: means over its draws, and the 95% interval of the measured mean."""
-    families, counts = zip(*settings, strict=True)
-    table = {"model": np.repeat(model, len(settings)), "family": np.array(families), "shared": np.array(counts)}
-    for quantity, of in (("inner", lambda gram: gram.inner), ("cosine", cosine)):
-        theirs, ours = (np.reshape(of(gram), (len(settings), -1)) for gram in (predicted, measured))
-        values = (theirs.mean(axis=1), *ensemble.mean_interval(ours))
-        table |= {f"{quantity}_{column}": value for column, value in zip(COLUMNS, values, strict=True)}
-    return table
+def _mean(draws: style.Table, model: str, family: str, overlap: int) -> dict[str, Any]:
+    """One row: means over the draws of one setting, and the 95% interval of the measured mean."""
+    here = style.rows(draws, model=model, family=family, overlap=overlap)
+    shared = 2 * (LENGTH - overlap) if family == "edit" else overlap  # the edit distance, or the overlap itself
+    row = {"model": model, "family": family, "shared": shared}
+    for quantity in ("inner", "cosine"):
+        measured = mean_interval(here[f"{quantity}_measured"])
+        values = (here[f"{quantity}_predicted"].mean(), *measured)
+        row |= {f"{quantity}_{column}": value for column, value in zip(COLUMNS, values, strict=True)}
+    return row
 
 
 def draw(table: style.Table) -> Figure:
@@ -131,5 +114,5 @@ def draw(table: style.Table) -> Figure:
     axes[0, -1].invert_xaxis()
     axes[0, 0].set_ylabel("inner product $⟨g_w, g_l⟩$\n(nats² / parameter unit²)")
     axes[1, 0].set_ylabel("cosine")
-    style.legend(figure, LOOKS, ncols=4)
+    style.legend(figure, {model.replace("_", " "): look for model, look in LOOKS.items()}, ncols=4)
     return figure

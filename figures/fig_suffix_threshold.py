@@ -6,17 +6,18 @@ lines the predicted thresholds, markers the forward derivative of the positional
 and hatched: both log-probabilities fall (a > b), or both rise (a < b: the mirror image, with the roles exchanged).
 """
 
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 
 TITLE = "When a shared suffix lowers the chosen response"
 LABELS = ("T4", "T7", "T8", "T9")
@@ -30,60 +31,45 @@ CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 
 
-def compute(quick: bool) -> style.Table:
-    lengths = np.arange(0, LONGEST + 1, QUICK_STEP if quick else STEP)
-    return style.stacked(*(_panel(a, b, lengths) for a, b in SUFFIX_PROBS))
-
-
-def _panel(a: float, b: float, lengths: np.ndarray) -> style.Table:
-    chosen, rejected = measured_slopes(a, b, lengths)
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Slopes of log π_w and log π_l, in nats per unit of learning rate, and the suffix length where one turns."""
+    chosen, rejected = ([[contrast] + [SUFFIX] * LONGEST] for contrast in (CHOSEN, REJECTED))
+    longest = PreferencePairs.from_lists([[]], chosen, rejected, vocab_size=VOCAB)
+    mask = (jnp.arange(LONGEST + 1) <= setting.suffix_length)[None]
+    pairs = replace(longest, chosen_mask=mask, rejected_mask=mask)
+    model = linear.positional_offset(VOCAB, pairs, *(_logits(prob)[None] for prob in (setting.a, setting.b)))
+    measured = gradients.slopes(model, jnp.zeros((VOCAB, LONGEST + 1)), pairs)
     contrast = theory.single_token_slopes(CONTRAST_PROB, CONTRAST_PROB)
-    per_token = theory.peaked_suffix_slopes(a, b, VOCAB)
-    columns: dict[str, Any] = {
-        "a": a,
-        "b": b,
-        "suffix_length": lengths,
-        "chosen_predicted": contrast[0] + lengths * per_token[0],
-        "chosen_measured": chosen,
-        "rejected_predicted": contrast[1] + lengths * per_token[1],
-        "rejected_measured": rejected,
-        "threshold_predicted": _threshold(a, b),
-    }
-    return {name: np.array(np.broadcast_to(column, lengths.shape)) for name, column in columns.items()}
-
-
-def _threshold(a: float, b: float) -> Array:
-    """Suffix length beyond which both slopes have one sign; for a < b, L* of the pair with its two sides exchanged."""
-    return theory.threshold_length(CONTRAST_PROB, CONTRAST_PROB, max(a, b), min(a, b), VOCAB)
-
-
-def measured_slopes(a: float, b: float, lengths: np.ndarray) -> tuple[Array, Array]:
-    """Slopes of (log π_w, log π_l), in nats per unit of learning rate, for each suffix length."""
-    return _measured_slopes(a, b, jnp.asarray(lengths))
-
-
-@jax.jit
-def _measured_slopes(a: Array, b: Array, lengths: Array) -> tuple[Array, Array]:
-    suffix = jnp.full(LONGEST + 1, SUFFIX)
-    prompt = jnp.zeros(1, int)
-    after_chosen, after_rejected = (_logits(prob) for prob in (a, b))
-
-    def one(length: Array) -> tuple[Array, Array]:
-        mask = jnp.arange(LONGEST + 1) <= length
-        chosen, rejected = (suffix.at[0].set(token) for token in (CHOSEN, REJECTED))
-        pair = PreferencePairs(prompt, jnp.ones(1, bool), chosen, mask, rejected, mask)
-        model = linear.positional_offset(VOCAB, pair, after_chosen, after_rejected)
-        batch = jax.tree.map(lambda leaf: leaf[None], pair)
-        slopes = gradients.slopes(model, jnp.zeros((VOCAB, LONGEST + 1)), batch)
-        return slopes[0][0], slopes[1][0]
-
-    return jax.vmap(one)(lengths)
+    per_token = theory.peaked_suffix_slopes(setting.a, setting.b, VOCAB)
+    row = {"threshold_predicted": _threshold(setting.a, setting.b)}
+    for i, side in enumerate(LOOKS):
+        row[f"{side}_predicted"] = contrast[i] + setting.suffix_length * per_token[i]
+        row[f"{side}_measured"] = measured[i][0]
+    return row
 
 
 def _logits(prob: Array) -> Array:
     """Uniform at the contrast position; later, `prob` for the suffix token and the rest spread evenly."""
     peaked = jnp.where(jnp.arange(VOCAB) == SUFFIX, jnp.log(prob), jnp.log((1 - prob) / (VOCAB - 1)))
     return jnp.tile(peaked, (LONGEST + 1, 1)).at[0].set(0.0)
+
+
+def _threshold(a: Array, b: Array) -> Array:
+    """Suffix length beyond which both slopes have one sign; for a < b, L* of the pair with its two sides exchanged."""
+    return theory.threshold_length(CONTRAST_PROB, CONTRAST_PROB, jnp.maximum(a, b), jnp.minimum(a, b), VOCAB)
+
+
+EXPERIMENT = Experiment(
+    "suffix_threshold",
+    {"a": real(None, POSITIVE), "b": real(None, POSITIVE), "suffix_length": whole(None, low=0, high=LONGEST)},
+    measure,
+)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    a, b = zip(*SUFFIX_PROBS, strict=True)
+    lengths = range(0, LONGEST + 1, QUICK_STEP if quick else STEP)
+    return swept(make_sweep(EXPERIMENT, {"zip": {"a": a, "b": b}, "suffix_length": lengths}))
 
 
 def draw(table: style.Table) -> Figure:

@@ -3,13 +3,14 @@
 Cosine between the gradients of each chosen and each rejected token, measured by automatic differentiation, for a short
 and a long suffix after one contrast token. The model is a learned last layer on random features whose hidden states
 after chosen and after rejected have cosine 0.9, and those at different positions whatever cosine chance gives. It has
-taken one supervised step on both responses, so that it expects one of the two labels. Frames mark identical tokens. The
-table holds the closed form of every cell beside its measurement.
+taken one supervised step on both responses, so that it expects one of the two labels; before, it
+is the same for both suffixes. Frames mark identical tokens. The table holds the closed form of every cell beside its
+measurement.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,11 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
 from figures import style
+from figures.sweeps import Swept
 from toymodel import PreferencePairs, Vocabulary, gradients, theory
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import Experiment, make_sweep, whole
 
 TITLE = "Which tokens entangle"
 LABELS = ("T2", "T4", "T6")
@@ -35,49 +38,32 @@ WORDS = Vocabulary.of_roles(
     neutral=("movie", "very"),
 )
 PROMPT = "very great movie"
-SUFFIXES = {"short": "sentiment", "long": "sentiment based on the overall tone"}
+CHOSEN, REJECTED = (f"{contrast} sentiment based on the overall tone" for contrast in ("positive", "negative"))
+SUFFIXES = {"short": 1, "long": 6}  # tokens that follow the contrast token
+LONGEST = max(SUFFIXES.values())
 CORRELATION, DIM = 0.9, 12
 SUPERVISED_RATE = 3.0
-SEED = 0
 DARK = 0.6  # cosines beyond this have a dark cell, and light ink
 TokenGram = Callable[[LinearSoftmax, Array, PreferencePairs], Array]
 
 
-def compute(_quick: bool) -> style.Table:
-    return style.stacked(*(_map(name, suffix) for name, suffix in SUFFIXES.items()))
-
-
-def _map(name: str, suffix: str) -> style.Table:
-    words = [f"{contrast} {suffix}" for contrast in ("positive", "negative")]
-    pair = PreferencePairs.from_lists(*([WORDS.encode(text)] for text in (PROMPT, *words)), vocab_size=len(WORDS))[0]
-    model, params = _supervised_model(pair)
-    predicted, measured = (_cosines(route, model, params, pair) for route in (theory.token_gram, gradients.token_gram))
-    chosen, rejected = np.meshgrid(*(text.split() for text in words), indexing="ij")
-    i, j = np.indices(chosen.shape)
-    columns = {
-        "suffix": np.full(chosen.shape, name),
-        "chosen_position": i,
-        "rejected_position": j,
-        "chosen_token": chosen,
-        "rejected_token": rejected,
-        "same_token": (chosen == rejected).astype(int),
-        "predicted": predicted,
-        "measured": measured,
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Cosine of every chosen token's gradient with every rejected token's; a short suffix fills a corner of them."""
+    words = ([WORDS.encode(text)] for text in (PROMPT, CHOSEN, REJECTED))
+    longest = PreferencePairs.from_lists(*words, vocab_size=len(WORDS))
+    mask = (jnp.arange(LONGEST + 1) <= setting.suffix_length)[None]
+    pairs = replace(longest, chosen_mask=mask, rejected_mask=mask)
+    frozen, learned = jax.random.split(jax.random.key(setting.seed))
+    model = linear.random_features(frozen, len(WORDS), longest, dim=DIM, correlation=CORRELATION)
+    start = linear.init_params(learned, model)
+    chosen, rejected = gradients.pair_gradients(model, start, pairs)
+    params = start + SUPERVISED_RATE * jnp.reshape(chosen + rejected, start.shape)
+    return {
+        "predicted": _cosines(theory.token_gram, model, params, pairs[0]),
+        "measured": _cosines(gradients.token_gram, model, params, pairs[0]),
     }
-    return {name: np.ravel(column) for name, column in columns.items()}
 
 
-@jax.jit
-def _supervised_model(pair: PreferencePairs) -> tuple[LinearSoftmax, Array]:
-    """A random model after one step up the log-probabilities of both responses."""
-    frozen, learned = jax.random.split(jax.random.key(SEED))
-    model = linear.random_features(frozen, len(WORDS), pair, dim=DIM, correlation=CORRELATION)
-    params = linear.init_params(learned, model)
-    chosen, rejected = gradients.pair_gradients(model, params, jax.tree.map(lambda leaf: leaf[None], pair))
-    return model, params + SUPERVISED_RATE * jnp.reshape(chosen + rejected, params.shape)
-
-
-@partial(jax.jit, static_argnums=0)
 def _cosines(token_gram: TokenGram, model: LinearSoftmax, params: Array, pair: PreferencePairs) -> Array:
     """Cosine of every chosen token's gradient with every rejected token's, by one of the two routes."""
     twins = (
@@ -86,6 +72,34 @@ def _cosines(token_gram: TokenGram, model: LinearSoftmax, params: Array, pair: P
     )
     chosen, rejected = (jnp.sqrt(jnp.diagonal(token_gram(model, params, twin))) for twin in twins)
     return token_gram(model, params, pair) / (chosen[:, None] * rejected)
+
+
+EXPERIMENT = Experiment(
+    "token_map", {"suffix_length": whole(None, low=0, high=LONGEST), "seed": whole(0, low=0)}, measure
+)
+
+
+def compute(_quick: bool, swept: Swept) -> style.Table:
+    table = swept(make_sweep(EXPERIMENT, {"suffix_length": tuple(SUFFIXES.values())}))
+    return style.stacked(*(_map(name, style.rows(table, suffix_length=n)) for name, n in SUFFIXES.items()))
+
+
+def _map(name: str, setting: style.Table) -> style.Table:
+    """A row for every cell."""
+    size = setting["suffix_length"][0] + 1
+    i, j = np.indices((size, size))
+    chosen, rejected = np.array(CHOSEN.split())[i], np.array(REJECTED.split())[j]
+    columns = {
+        "suffix": np.full(i.shape, name),
+        "chosen_position": i,
+        "rejected_position": j,
+        "chosen_token": chosen,
+        "rejected_token": rejected,
+        "same_token": (chosen == rejected).astype(int),
+        "predicted": setting["predicted"][0, :size, :size],
+        "measured": setting["measured"][0, :size, :size],
+    }
+    return {name: np.ravel(column) for name, column in columns.items()}
 
 
 def draw(table: style.Table) -> Figure:

@@ -9,6 +9,8 @@ learning rate 0.5); 95% intervals of these means are drawn, and are smaller than
 prediction from the closed-form slopes at the start, which the path leaves as the probabilities move.
 """
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,11 +19,13 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from figures import style
-from figures.ensemble import mean_interval
-from toymodel import PairGram, PreferencePairs, theory
+from figures.intervals import mean_interval
+from figures.sweeps import Swept
+from toymodel import PreferencePairs, theory
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
+from toymodel.sweep import Experiment, make_sweep, real, whole
 from toymodel.training import train
 
 TITLE = "Both down, both up"
@@ -32,7 +36,8 @@ SUFFIX_PROBS = ((0.3, 0.1), (0.1, 0.3))  # (a, b)
 TITLES = ("a = 0.3 > b = 0.1:\nboth fall", "a = 0.1 < b = 0.3:\nboth rise")
 NOISE = 0.5
 BETA, LEARNING_RATE = 0.1, 0.5
-STEPS, SHOWN_EVERY = 200, 10
+STEPS = 200
+SHOWN = np.arange(0, STEPS + 1, 10)
 SEEDS, QUICK_SEEDS = 24, 6
 SEED = 0
 CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids
@@ -41,43 +46,27 @@ COLUMNS = ("predicted", "measured", "low", "high")
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 
 
-def compute(quick: bool) -> style.Table:
-    pairs, keys = setting(QUICK_SEEDS if quick else SEEDS)
-    return style.stacked(*(_panel(a, b, keys, pairs) for a, b in SUFFIX_PROBS))
-
-
-def setting(seeds: int) -> tuple[PreferencePairs, Array]:
-    """The one pair, and a key for each seed's model."""
-    suffix = [SUFFIX] * SUFFIX_LENGTH
-    pairs = PreferencePairs.from_lists([[]], [[CHOSEN, *suffix]], [[REJECTED, *suffix]], vocab_size=VOCAB)
-    return pairs, jax.random.split(jax.random.key(SEED), seeds)
-
-
-def _panel(a: float, b: float, keys: Array, pairs: PreferencePairs) -> style.Table:
-    of_seeds, params = models(a, b, keys, pairs)
-    slopes = theory.slopes(_grams(of_seeds, params, pairs), BETA / 2, BETA / 2)  # weights of DPO at the reference
-    loss = LOSSES["dpo"](beta=BETA)
-    run = train(of_seeds, params, pairs, loss, optax.sgd, LEARNING_RATE, steps=STEPS, over=("model",))
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Changes of log π since the start at the states `SHOWN`, for one seed, and the closed-form slopes at the start."""
+    model, params, pair = start(setting)
+    slopes = theory.slopes(theory.pair_gram(model, params, pair), BETA / 2, BETA / 2)  # weights of DPO at the reference
+    run = train(model, params, pair, LOSSES["dpo"](beta=BETA), optax.sgd, LEARNING_RATE, steps=STEPS)
     assert run.trajectory is not None
-    steps = np.arange(0, STEPS + 1, SHOWN_EVERY)
-    table = {"a": np.full(len(steps), a), "b": np.full(len(steps), b), "step": steps}
+    row: dict[str, Array] = {}
     for side, slope in zip(LOOKS, slopes, strict=True):
-        logps = np.asarray(getattr(run.trajectory, f"{side}_logps"))[:, :, 0].T  # [steps + 1, seeds]
-        mean, low, high = mean_interval(logps[steps] - logps[0])
-        predicted = LEARNING_RATE * np.mean(slope) * steps
-        table |= {f"{side}_predicted": predicted, f"{side}_measured": mean, f"{side}_low": low, f"{side}_high": high}
-    return table
+        logps = getattr(run.trajectory, f"{side}_logps")
+        row |= {f"{side}_slope": slope[0], f"{side}_change": (logps - logps[0])[SHOWN, 0]}
+    return row
 
 
-@jax.jit
-def models(a: Array, b: Array, keys: Array, pairs: PreferencePairs) -> tuple[LinearSoftmax, Array]:
-    """A model for each key, and the parameters that all of them start from."""
-
-    def one(key: Array) -> LinearSoftmax:
-        noise = NOISE * jax.random.normal(key, (2, *pairs.chosen.shape, VOCAB))
-        return linear.positional_offset(VOCAB, pairs, _logits(a) + noise[0], _logits(b) + noise[1])
-
-    return jax.vmap(one)(keys), jnp.zeros((VOCAB, SUFFIX_LENGTH + 1))
+def start(setting: SimpleNamespace) -> tuple[LinearSoftmax, Array, PreferencePairs]:
+    """A seed's model, its parameters and the one pair; a seed draws the same noise whatever a and b are."""
+    suffix = [SUFFIX] * SUFFIX_LENGTH
+    pair = PreferencePairs.from_lists([[]], [[CHOSEN, *suffix]], [[REJECTED, *suffix]], vocab_size=VOCAB)
+    key = jax.random.fold_in(jax.random.key(SEED), setting.seed)
+    noise = NOISE * jax.random.normal(key, (2, *pair.chosen.shape, VOCAB))
+    model = linear.positional_offset(VOCAB, pair, _logits(setting.a) + noise[0], _logits(setting.b) + noise[1])
+    return model, jnp.zeros((VOCAB, SUFFIX_LENGTH + 1)), pair
 
 
 def _logits(prob: Array) -> Array:
@@ -86,9 +75,24 @@ def _logits(prob: Array) -> Array:
     return jnp.tile(peaked, (SUFFIX_LENGTH + 1, 1)).at[0].set(0.0)
 
 
-@jax.jit
-def _grams(models: LinearSoftmax, params: Array, pairs: PreferencePairs) -> PairGram:
-    return jax.vmap(theory.pair_gram, in_axes=(0, None, None))(models, params, pairs)
+EXPERIMENT = Experiment("training", {"a": real(None), "b": real(None), "seed": whole(None, low=0)}, measure, block=8)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    a, b = zip(*SUFFIX_PROBS, strict=True)
+    seeds = range(QUICK_SEEDS if quick else SEEDS)
+    runs = swept(make_sweep(EXPERIMENT, {"zip": {"a": a, "b": b}, "seed": seeds}))
+    return style.stacked(*(_panel(a, b, style.rows(runs, a=a, b=b)) for a, b in SUFFIX_PROBS))
+
+
+def _panel(a: float, b: float, runs: style.Table) -> style.Table:
+    """Means over seeds."""
+    table = {"a": np.full(len(SHOWN), a), "b": np.full(len(SHOWN), b), "step": SHOWN}
+    for side in LOOKS:
+        mean, low, high = mean_interval(runs[f"{side}_change"].T)
+        predicted = LEARNING_RATE * runs[f"{side}_slope"].mean() * SHOWN
+        table |= {f"{side}_predicted": predicted, f"{side}_measured": mean, f"{side}_low": low, f"{side}_high": high}
+    return table
 
 
 def draw(table: style.Table) -> Figure:

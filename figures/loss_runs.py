@@ -1,4 +1,4 @@
-"""Every loss trained on the same pairs, from the same models, with the same first step: once, for three figures.
+"""Every loss trained on the same pairs, from the same models, with the same first step: one sweep, for three figures.
 
 A seed is a pair (a contrast token, then a random suffix that both responses share up to the length that each has), a
 linear softmax model with random features (hidden states after chosen and after rejected at cosine 0.95) and its
@@ -7,33 +7,36 @@ initial parameters. Each pair is trained alone, by gradient descent from the ref
 how their weights change, not in their scale.
 """
 
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
-from figures import ensemble
-from toymodel import PairGram, PreferencePairs, theory
+from figures import style
+from figures.sweeps import Swept
+from toymodel import PreferencePairs, theory
+from toymodel.experiments import any_loss
 from toymodel.families import contrast_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import pair_logps
+from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 from toymodel.training import train
-from toymodel.trajectory import Trajectory
 
 VOCAB, DIM, CORRELATION, TEMPERATURE = 7, 4, 0.95, 0.5
 SHORTEST, LONGEST = 4, 14  # tokens in a response
 FIRST_STEP = 0.05
 STEPS = 200
+STATES = np.array([*range(8), *range(8, STEPS + 1, 8)])  # that are recorded
 SEEDS, QUICK_SEEDS = 32, 8
 SEED = 0
-FEW_OPTIMISATIONS = {"xla_backend_optimization_level": 0}  # fifty losses compile for longer than they run
+SEEN = ("chosen_logp", "rejected_logp", "chosen_length", "rejected_length")
 
 # By what their ratio d_w/d_l does.
 GROUPS = {
@@ -64,53 +67,6 @@ GROUPS = {
 placed = {name for group in GROUPS.values() for name in group}
 if others := tuple(name for name in LOSSES if name not in placed):
     GROUPS["other losses"] = others
-NAMES = tuple(LOSSES)
-DEFAULTS = tuple(LOSSES[name]() for name in NAMES)
-
-
-class LossRuns(NamedTuple):
-    """What became of every pair under every loss, losses in the order of `NAMES`."""
-
-    learning_rate: Float[np.ndarray, " losses"]
-    predicted_gram: PairGram  # of each seed at the start, in closed form: [seeds]
-    trajectories: Trajectory  # [losses, seeds, steps, 1] and [losses, seeds, steps + 1, 1]
-
-    def of(self, name: str) -> Trajectory:
-        """The trajectory of one loss, the seeds in place of a batch's pairs: [steps, seeds], [steps + 1, seeds]."""
-        return jax.tree.map(lambda leaf: leaf[NAMES.index(name), ..., 0].T, self.trajectories)
-
-    def cases(self, name: str) -> Int[np.ndarray, "steps seeds"]:
-        """Place in `theory.CASES` by the signs of the measured slopes; "stationary" where the loss has let go."""
-        trajectory = self.of(name)
-        return np.asarray(theory.case_of_slopes(trajectory.chosen_slope, trajectory.rejected_slope))
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["index"], meta_fields=[])
-@dataclass(frozen=True)
-class AnyLoss:
-    """The loss at a place in `DEFAULTS`, chosen at run time: so all of them are one compiled program.
-
-    Its derivatives are the closed-form weights: differentiating fifty branches would be compiled as well.
-    """
-
-    index: Float[Array, ""]
-
-    def value(self, *inputs: Float[Array, " n"]) -> Float[Array, " n"]:
-        """As `Loss.value`."""
-        here = jax.lax.stop_gradient(inputs)
-        value, d_chosen, d_rejected = _outcome(self.index, *here)
-        return value - d_chosen * (inputs[0] - here[0]) + d_rejected * (inputs[1] - here[1])
-
-    def weights(self, *inputs: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        """As `Loss.weights`."""
-        _, d_chosen, d_rejected = _outcome(self.index, *inputs)
-        return d_chosen, d_rejected
-
-
-@jax.jit
-def _outcome(index: Array, *inputs: Array) -> tuple[Array, Array, Array]:
-    branches = [lambda *inputs, loss=loss: (loss.value(*inputs), *loss.weights(*inputs)) for loss in DEFAULTS]
-    return jax.lax.switch(index.astype(int), branches, *inputs)
 
 
 class Block(NamedTuple):
@@ -138,41 +94,79 @@ def in_order() -> tuple[str, ...]:
     return tuple(name for group in GROUPS.values() for name in group)
 
 
-@cache
-def trained(quick: bool) -> LossRuns:
-    """All runs; the first call takes about twenty seconds, most of them to compile."""
-    model, params, pairs = _setting(QUICK_SEEDS if quick else SEEDS)
-    gram = ensemble.each(theory.pair_gram, model, params, pairs)
-    learning_rate, trajectory = _train_all(model, params, pairs)
-    return jax.tree.map(np.asarray, LossRuns(learning_rate, gram, trajectory))
+def at_the_start(setting: SimpleNamespace) -> dict[str, Array]:
+    """Of one seed: what every loss sees, the reference being the model itself, and the Gram entries in closed form."""
+    model, params, pairs = _drawn(setting.seed)
+    lengths = (mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask))
+    seen = dict(zip(SEEN, (*pair_logps(model, params, pairs), *lengths), strict=True))
+    return {name: column[0] for name, column in (seen | theory.pair_gram(model, params, pairs)._asdict()).items()}
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=FEW_OPTIMISATIONS)
-def _setting(seeds: int) -> tuple[LinearSoftmax, Array, PreferencePairs]:
-    pair_key, length_key, model_key = jax.random.split(jax.random.key(SEED), 3)
-    pairs = contrast_pairs(pair_key, seeds, vocab_size=VOCAB, length=LONGEST)
-    lengths = jax.random.randint(length_key, (2, seeds, 1), SHORTEST, LONGEST + 1)
+def one_run(setting: SimpleNamespace) -> dict[str, Array]:
+    """One loss on one pair, at `STATES`: columns of a `Trajectory`, and the largest change in a step until then.
+
+    What belongs to steps is of the step that starts at a state; at the last state, of the step that led there.
+    """
+    model, params, pairs = _drawn(setting.seed)
+    run = train(model, params, pairs, any_loss.AnyLoss.of(setting), optax.sgd, setting.learning_rate, steps=STEPS)
+    trajectory = run.trajectory
+    assert trajectory is not None
+    changes = jnp.maximum(abs(trajectory.chosen_change), abs(trajectory.rejected_change))
+    of_states = {
+        "chosen_logps": trajectory.chosen_logps,
+        "rejected_logps": trajectory.rejected_logps,
+        "largest_change": jnp.pad(jax.lax.cummax(changes), ((1, 0), (0, 0))),
+    }
+    names = ("chosen_sq", "rejected_sq", "cosine", "d_chosen", "d_rejected", "chosen_slope", "rejected_slope")
+    of_steps = {name: getattr(trajectory, name) for name in names}
+    return {
+        **{name: column[STATES, 0] for name, column in of_states.items()},
+        **{name: column[np.minimum(STATES, STEPS - 1), 0] for name, column in of_steps.items()},
+    }
+
+
+def _drawn(seed: Array) -> tuple[LinearSoftmax, Array, PreferencePairs]:
+    """A model, its initial parameters, and the one pair that it is trained on."""
+    pair_key, length_key, frozen, learned = jax.random.split(jax.random.fold_in(jax.random.key(SEED), seed), 4)
+    pairs = contrast_pairs(pair_key, 1, vocab_size=VOCAB, length=LONGEST)
+    lengths = jax.random.randint(length_key, (2, 1, 1), SHORTEST, LONGEST + 1)
     chosen_mask, rejected_mask = jnp.arange(LONGEST) < lengths
     pairs = replace(pairs, chosen_mask=chosen_mask, rejected_mask=rejected_mask)
-    return *ensemble.models(_random_features, jax.random.split(model_key, seeds), pairs, TEMPERATURE), pairs
+    model = linear.random_features(frozen, VOCAB, pairs, dim=DIM, correlation=CORRELATION)
+    return model, linear.init_params(learned, model, temperature=TEMPERATURE), pairs
 
 
-def _random_features(key: Array, pair: PreferencePairs) -> LinearSoftmax:
-    return linear.random_features(key, VOCAB, pair, dim=DIM, correlation=CORRELATION)
+LOSS_STARTS = Experiment("loss_starts", {"seed": whole(0, low=0)}, at_the_start)
+LOSS_RUNS = Experiment(
+    "loss_runs",
+    {**any_loss.FIELDS, "learning_rate": real(None, POSITIVE), "seed": whole(0, low=0)},
+    one_run,
+    any_loss.RULES,
+    complete=any_loss.with_defaults,
+    block=8,
+)
 
 
-@partial(jax.jit, compiler_options=FEW_OPTIMISATIONS)
-def _train_all(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> tuple[Array, Trajectory]:
-    logps = ensemble.each(pair_logps, model, params, pairs)
-    lengths = [mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask)]
-    alone = jax.tree.map(lambda leaf: leaf[:, None], pairs)
+def starts(quick: bool, swept: Swept) -> style.Table:
+    """A row per seed, in order."""
+    return swept(make_sweep(LOSS_STARTS, {"seed": range(QUICK_SEEDS if quick else SEEDS)}))
 
-    def one(index: Array) -> tuple[Array, Trajectory]:
-        loss = AnyLoss(index)
-        weights = jnp.stack(loss.weights(*logps, *logps, *lengths))
-        rate = FIRST_STEP / jnp.linalg.norm(weights, axis=0).mean()
-        run = train(model, params, alone, loss, optax.sgd, rate, steps=STEPS, over=("model", "params", "pairs"))
-        assert run.trajectory is not None
-        return rate, run.trajectory
 
-    return jax.lax.map(one, jnp.arange(len(DEFAULTS), dtype=float))
+def trained(quick: bool, swept: Swept) -> style.Table:
+    """A row per loss and seed, the seeds of a loss in order, as in `starts`."""
+    start = starts(quick, swept)
+    rates = [FIRST_STEP / np.hypot(*LOSSES[name]().weights(*inputs(start))).mean() for name in LOSSES]
+    losses = {"zip": {"loss": list(LOSSES), "learning_rate": rates}}
+    return swept(make_sweep(LOSS_RUNS, losses | {"seed": start["seed"]}))
+
+
+def inputs(start: style.Table) -> tuple[Array, ...]:
+    """What a loss takes, of the pairs in `starts`."""
+    chosen, rejected, *lengths = (jnp.asarray(start[name]) for name in SEEN)
+    return chosen, rejected, chosen, rejected, *lengths
+
+
+def cases(runs: style.Table) -> Int[np.ndarray, "rows states"]:
+    """Place in `theory.CASES` by the signs of the measured slopes; "stationary" where the loss has let go."""
+    slopes = (jnp.asarray(runs[f"{side}_slope"]) for side in ("chosen", "rejected"))
+    return np.asarray(theory.case_of_slopes(*slopes))

@@ -1,6 +1,5 @@
 """Every figure's lines meet its markers, it shows what it claims, and the driver builds exactly what is needed."""
 
-import functools
 import importlib
 import json
 import subprocess
@@ -10,9 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from quick_figures import quick, swept
 
 from figures import build, fig_case_map, fig_overlap, fig_suffix_threshold, style
 from toymodel import theory
+from toymodel.sweep import make_sweep
 
 FIGURES = (
     *("fig_case_fractions", "fig_case_map", "fig_finite_step", "fig_flow", "fig_groups", "fig_loss_band"),
@@ -22,11 +23,6 @@ FIGURES = (
 CHEAP = "fig_suffix_threshold"
 # Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
-
-
-@functools.cache
-def quick(name):
-    return importlib.import_module(f"figures.{name}").compute(True)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +71,16 @@ def test_contrast_tokens_point_apart_and_identical_tokens_together():
 def test_the_threshold_is_where_a_measured_slope_changes_sign(a, b, threshold):
     shown = style.rows(quick("fig_suffix_threshold"), a=a, b=b)["threshold_predicted"]
     np.testing.assert_allclose(shown, threshold, **ROUNDOFF)
-    below = np.array([int(threshold), int(threshold) + 1])
-    chosen, rejected = fig_suffix_threshold.measured_slopes(a, b, below)
-    assert (np.sign(chosen if a > b else rejected) == ([1, -1] if a > b else [-1, 1])).all()
+    lengths = [int(threshold), int(threshold) + 1]
+    around = swept(make_sweep(fig_suffix_threshold.EXPERIMENT, {"a": a, "b": b, "suffix_length": lengths}))
+    assert around["suffix_length"].tolist() == lengths
+    signs = np.sign(around["chosen_measured" if a > b else "rejected_measured"])
+    assert signs.tolist() == ([1, -1] if a > b else [-1, 1])
 
 
 def test_every_marker_of_the_case_map_is_in_its_region():
     table = quick("fig_case_map")
-    table = style.stacked(*(style.rows(table, model=model) for model in fig_case_map.MODELS))
+    table = {name: column[table["model"] != fig_case_map.EDGES] for name, column in table.items()}
     place, low, high = (table[name] for name in ("ratio_over_centre", "low_predicted", "high_predicted"))
     # In a step of 1e-6, curvature moves the edges by about 1e-5 of their place; within 1e-4 either side would be right.
     at_an_edge = (abs(place / high - 1) < 1e-4) | (abs(place - low) < 1e-4 * low)
@@ -127,7 +125,7 @@ def run(*arguments):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -199,10 +197,12 @@ def test_bad_input_is_told_in_one_line(arguments, message, tmp_path, capsys):
 
 
 def failing(error):
-    def compute(_quick):
+    def compute(_quick, _swept):
         raise error
 
-    return lambda name: style if name == "style" else SimpleNamespace(compute=compute)
+    return lambda name: (
+        SimpleNamespace(compute=compute) if name == CHEAP else importlib.import_module(f"figures.{name}")
+    )
 
 
 def test_an_interrupt_leaves_the_old_files_whole(tmp_path, monkeypatch, capsys):

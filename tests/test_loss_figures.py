@@ -1,125 +1,121 @@
 """The figures of fifty losses on the same pairs: the runs behind them, and what their captions claim."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick_figures import quick, swept
 
 from figures import fig_loss_band, fig_loss_cases, fig_losses, fig_training, loss_runs, style
-from figures.loss_runs import FIRST_STEP, GROUPS, NAMES, AnyLoss
-from toymodel import gradients, theory
+from figures.loss_runs import FIRST_STEP, GROUPS
+from toymodel import PairGram, gradients, theory
 from toymodel.losses import LOSSES
 
 EQUAL, _, FAVOURING, EACH, DIVERGENCES, *_ = GROUPS.values()
+NAMES = tuple(LOSSES)
 # Log-probabilities, Gram entries and weights are sums of at most 14 · 7 terms, twice, of relative round-off 1e-16 each;
 # differences that cancel are compared with the size of their terms.
 ROUNDOFF = 1e-12
 
 
 @functools.cache
-def quick(figure):
-    return figure.compute(True)
-
-
-def runs():
-    return loss_runs.trained(True)
-
-
-def inputs(lengths):
-    """What every loss sees at the start, its own reference."""
-    trajectory = runs().of("dpo")
-    chosen, rejected = trajectory.chosen_logps[0], trajectory.rejected_logps[0]
-    return chosen, rejected, chosen, rejected, *lengths
+def starts():
+    return loss_runs.starts(True, swept)
 
 
 @functools.cache
-def lengths():
-    _, _, pairs = loss_runs._setting(loss_runs.QUICK_SEEDS)
-    return [np.asarray(mask.sum(axis=-1), float) for mask in (pairs.chosen_mask, pairs.rejected_mask)]
+def trained():
+    return loss_runs.trained(True, swept)
+
+
+def runs(name):
+    """Of one loss: scalars [seeds], the rest [seeds, states]."""
+    return style.rows(trained(), loss=name)
+
+
+def inputs(name="dpo", state=0):
+    """What a loss sees at a state of its runs."""
+    _, _, *given = loss_runs.inputs(starts())
+    return *(jnp.asarray(runs(name)[f"{side}_logps"][:, state]) for side in ("chosen", "rejected")), *given
 
 
 def test_every_loss_is_in_one_group_and_in_every_figure():
     assert sorted(loss_runs.in_order()) == sorted(LOSSES)
-    for figure in (fig_losses, fig_loss_cases):
+    for figure in ("fig_losses", "fig_loss_cases"):
         assert set(quick(figure)["loss"]) == set(LOSSES)
-    assert set(style.rows(quick(fig_loss_band), kind="loss")["loss"]) == set(LOSSES)
+    assert set(style.rows(quick("fig_loss_band"), kind="loss")["loss"]) == set(LOSSES)
+
+
+def test_every_run_starts_at_its_seed():
+    for name in NAMES:
+        np.testing.assert_array_equal(runs(name)["seed"], starts()["seed"])
+        for seen, start in zip(inputs(name), loss_runs.inputs(starts()), strict=True):
+            np.testing.assert_allclose(seen, start, rtol=ROUNDOFF)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_program_trains_every_loss_as_itself(name):
-    """At the start and far from it: value and weights are those of the catalogue, under its own name."""
-    trajectory, loss = runs().of(name), LOSSES[name]()
-    references = trajectory.chosen_logps[0], trajectory.rejected_logps[0]
-    for step in (0, 3):
-        logps = trajectory.chosen_logps[step], trajectory.rejected_logps[step]
-        d = np.array(loss.weights(*logps, *references, *lengths()))
+    """At the start and far from it, the weights are those of the catalogue, under its own name."""
+    for state in (0, 3):
+        d = np.array(LOSSES[name]().weights(*inputs(name, state)))
         # lsif's weights are exponentials of logratios of up to 100 nats, hence 100 times as uncertain.
         size = 1e-10 * (abs(d).max(axis=0) + 1e-3)
-        assert (abs(d - (trajectory.d_chosen[step], trajectory.d_rejected[step])) <= size).all()
-        value = loss.value(*logps, *references, *lengths())
-        # The same: log-probabilities of some 1e2 nats, of relative round-off ROUNDOFF at most, in lsif's exponent.
-        np.testing.assert_allclose(trajectory.loss[step], value, rtol=1e-10, atol=1e-10)
-
-
-def test_the_derivatives_of_the_one_program_are_its_weights():
-    given = [jnp.asarray(x) for x in inputs(lengths())]
-    for index in (0.0, float(NAMES.index("orpo"))):
-        value = lambda *logps, index=index: AnyLoss(jnp.asarray(index)).value(*logps, *given[2:]).sum()  # noqa: E731
-        slopes = jax.grad(value, argnums=(0, 1))(*given[:2])
-        d_chosen, d_rejected = LOSSES[NAMES[int(index)]]().weights(*given)
-        np.testing.assert_allclose(slopes, (-d_chosen, d_rejected), rtol=ROUNDOFF)
+        of_runs = [runs(name)[side][:, state] for side in ("d_chosen", "d_rejected")]
+        assert (abs(d - of_runs) <= size).all()
 
 
 def test_the_first_step_is_the_same_for_every_loss():
-    trajectories = runs().trajectories
-    weights = np.hypot(trajectories.d_chosen[:, :, 0, 0], trajectories.d_rejected[:, :, 0, 0])
-    np.testing.assert_allclose(runs().learning_rate * weights.mean(axis=1), FIRST_STEP, rtol=ROUNDOFF)
+    for name in NAMES:
+        rate, of_loss = runs(name)["learning_rate"], runs(name)
+        size = np.hypot(of_loss["d_chosen"][:, 0], of_loss["d_rejected"][:, 0])
+        np.testing.assert_allclose((rate * size).mean(), FIRST_STEP, rtol=ROUNDOFF)
+        assert len(set(rate)) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_slopes_at_the_start_are_those_of_the_closed_form(name):
-    trajectory, gram = runs().of(name), runs().predicted_gram
-    d_chosen, d_rejected = LOSSES[name]().weights(*inputs(lengths()))
+    gram = PairGram(*(starts()[entry] for entry in PairGram._fields))
+    d_chosen, d_rejected = LOSSES[name]().weights(*inputs())
     predicted = theory.slopes(gram, d_chosen, d_rejected)
     terms = abs(d_chosen) + abs(d_rejected)
-    for slope, exact, sq in zip(
-        (trajectory.chosen_slope, trajectory.rejected_slope), predicted, (gram.chosen_sq, gram.rejected_sq), strict=True
-    ):
-        assert (abs(slope[0] - exact) <= ROUNDOFF * terms * (sq + abs(gram.inner))).all()
+    for side, exact, sq in zip(("chosen", "rejected"), predicted, (gram.chosen_sq, gram.rejected_sq), strict=True):
+        slope = runs(name)[f"{side}_slope"][:, 0]
+        assert (abs(slope - exact) <= ROUNDOFF * terms * (sq + abs(gram.inner))).all()
 
 
 def test_losses_with_equal_weights_take_the_same_direction():
     """Their slopes at the start differ by a factor alone, that of their weights: whatever m is, sign included."""
     equal = [name for name in NAMES if LOSSES[name].ratio == "1"]
     assert set(equal) == set(EQUAL)
-    dpo = runs().of("dpo")
+    dpo = runs("dpo")
     for name in equal:
-        trajectory = runs().of(name)
-        np.testing.assert_array_equal(trajectory.d_chosen, trajectory.d_rejected)
-        factor = trajectory.d_chosen[0] / dpo.d_chosen[0]
+        of_loss = runs(name)
+        np.testing.assert_array_equal(of_loss["d_chosen"], of_loss["d_rejected"])
+        factor = of_loss["d_chosen"][:, 0] / dpo["d_chosen"][:, 0]
         for side in ("chosen_slope", "rejected_slope"):
-            expected = factor * getattr(dpo, side)[0]
-            size = abs(trajectory.d_chosen[0]) * (dpo.chosen_sq + dpo.rejected_sq)[0]
-            assert (abs(getattr(trajectory, side)[0] - expected) <= ROUNDOFF * size).all()
+            expected = factor * dpo[side][:, 0]
+            size = abs(of_loss["d_chosen"] * (dpo["chosen_sq"] + dpo["rejected_sq"]))[:, 0]
+            assert (abs(of_loss[side][:, 0] - expected) <= ROUNDOFF * size).all()
 
 
 def test_only_lsif_leaves_the_figure_and_nothing_is_lost():
-    table = quick(fig_losses)
+    table = quick("fig_losses")
     assert set(table["loss"][table["jumping_seeds"] > 0]) == {"lsif"}
     for name in set(NAMES) - {"lsif"}:
         part = style.rows(table, loss=name)
         assert part["step"][-1] == loss_runs.STEPS
-        change = np.mean(runs().of(name).chosen_logps[-1] - runs().of(name).chosen_logps[0])
+        change = np.mean(runs(name)["chosen_logps"][:, -1] - runs(name)["chosen_logps"][:, 0])
         np.testing.assert_allclose(part["chosen_measured"][-1], change, rtol=ROUNDOFF)
     lsif = style.rows(table, loss="lsif")  # it ends before the jump, so within a step's 100 nats each
     assert (abs(lsif["margin_measured"]) <= 2 * fig_losses.JUMP * lsif["step"]).all()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(runs().trajectories))
+    assert all(np.isfinite(column).all() for column in trained().values() if column.ndim == 2)
 
 
 def test_the_margin_of_means_is_the_mean_of_margins():
-    table = quick(fig_losses)
+    table = quick("fig_losses")
     difference = table["chosen_measured"] - table["rejected_measured"]
     size = abs(table["chosen_measured"]) + abs(table["rejected_measured"]) + 50  # of the log-probabilities themselves
     assert (abs(table["margin_measured"] - difference) <= ROUNDOFF * size).all()
@@ -129,7 +125,7 @@ def test_the_margin_of_means_is_the_mean_of_margins():
 
 
 def end(name, column):
-    return style.rows(quick(fig_losses), loss=name)[column][-1]
+    return style.rows(quick("fig_losses"), loss=name)[column][-1]
 
 
 def test_families_move_pairs_as_the_caption_says():
@@ -139,22 +135,22 @@ def test_families_move_pairs_as_the_caption_says():
     for name in set(EACH) - {"lsif"}:
         assert end(name, "chosen_low") > 0
         assert end(name, "rejected_high") < 0
-    chosen = style.rows(quick(fig_losses), loss="dpo")["chosen_measured"]
+    chosen = style.rows(quick("fig_losses"), loss="dpo")["chosen_measured"]
     assert chosen.max() > chosen[-1] + 0.1  # the chosen falls again
 
 
 def share(name, time, case):
-    return style.rows(quick(fig_loss_cases), loss=name, time=time, case=case)["measured"][0]
+    return style.rows(quick("fig_loss_cases"), loss=name, time=time, case=case)["measured"][0]
 
 
 def test_cases_at_the_start_are_the_predicted_ones():
-    start = style.rows(quick(fig_loss_cases), time="start")
+    start = style.rows(quick("fig_loss_cases"), time="start")
     np.testing.assert_array_equal(start["measured"], start["predicted"])
     assert len(np.unique(start["measured"])) > 4
     for name in loss_runs.in_order():
         for time in fig_loss_cases.TIMES:
             # At most five fractions, each rounded once, and their sum.
-            part = style.rows(quick(fig_loss_cases), loss=name, time=time)
+            part = style.rows(quick("fig_loss_cases"), loss=name, time=time)
             np.testing.assert_allclose(part["measured"].sum(), 1, rtol=1e-15)
             np.testing.assert_allclose(part["left_of_measured"][1:], part["measured"].cumsum()[:-1], atol=1e-15)
 
@@ -168,23 +164,24 @@ def test_equal_weights_end_with_both_down_and_a_term_for_each_ends_apart():
         assert share(name, "end", "chosen_up_rejected_down") >= 0.75
     for name in FAVOURING[:8]:  # with a likelihood term
         assert share(name, "start", "both_down") == share(name, "end", "both_down") == 0
-    for name in ("fdpo_js", "fdpo_alpha", "fdpo_forward_kl"):
+    for name in ("fdpo_js", "fdpo_alpha"):
         assert share(name, "end", "both_down") == 1
+    # One pair jumps to where forward KL's margin, an exponential of the logratios, leaves no weight to float64.
+    assert share("fdpo_forward_kl", "end", "both_down") + share("fdpo_forward_kl", "end", "stationary") == 1
+    assert share("fdpo_forward_kl", "end", "both_down") > 0.75
     assert share("hinge", "end", "stationary") == 1
     for name in NAMES:
         if share(name, "start", "chosen_down_rejected_up") > 0:  # needs a negative weight (T10)
-            trajectory = runs().of(name)
-            assert (np.minimum(trajectory.d_chosen, trajectory.d_rejected)[0] < 0).any()
+            assert (np.minimum(runs(name)["d_chosen"], runs(name)["d_rejected"])[:, 0] < 0).any()
 
 
 @pytest.mark.parametrize("time", fig_loss_band.TIMES)
 def test_a_place_between_the_edges_is_the_first_case(time):
     """For pairs on the map: |place| < 1 iff the measured slopes part the two, beyond are the other two cases."""
     seen = set()
-    step = fig_loss_band.TIMES[time]
     for name in NAMES:
-        _, places, on_map = fig_loss_band.positions(runs().of(name), step)
-        cases = runs().cases(name)[step]
+        _, places, on_map = fig_loss_band.positions(runs(name), time)
+        cases = loss_runs.cases(runs(name))[:, fig_loss_band.TIMES[time]]
         # A slope is zero at an edge; round-off of the arctangents moves an edge by far less than 1e-9 half-widths.
         clear = on_map & (abs(abs(places) - 1) > 1e-9)
         region = np.select([places <= -1, places >= 1], [1, 2], 0)
@@ -194,7 +191,7 @@ def test_a_place_between_the_edges_is_the_first_case(time):
 
 
 def test_the_edges_of_the_map_are_the_band():
-    edges = style.rows(quick(fig_loss_band), kind="edges")
+    edges = style.rows(quick("fig_loss_band"), kind="edges")
     cosines = np.maximum(edges["cosine_measured"], 0)
     # An arctangent, two changes of unit and a tangent, each rounded by 1e-15 or less.
     np.testing.assert_allclose(np.tan(np.radians(edges["low_predicted"])), cosines, rtol=1e-14, atol=1e-15)
@@ -203,7 +200,7 @@ def test_the_edges_of_the_map_are_the_band():
 
 
 def test_equal_weights_leave_the_band_and_a_term_for_each_finds_its_centre():
-    table = style.rows(quick(fig_loss_band), kind="loss")
+    table = style.rows(quick("fig_loss_band"), kind="loss")
 
     def median(name, time):
         return style.rows(table, loss=name, time=time)["place_measured"][0]
@@ -217,18 +214,18 @@ def test_equal_weights_leave_the_band_and_a_term_for_each_finds_its_centre():
 
 
 def test_the_table_has_a_row_for_every_loss():
-    lines = fig_losses.table_markdown(quick(fig_losses)).splitlines()
+    lines = fig_losses.table_markdown(quick("fig_losses")).splitlines()
     assert len(lines) == 2 + len(LOSSES)
     assert len({line.count("|") for line in lines}) == 1
     row = next(line for line in lines if line.startswith("| `dpo` "))
-    change = style.rows(quick(fig_losses), loss="dpo")["chosen_measured"][-1]
+    change = style.rows(quick("fig_losses"), loss="dpo")["chosen_measured"][-1]
     assert f"| 1 | {change:.1f} [".replace("-", "−") in row
     assert next(line for line in lines if line.startswith("| `lsif` (until step ")).count("→") == 1
 
 
 @pytest.mark.parametrize(("a", "b"), fig_training.SUFFIX_PROBS)
 def test_training_goes_where_the_caption_says(a, b):
-    part = style.rows(quick(fig_training), a=a, b=b)
+    part = style.rows(quick("fig_training"), a=a, b=b)
     for side in fig_training.LOOKS:
         predicted, measured, low, high = (part[f"{side}_{name}"][1:] for name in fig_training.COLUMNS)
         assert (high < 0 if a > b else low > 0).all()
@@ -240,11 +237,13 @@ def test_training_goes_where_the_caption_says(a, b):
 
 @pytest.mark.parametrize(("a", "b"), fig_training.SUFFIX_PROBS)
 def test_the_lines_of_training_are_the_measured_slopes(a, b):
-    part = style.rows(quick(fig_training), a=a, b=b)
-    pairs, keys = fig_training.setting(fig_training.QUICK_SEEDS)
-    models, params = fig_training.models(a, b, keys, pairs)
+    part = style.rows(quick("fig_training"), a=a, b=b)
     d = LOSSES["dpo"](beta=fig_training.BETA).weights(*np.full((4, 1), -20.0))
-    measured = jax.vmap(lambda model: gradients.slopes(model, params, pairs, *d))(models)
+
+    def slopes(seed):
+        return gradients.slopes(*fig_training.start(SimpleNamespace(a=a, b=b, seed=seed)), *d)
+
+    measured = jax.vmap(slopes)(jnp.arange(fig_training.QUICK_SEEDS))
     for side, slope in zip(fig_training.LOOKS, measured, strict=True):
         line = fig_training.LEARNING_RATE * np.mean(slope) * part["step"]
         np.testing.assert_allclose(part[f"{side}_predicted"], line, rtol=1e-11)  # sums of 25 · 20 · 25 terms

@@ -160,6 +160,7 @@ def test_provenance_lies_beside_the_table(folder):
     (run,) = (json.loads(path.read_text()) for path in folder.glob("runs/*.json"))
     assert run["settings"] == WANTED.size
     assert {"started", "ended", "host", "devices", "python", "xla_flags", "code"} <= set(run)
+    assert run["git_revision"] is None or len(run["git_revision"].removesuffix("-dirty")) == 40
 
 
 def test_reading_is_lazy_and_other_tools_read_it_too(folder):

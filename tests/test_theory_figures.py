@@ -5,17 +5,13 @@ import importlib
 
 import numpy as np
 import pytest
+from quick_figures import quick
 
-from figures import fig_finite_step, fig_flow, fig_groups, fig_mass, style
+from figures import fig_finite_step, fig_flow, fig_groups, fig_mass, style, sweeps
 
 FIGURES = ("fig_finite_step", "fig_flow", "fig_groups", "fig_mass")
 # Sums of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
-
-
-@functools.cache
-def quick(name):
-    return importlib.import_module(f"figures.{name}").compute(True)
 
 
 def part(name, **equal):
@@ -25,8 +21,8 @@ def part(name, **equal):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_table_is_small_and_a_second_one_is_equal(name):
-    again = importlib.import_module(f"figures.{name}").compute(True)
+def test_the_table_is_small_and_a_second_one_is_equal(name, tmp_path):
+    again = importlib.import_module(f"figures.{name}").compute(True, functools.partial(sweeps.swept, tmp_path))
     for column, values in quick(name).items():
         np.testing.assert_array_equal(again[column], values)
         assert values.shape == (len(values),)

@@ -23,6 +23,7 @@ from strategies import pairs_of, seeds, world
 
 from toymodel import PreferencePairs, gradients, theory, training
 from toymodel._runs import each_run
+from toymodel.families import contrast_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
@@ -518,3 +519,28 @@ def test_runs_over_pairs_without_prompts():
     run = train(linear.positional(3, 2), jnp.zeros((3, 2)), twice, *arguments, steps=2, over=("pairs",))
     alone = train(linear.positional(3, 2), jnp.zeros((3, 2)), pairs, *arguments, steps=2)
     np.testing.assert_allclose(run.losses, [alone.losses] * 2, rtol=1e-14)  # the same operations, vectorised
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_a_run_from_the_reference_starts_at_log_ratios_of_exactly_zero(level):
+    """However the loop is compiled: DPOP has a kink there, and beyond it d_w is 51 times as large."""
+    pairs = contrast_pairs(jax.random.key(0), 32, vocab_size=7, length=14)
+    keys = jax.random.split(jax.random.key(1), 32)
+
+    def first_step(key, pair):
+        alone = jax.tree.map(lambda leaf: leaf[None], pair)
+        model = linear.random_features(key, 7, alone, dim=4, correlation=0.95)
+        params = linear.init_params(key, model, temperature=0.5)
+        run = train(model, params, alone, LOSSES["dpop"](), optax.sgd, 0.5, steps=2)
+        return run.trajectory.d_chosen[0], run.trajectory.d_rejected[0], run.trajectory.chosen_predicted[0]
+
+    compiled = jax.jit(jax.vmap(first_step), compiler_options={"xla_backend_optimization_level": level})
+    d_chosen, d_rejected, predicted = compiled(keys, pairs)
+    np.testing.assert_array_equal(d_chosen, d_rejected)
+    # The update took the same side: its size is that of d_w = d_l = β/2, not of 51 times that.
+    for i, key in enumerate(keys[:4]):
+        one = pairs[i : i + 1]
+        model = linear.random_features(key, 7, one, dim=4, correlation=0.95)
+        slope, _ = gradients.slopes(model, linear.init_params(key, model, temperature=0.5), one)
+        # Sums of 14 tokens × 7 logits × 4 features, added in another order.
+        np.testing.assert_allclose(predicted[i], 0.5 * d_chosen[i] * slope, rtol=1e-10, atol=1e-12)

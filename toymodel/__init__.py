@@ -3,6 +3,7 @@
 Data flows from `vocabulary` and `pairs` (with the `families` of overlap) through `models` to two routes that never
 import one another: `gradients` measures by automatic differentiation, `theory` predicts in closed form. They meet in
 `check`. `losses` say how much of each gradient a step takes, `training` takes many steps and records what they do.
+`experiments` measure one setting of all this, and a `sweep` measures many.
 """
 
 from importlib.metadata import version

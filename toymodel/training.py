@@ -60,7 +60,7 @@ def train(
       batch_size: pairs in a minibatch, taken in turn from one permutation per epoch; the n mod `batch_size` pairs at
         its end sit that epoch out. Default: all pairs at every step.
       key: for the permutations; wanted exactly when `batch_size` is given.
-      ref_params: parameters of the reference policy. Default: `params`.
+      ref_params: parameters of the reference policy. Default: `params`; log-ratios are then exactly 0 at the start.
       over: which of "model", "params", "pairs", "loss", "learning_rate", "key" and "ref_params" have a leading axis of
         runs in all their arrays. The runs are one compiled program, and are shared out between `jax.devices()` when
         there are several and they divide the runs.
@@ -97,7 +97,7 @@ def train(
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
     if mesh is not None:
         setting = spread(mesh, axes, setting)
-    static = _Static(optimizer, record, axes, runs, mesh)
+    static = _Static(optimizer, record, ref_params is None, axes, runs, mesh)
     state = _start(setting, static)
 
     eager = is_concrete(setting, state)
@@ -122,15 +122,28 @@ class _Static(NamedTuple):
 
     optimizer: Optimizer
     record: Record
+    from_reference: bool  # the first state is the reference policy
     axes: Setting
     runs: int | None
     mesh: Mesh | None
+
+
+class _References(NamedTuple):
+    """Log-probabilities under the reference policy, for the update and for the record.
+
+    Where the run starts from the reference, each is what its own part of the first step computes: compiled code may
+    round otherwise elsewhere, and a loss with a kink at a log-ratio of 0 would fall on either side of it.
+    """
+
+    update: Float[Array, "*runs 2 n"]
+    record: Float[Array, "*runs 2 n"]
 
 
 class _State(NamedTuple):
     params: Params
     opt_state: Any
     number: Int[Array, "*runs"]  # stays behind from the first step that was not finite
+    ref_logps: "_References"
 
 
 class _Part(NamedTuple):
@@ -145,18 +158,20 @@ class _Pairs(NamedTuple):
     """Chosen, then rejected responses of n pairs, with what else the loss wants to know."""
 
     responses: Response  # arrays [2, n, …]
-    ref_logps: Float[Array, "2 n"]
     lengths: Float[Array, "2 n"]
 
-    def loss_arguments(self, logps: Float[Array, "2 n"]) -> tuple[Float[Array, " n"], ...]:
-        return (*logps, *self.ref_logps, *self.lengths)
+    def loss_arguments(
+        self, logps: Float[Array, "2 n"], ref_logps: Float[Array, "2 n"]
+    ) -> tuple[Float[Array, " n"], ...]:
+        return (*logps, *ref_logps, *self.lengths)
 
 
 @partial(jax.jit, static_argnames="static")
 def _start(setting: Setting, static: _Static) -> _State:
     def start(setting: Setting) -> _State:
         opt_state = static.optimizer(setting.learning_rate).init(setting.params)
-        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32))
+        ref_logps = _logps(setting.model, setting.ref_params, _responses(setting))
+        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps))
 
     return _each_run(start, (static.axes,), setting, static)(setting)
 
@@ -166,7 +181,7 @@ def _chunk(
     setting: Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
 ) -> tuple[_State, _Part]:
     """The steps with these numbers, idling from number `steps` on."""
-    chunk = partial(_chunk_of_one_run, static.optimizer, static.record)
+    chunk = partial(_chunk_of_one_run, static.optimizer, static.record, static.from_reference)
     return _each_run(chunk, (static.axes, 0, None, None), setting, static)(setting, state, numbers, steps)
 
 
@@ -181,29 +196,48 @@ def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: Sett
 
 
 def _chunk_of_one_run(
-    optimizer: Optimizer, record: Record, setting: Setting, state: _State, numbers: Array, steps: Array
+    optimizer: Optimizer,
+    record: Record,
+    from_reference: bool,
+    setting: Setting,
+    state: _State,
+    numbers: Array,
+    steps: Array,
 ) -> tuple[_State, _Part]:
     model, loss, optimise = setting.model, setting.loss, optimizer(setting.learning_rate)
-    responses = jax.tree.map(_stacked, setting.pairs.chosen_response, setting.pairs.rejected_response)
-    ref_logps = _logps(model, setting.ref_params, responses)
-    pairs = _Pairs(responses, ref_logps, responses.mask.sum(axis=-1).astype(ref_logps.dtype))
+    responses = _responses(setting)
+    pairs = _Pairs(responses, responses.mask.sum(axis=-1).astype(state.ref_logps.update.dtype))
 
-    def mean_loss(params: Params, batch: _Pairs) -> Array:
-        return loss.value(*batch.loss_arguments(_logps(model, params, batch.responses))).mean()
+    def reference(number: Array, logps: Array, ref_logps: Array) -> Array:
+        return jnp.where(number == 0, jax.lax.stop_gradient(logps), ref_logps) if from_reference else ref_logps
+
+    def mean_loss(params: Params, batch: _Pairs, number: Array, ref_logps: Array) -> tuple[Array, Array]:
+        logps = _logps(model, params, batch.responses)
+        ref_logps = reference(number, logps, ref_logps)
+        return loss.value(*batch.loss_arguments(logps, ref_logps)).mean(), ref_logps
 
     def step(state: _State, number: Array) -> tuple[_State, _Part]:
-        members = None if setting.batches is None else setting.batches[number]
-        batch = pairs if members is None else jax.tree.map(lambda a: a[:, members], pairs)
-        value, gradient = jax.value_and_grad(mean_loss)(state.params, batch)
+        members = jnp.arange(pairs.lengths.shape[1]) if setting.batches is None else setting.batches[number]
+        batch = pairs if setting.batches is None else jax.tree.map(lambda a: a[:, members], pairs)
+        update_refs, record_refs = state.ref_logps
+        (value, batch_refs), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
+            state.params, batch, number, update_refs[:, members]
+        )
         update, opt_state = optimise.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, update)
         reached = state.number == number
         finite = reached & (number < steps) & jnp.isfinite(value) & _all_finite(params)
-        after = jax.tree.map(partial(jnp.where, finite), _State(params, opt_state, state.number + 1), state)
-        if record == "loss":
-            return after, _Part(_or_nan(finite, value), (), ())
-        logps, columns = _measured(model, loss, state.params, pairs, members, update)
-        return after, _Part(_or_nan(finite, value), _or_nan(reached, logps), _or_nan(finite, columns))
+        logps: tuple[Array, ...] = ()
+        columns: tuple[Array, ...] = ()
+        if record == "pairs":
+            both, gradients = _logps_and_gradients(model, state.params, pairs)
+            record_refs = reference(number, both, record_refs)
+            given = pairs.loss_arguments(both, record_refs)
+            columns = _or_nan(finite, _measured(loss, given, gradients, members, update))
+            logps = _or_nan(reached, tuple(both))
+        refs = _References(update_refs.at[:, members].set(batch_refs), record_refs)
+        after = jax.tree.map(partial(jnp.where, finite), _State(params, opt_state, state.number + 1, refs), state)
+        return after, _Part(_or_nan(finite, value), logps, columns)
 
     state, part = jax.lax.scan(step, state, numbers)
     if record == "pairs":
@@ -212,26 +246,33 @@ def _chunk_of_one_run(
     return state, part
 
 
-def _measured(
-    model: Model, loss: PairLoss, params: Params, pairs: _Pairs, members: Int[Array, " B"] | None, update: Params
-) -> tuple[tuple[Float[Array, " n"], ...], tuple[Float[Array, " n"], ...]]:
-    """The log-probabilities and the other columns of a `Trajectory`, from one gradient per response."""
+def _logps_and_gradients(
+    model: Model, params: Params, pairs: _Pairs
+) -> tuple[Float[Array, "2 n"], Float[Array, "2 n P"]]:
+    """Of every response."""
 
-    def logp_and_gradient(response: Response) -> tuple[Array, Array]:
+    def one(response: Response) -> tuple[Array, Array]:
         logp, gradient = jax.value_and_grad(response_logp, argnums=1)(model, params, response)
         return logp, ravel_pytree(gradient)[0]
 
-    logps, gradients = jax.vmap(jax.vmap(logp_and_gradient))(pairs.responses)
-    chosen, rejected = gradients  # [n, P] each
-    given = pairs.loss_arguments(logps)
+    return jax.vmap(jax.vmap(one))(pairs.responses)
+
+
+def _measured(
+    loss: PairLoss,
+    given: tuple[Float[Array, " n"], ...],
+    gradients: Float[Array, "2 n P"],
+    members: Int[Array, " B"],
+    update: Params,
+) -> tuple[Float[Array, " n"], ...]:
+    """The columns of a `Trajectory` that belong to a step, from what the loss is given and all gradients."""
+    chosen, rejected = gradients
     d_chosen, d_rejected = loss.weights(*given)
-    share = jnp.full_like(d_chosen, 1 / len(chosen))
-    if members is not None:
-        share = jnp.zeros_like(d_chosen).at[members].set(1 / len(members))
+    share = jnp.zeros_like(d_chosen).at[members].set(1 / len(members))
     plain_step = (share * d_chosen) @ chosen - (share * d_rejected) @ rejected
     gram = (chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)
     slopes, predicted = gradients @ plain_step, gradients @ ravel_pytree(update)[0]
-    return tuple(logps), (loss.value(*given), *gram, d_chosen, d_rejected, *slopes, *predicted)
+    return (loss.value(*given), *gram, d_chosen, d_rejected, *slopes, *predicted)
 
 
 def _run(setting: Setting, state: _State, parts: list[_Part], steps: int, static: _Static) -> Run:
@@ -261,6 +302,12 @@ def _stacked(chosen: Array, rejected: Array) -> Array:
     """Both in one array [2, …], padded on the right to one width (with token 0 and a mask of False)."""
     width = max(chosen.shape[-1], rejected.shape[-1])
     return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
+
+
+def _responses(setting: Setting) -> Response:
+    """Chosen, then rejected."""
+    responses: Response = jax.tree.map(_stacked, setting.pairs.chosen_response, setting.pairs.rejected_response)
+    return responses
 
 
 def _logps(model: Model, params: Params, responses: Response) -> Float[Array, "2 n"]:

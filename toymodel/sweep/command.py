@@ -76,8 +76,9 @@ def _use_devices(count: int | None) -> None:
         raise ValueError(f"--devices must be at least 1, got {count}.")
     if count is None and ("JAX_NUM_CPU_DEVICES" in os.environ or "device_count" in os.environ.get("XLA_FLAGS", "")):
         return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):  # jax has begun already, in a process that is not only ours
-        jax.config.update("jax_num_cpu_devices", count or len(os.sched_getaffinity(0)))  # type: ignore[no-untyped-call]
+        jax.config.update("jax_num_cpu_devices", count or cores or 1)  # type: ignore[no-untyped-call]
 
 
 def _tell_plan(sweep: Sweep, out: Path | None) -> None:

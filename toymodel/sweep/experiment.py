@@ -161,6 +161,10 @@ class Experiment:
             raise BadSetting(f"`{self.name}` has no field {name!r}.{_suggestion(name, self.fields)}", name)
         return self.fields[name]
 
+    def __post_init__(self) -> None:
+        if not inspect.isfunction(self.measure):  # `code` follows it to its source, which a `partial` hides
+            raise ValueError(f"`measure` of {self.name!r} must be a function, got {self.measure!r}.")
+
     @property
     def code(self) -> str:
         """Hash of the sources that `measure` comes from, this package's among them, and of the packages underneath."""

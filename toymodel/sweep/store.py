@@ -16,6 +16,7 @@ import os
 import platform
 import re
 import socket
+import subprocess
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import polars as pl
 
 from toymodel.sweep.experiment import PACKAGES, Columns
@@ -251,12 +253,21 @@ def _more(files: list[Path]) -> str:
 
 
 def about_this_machine() -> dict[str, Any]:
-    """What provenance says of a machine."""
-    import jax
-
+    """What provenance says of where a run takes place."""
     return {
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "devices": [str(device) for device in jax.local_devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "git_revision": git_revision(),
     }
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this package runs from, "-dirty" where files differ from it; None without one."""
+    here = Path(__file__).parent
+    command = ("git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

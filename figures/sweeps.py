@@ -1,0 +1,27 @@
+"""Where figures take their numbers from: sweeps, kept below the folder of the pictures, so that none is run twice."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from figures.style import Table
+from toymodel import sweep
+from toymodel.sweep import Sweep
+
+Swept = Callable[[Sweep], Table]  # what a figure is given: all rows of a sweep, in the order of its settings
+
+
+def swept(out: Path, wanted: Sweep) -> Table:
+    """The table of a sweep, of which only what is not yet in `out`/sweeps is computed; what older code left is removed.
+
+    A result that is an array is a column [settings, …].
+    """
+    name, code = wanted.experiment.name, wanted.experiment.code
+    folder = out / "sweeps" / f"{name}-{code[:12]}"
+    for other in folder.parent.glob(f"{name}-*"):
+        if other != folder and len(other.name) == len(folder.name):
+            shutil.rmtree(other)
+    rows = sweep.run(wanted, folder).collect()
+    return {name: np.asarray(column.to_numpy()) for name, column in zip(rows.columns, rows, strict=True)}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -217,3 +218,8 @@ def test_progress_counts_settings_and_an_interrupt_keeps_what_is_done(tmp_path):
     frame, count = computed(wanted, tmp_path)
     assert count == 100 - kept
     assert frame.height == 100
+
+
+def test_a_measure_whose_source_cannot_be_followed_is_refused():
+    with pytest.raises(ValueError, match=r"`measure` of 'tiny' must be a function, got functools\.partial"):
+        dataclasses.replace(TINY, measure=partial(TINY.measure))

@@ -4,6 +4,7 @@ Tasks are named by their settings, and the scheduler keeps them when the client 
 sweep attaches to what is still running, and finds the rest in the folder. That folder must be one that all see.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -121,7 +122,18 @@ def _loaded(config: Path) -> Sweep:
 
 
 def local(workers: int) -> distributed.LocalCluster:
-    """A cluster of processes on this machine, each with one thread and one device."""
-    return distributed.LocalCluster(
+    """A cluster of processes on this machine, each with one thread, one device and a core of its own."""
+    cluster = distributed.LocalCluster(
         n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
     )
+    with distributed.Client(cluster) as client:
+        client.run(_keep_to_one_core)
+    return cluster
+
+
+def _keep_to_one_core(dask_worker: distributed.Worker) -> None:
+    """Before jax starts: it would start a thread for every core it may use, in every worker."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        for thread in Path("/proc/self/task").iterdir():  # later threads do as those that start them
+            os.sched_setaffinity(int(thread.name), {cores[int(dask_worker.name) % len(cores)]})

@@ -134,7 +134,7 @@ def _make_all(hashes: dict[str, str], quick: bool, out: Path) -> None:
 
 def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
     style, module, sweeps = _load("style"), _load(name), _load("sweeps")
-    from toymodel.sweep.store import git_revision  # only now: what is up to date is found without jax
+    from toymodel.sweep.store import git_revision, write_whole  # only now: what is up to date is found without jax
 
     table = module.compute(quick, functools.partial(sweeps.swept, out))
     (out / f"{name}.json").unlink(missing_ok=True)  # until the new files are all there, they are nobody's
@@ -148,7 +148,7 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
         "python": platform.python_version(),
         "git_revision": git_revision(),
     }
-    style.write_whole(out / f"{name}.json", (json.dumps(provenance, indent=2) + "\n").encode())
+    write_whole(out / f"{name}.json", (json.dumps(provenance, indent=2) + "\n").encode())
 
 
 def _load(name: str) -> Any:

@@ -12,7 +12,6 @@ Figures are built without pyplot: no display, no backend and no global state bes
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image  # comes with matplotlib
+
+from toymodel.sweep.store import write_whole
 
 Table = dict[str, np.ndarray]
 
@@ -134,19 +135,6 @@ def read_table(path: Path) -> Table:
     data = np.genfromtxt(path, delimiter=",", names=True, dtype=None, encoding="utf-8")
     assert data.dtype.names is not None
     return {name: np.atleast_1d(data[name]) for name in data.dtype.names}
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file appears with all of its content or, when anything interrupts, not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _rendered(figure: Figure, **settings: Any) -> bytes:

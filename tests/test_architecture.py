@@ -31,7 +31,7 @@ DATA_FLOW = [
     {"check.labels", "check.beyond"},
     {"check", "sweep.experiment"},
     {"sweep.grid"},
-    {"sweep.program", "sweep.store"},
+    {"sweep.axes", "sweep.program", "sweep.store"},
     {"sweep.run"},
     {"sweep"},
     {"experiments.pairs", "experiments.any_loss"},

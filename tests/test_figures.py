@@ -220,17 +220,6 @@ def test_an_error_inside_a_figure_names_it(tmp_path, monkeypatch):
     assert CHEAP in caught.value.__notes__[0]
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    def interrupted(_descriptor):
-        raise KeyboardInterrupt
-
-    (tmp_path / "file").write_bytes(b"old")
-    monkeypatch.setattr(style.os, "fsync", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        style.write_whole(tmp_path / "file", b"new")
-    assert files(tmp_path) == {"file": b"old"}
-
-
 def test_the_gallery_shows_claim_picture_and_command(built, tmp_path):
     build.write_gallery([CHEAP], built, tmp_path)
     page = (tmp_path / "README.md").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@
 folder lacks and returns their table; `read` reads whatever a folder holds.
 """
 
+from toymodel.sweep.axes import make_sweep
 from toymodel.sweep.experiment import (
     POSITIVE,
     REAL,
@@ -16,7 +17,7 @@ from toymodel.sweep.experiment import (
     real,
     whole,
 )
-from toymodel.sweep.grid import Sweep, make_sweep
+from toymodel.sweep.grid import Sweep
 from toymodel.sweep.run import run
 from toymodel.sweep.store import BadFolder, read
 

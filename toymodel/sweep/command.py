@@ -107,10 +107,7 @@ def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
         with writing(store) as record:
             saved = _save_config(options.config, store)
             record["config"] = saved.name
-            damaged = store.state().damaged
-            for path in damaged:
-                print(f"{path} is damaged; its settings are computed anew.", file=sys.stderr)
-            tasks = missing(sweep, store)
+            tasks = missing(sweep, store, _notice)
             todo = sum(task.size for task in tasks)
             with _bar(todo) as advance:
                 if options.scheduler or options.workers:
@@ -140,14 +137,15 @@ def _on_cluster(options: argparse.Namespace, sweep: Sweep, store: Store, saved: 
     except ImportError:
         raise ValueError("a cluster needs the package `distributed`: pip install 'toymodel[cluster]'.") from None
 
-    def notice(message: str) -> None:
-        print(f"toymodel sweep: {message}", file=sys.stderr)
-
     try:
         with cluster.local(options.workers) if options.workers else contextlib.nullcontext(options.scheduler) as where:
-            return cluster.run_on_cluster(sweep, store, saved, where, progress=advance, notice=notice)
+            return cluster.run_on_cluster(sweep, store, saved, where, progress=advance, notice=_notice)
     except cluster.ClusterLost as error:
         raise BadFolder(str(error)) from error
+
+
+def _notice(message: str) -> None:
+    print(f"toymodel sweep: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

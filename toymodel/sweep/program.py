@@ -109,7 +109,7 @@ def _program(
         def one(numbers: dict[str, Array]) -> dict[str, Array]:
             return experiment.measure(SimpleNamespace(**dict(compiled), **chosen, **numbers))
 
-        return jax.vmap(one)(numbers)
+        return jax.vmap(one, axis_size=experiment.block)(numbers)
 
     def on_one_device(counts: Array, choices: dict[str, Array], numbers: dict[str, Array]) -> dict[str, Array]:
         (count, given) = jax.tree.map(lambda leaf: leaf[0], (counts, (choices, numbers)))

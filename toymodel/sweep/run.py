@@ -59,14 +59,16 @@ def _report(progress: Progress, shard: str, count: int) -> None:
     progress(count, shard)
 
 
-def missing(sweep: Sweep, store: Store) -> list[Task]:
-    """What is left to compute. Damaged files are set aside first.
+def missing(sweep: Sweep, store: Store, notice: Callable[[str], Any] = lambda _: None) -> list[Task]:
+    """What is left to compute. Damaged files are set aside first, and `notice` is told of each.
 
     Raises:
       BadFolder: the table holds a file that no sweep of this folder wrote.
     """
     state = store.state()
     store.set_aside(state.damaged)
+    for path in state.damaged:
+        notice(f"{path} is damaged; its settings are computed anew.")
     refuse(state._replace(damaged=[]))
     return tasks(sweep, state)
 
@@ -103,13 +105,11 @@ def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     whole = [path for path in files if path is not None]
     if len(whole) == len(files):
         return pl.scan_parquet(whole, glob=False)
+    if left := sum(task.size for task in tasks(sweep, state)):
+        raise BadFolder(f"{store.folder} lacks {left} of {sweep.size} settings; run it again.")
     settings = pl.concat([pl.DataFrame(sweep.settings(shard)) for shard in sweep.shards()])
     found = pl.scan_parquet(sorted(state.whole.values()), glob=False)
-    fields = settings.columns
-    here = found.join(settings.lazy(), on=fields, how="semi").select(pl.len()).collect().item() if state.whole else 0
-    if here < settings.height:
-        raise BadFolder(f"{store.folder} lacks {settings.height - here} of {settings.height} settings; run it again.")
-    return settings.lazy().join(found, on=fields, how="left", maintain_order="left")
+    return settings.lazy().join(found, on=settings.columns, how="left", maintain_order="left")
 
 
 @contextmanager

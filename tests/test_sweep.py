@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from tiny_experiment import OPERATIONS, TINY
 
 from toymodel import sweep
@@ -173,7 +174,8 @@ def test_nothing_is_computed_twice(tmp_path):
 
 
 @settings(max_examples=15)
-@given(GRIDS, GRIDS, st.integers(1, 40), st.integers(1, 40))
+@given(narrow=GRIDS, wide=GRIDS, size=st.integers(1, 40), other_size=st.integers(1, 40))
+@example(narrow={"scale": [0.5]}, wide={"operation": ["sine", "exponential"]}, size=1, other_size=1)
 def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_factory, narrow, wide, size, other_size):
     wide = {name: list(dict.fromkeys([*narrow.get(name, []), *wide.get(name, [])])) for name in {*narrow, *wide}}
     folders = [tmp_path_factory.mktemp("sweep") for _ in range(2)]
@@ -184,7 +186,10 @@ def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_facto
     shared = set(product(narrow)) & set(product(wide))
     assert count == len(product(wide)) - len(shared)
     fresh, _ = computed(wider, folders[1])
-    assert widened.equals(fresh)
+    if wider.options == make_sweep(TINY, narrow).options:
+        assert widened.equals(fresh)
+    # With other options beside it, a choice is in another program: sums of at most 4 terms may round otherwise.
+    assert_frame_equal(widened, fresh, rel_tol=1e-14, abs_tol=1e-14)
     assert widened.select(FIELDS).rows() == rows_of(wider)
     assert computed(wider, folders[0])[1] == 0
     everything = sweep.read(folders[0]).collect()

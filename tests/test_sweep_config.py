@@ -175,3 +175,8 @@ def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path, capsys):
     assert "240 settings are in" in capsys.readouterr().out
     assert cli.main(["sweep", str(path), "--dry-run", "--out", str(tmp_path / "out")]) == 0
     assert "240, 240 of them computed already" in capsys.readouterr().out
+    damaged = next((tmp_path / "out").glob("table/*/*"))
+    damaged.write_bytes(b"")
+    assert cli.main(["sweep", str(path), "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "240, 224 of them computed already" in capsys.readouterr().out
+    assert damaged.is_file()  # nothing was touched

@@ -59,7 +59,7 @@ def test_killed_at_fifty_random_points_it_ends_with_the_same_table(uninterrupted
     assert files(out) == expected
     assert inspection.verify(out) == (["500 files with 8,000 settings are as they were written."], True)
     assert not list(out.rglob(".*.part"))  # what the killed ones had begun was removed
-    assert not (out / "damaged").exists()  # no file was ever there in part
+    assert not (out / "set_aside").exists()  # no file was ever there in part
 
 
 def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(uninterrupted, tmp_path):

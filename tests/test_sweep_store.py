@@ -59,7 +59,7 @@ def test_a_damaged_file_is_named_refused_and_computed_anew(damage, folder, capsy
     done = []
     again = sweep.run(WANTED, folder, progress=lambda count, _: done.append(count)).collect()
     assert sum(done) == 8  # that shard alone
-    assert [p.name for p in (folder / "damaged").iterdir()] == [path.name]
+    assert [p.name for p in (folder / "set_aside").iterdir()] == [path.name]
     assert sweep.read(folder).collect().equals(whole)
     assert again.height == whole.height
     assert cli.main(["sweep", "--verify", str(folder)]) == 0
@@ -114,6 +114,29 @@ def test_a_setting_that_is_there_twice_is_found(folder, capsys):
     store.write("size-2", settings, sweep.read(folder).head(3).collect())
     assert cli.main(["sweep", "--verify", str(folder)]) == 1
     assert "3 settings are there more than once" in capsys.readouterr().out
+
+
+def test_a_shard_that_two_workers_wrote_counts_once(folder, capsys):
+    """The scheduler may have a task done twice; on another processor its round-off, and so its name, may differ."""
+    whole = sweep.read(folder).collect()
+    first = table_files(folder)[0]
+    content = first.read_bytes()
+    rows = pl.read_parquet(first).with_columns(pl.col("total") * (1 + 2**-52))
+    settings = {name: rows[name].to_numpy() for name in TINY.fields}
+    settings["operation"] = settings["operation"].astype(str)
+    store = Store.open(folder)
+    assert store.write(first.parent.name, settings, rows) == first  # the first to be there stays
+    first.unlink()
+    second = store.write(first.parent.name, settings, rows)
+    assert second.name != first.name
+    first.write_bytes(content)  # both came at the same moment
+    assert sweep.read(folder).collect().height == whole.height
+    assert cli.main(["sweep", "--verify", str(folder)]) == 1
+    kept, other = sorted([first, second])
+    assert f"repeated: {other}" in capsys.readouterr().out
+    assert sweep.run(WANTED, folder).collect().height == whole.height
+    assert [path.name for path in (folder / "set_aside").iterdir()] == [other.name]
+    assert kept.is_file()
 
 
 def test_results_of_other_code_are_not_mixed(folder, monkeypatch):

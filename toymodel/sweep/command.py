@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from toymodel.sweep import config, inspection
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import Task, estimate, missing, results, run_here, writing
+from toymodel.sweep.run import Task, estimate, missing, results, run_here, tasks, writing
 from toymodel.sweep.store import BadFolder, Store, write_whole
 
 EPILOG = """examples:
@@ -82,14 +82,14 @@ def _use_devices(count: int | None) -> None:
 
 
 def _tell_plan(sweep: Sweep, out: Path | None) -> None:
-    tasks = [Task(shard, None, shard.stop - shard.start) for shard in sweep.shards()]
+    left = [Task(shard, None, shard.stop - shard.start) for shard in sweep.shards()]
     if out is not None and (out / "sweep.json").is_file():
-        tasks = missing(sweep, Store.create(out, sweep))
-    found = estimate(sweep, tasks)
-    todo = sum(task.size for task in tasks)
+        left = tasks(sweep, Store.create(out, sweep).state())
+    found = estimate(sweep, left)
+    todo = sum(task.size for task in left)
     already = f", {sweep.size - todo:,} of them computed already" if todo < sweep.size else ""
     print(f"settings      {sweep.size:,}{already}")
-    print(f"shards        {len(tasks):,} of at most {sweep.shard_size:,} settings")
+    print(f"shards        {len(left):,} of at most {sweep.shard_size:,} settings")
     print(f"compilations  {sweep.compilations:,}")
     print(f"bytes         about {_bytes(found.bytes)}")
     compiling, running = found.compile_seconds, found.run_seconds
@@ -107,13 +107,13 @@ def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
         with writing(store) as record:
             saved = _save_config(options.config, store)
             record["config"] = saved.name
-            tasks = missing(sweep, store, _notice)
-            todo = sum(task.size for task in tasks)
+            left = missing(sweep, store, _notice)
+            todo = sum(task.size for task in left)
             with _bar(todo) as advance:
                 if options.scheduler or options.workers:
                     record["settings"] = _on_cluster(options, sweep, store, saved, advance)
                 else:
-                    run_here(sweep, store, tasks, record, advance)
+                    run_here(sweep, store, left, record, advance)
     except KeyboardInterrupt:
         where = "The cluster goes on with what it has. " if options.scheduler else ""
         print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)

@@ -76,4 +76,6 @@ def _settings(path: Path, fields: list[str]) -> Columns:
 
 def _problems(state: State) -> list[str]:
     damaged = [f"damaged: {path} (cut short or changed; --resume computes it anew)" for path in state.damaged]
-    return damaged + [f"foreign: {path} (not written by this sweep; move it elsewhere)" for path in state.foreign]
+    repeated = [f"repeated: {path} (another file has its settings; --resume sets it aside)" for path in state.repeated]
+    foreign = [f"foreign: {path} (not written by this sweep; move it elsewhere)" for path in state.foreign]
+    return [*damaged, *repeated, *foreign]

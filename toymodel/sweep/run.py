@@ -60,15 +60,17 @@ def _report(progress: Progress, shard: str, count: int) -> None:
 
 
 def missing(sweep: Sweep, store: Store, notice: Callable[[str], Any] = lambda _: None) -> list[Task]:
-    """What is left to compute. Damaged files are set aside first, and `notice` is told of each.
+    """What is left to compute. Damaged and repeated files are set aside first, and `notice` is told of each.
 
     Raises:
       BadFolder: the table holds a file that no sweep of this folder wrote.
     """
     state = store.state()
-    store.set_aside(state.damaged)
+    store.set_aside([*state.damaged, *state.repeated])
     for path in state.damaged:
         notice(f"{path} is damaged; its settings are computed anew.")
+    for path in state.repeated:
+        notice(f"{path} has the settings of another file; it is set aside.")
     refuse(state._replace(damaged=[]))
     return tasks(sweep, state)
 

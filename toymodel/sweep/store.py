@@ -45,6 +45,7 @@ class State(NamedTuple):
     whole: dict[str, Path]  # by the hash of their settings
     damaged: list[Path]  # their bytes are not what they were
     foreign: list[Path]  # not written by this sweep
+    repeated: list[Path]  # whole, but another file has these settings: two workers computed them, with other round-off
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Store:
 
     def state(self) -> State:
         """Every file of the table, read and compared with its name."""
-        state = State({}, [], [])
+        state = State({}, [], [], [])
         for path in self._files():
             match = NAME.fullmatch(path.name)
             if not match or match["code"] != self.code or not path.is_file():
@@ -115,22 +116,24 @@ class Store:
             elif _content(path.read_bytes()) != match["content"]:
                 state.damaged.append(path)
             elif match["settings"] in state.whole:
-                state.foreign.append(path)  # a shard has one file
+                state.repeated.append(path)
             else:
                 state.whole[match["settings"]] = path
         return state
 
     def write(self, program: str, settings: Columns, rows: pl.DataFrame) -> Path:
-        """One more file of the table."""
-        path = self.folder / "table" / program
+        """One more file of the table, unless one with these settings has come to be there meanwhile."""
+        path, name = self.folder / "table" / program, f"{self.code}-{address(settings)}"
+        for other in sorted(path.glob(f"{name}-*.parquet")):
+            return other
         content = _parquet(rows)
-        return write_whole(path / f"{self.code}-{address(settings)}-{_content(content)}.parquet", content)
+        return write_whole(path / f"{name}-{_content(content)}.parquet", content)
 
-    def set_aside(self, damaged: Iterable[Path]) -> None:
-        """Moves files out of the table, into `damaged/`."""
-        for path in damaged:
-            (self.folder / "damaged").mkdir(exist_ok=True)
-            path.replace(self.folder / "damaged" / path.name)
+    def set_aside(self, files: Iterable[Path]) -> None:
+        """Moves files out of the table, into `set_aside/`."""
+        for path in files:
+            (self.folder / "set_aside").mkdir(exist_ok=True)
+            path.replace(self.folder / "set_aside" / path.name)
 
     def remove_leftovers(self) -> None:
         """Removes what processes of this machine that are no more had begun to write."""

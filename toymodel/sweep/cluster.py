@@ -83,7 +83,11 @@ def _finished(client: Any, sweep: Sweep, store: Store, config: Path, tasks: list
         distributed.fire_and_forget(future)
         futures[future] = task
     for future in distributed.as_completed(futures):
-        future.result()
+        # Not `result`, which would ask the worker for it, and the worker may be gone: what counts is in the folder.
+        if future.status == "error":
+            raise future.exception()
+        if future.status != "finished":
+            raise CancelledError(future.key)
         yield futures.pop(future)
 
 

@@ -12,6 +12,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel.models import stages
+from toymodel.models.stages import Head, Inputs, Layers, Stage, affine
 from toymodel.pairs import Response
 
 Key = Array
@@ -71,10 +73,24 @@ class NGramMLP:
         shapes = {name: array.shape for name, array in params.items()}
         if shapes != self.shapes:
             raise ValueError(f"`params` must have the shapes {self.shapes}, got {shapes}.")
-        contexts = self.contexts(response)
-        inputs = params["embedding"][contexts].reshape(len(contexts), -1)
-        hidden = jnp.tanh(inputs @ params["hidden_weight"].T + params["hidden_bias"])
-        return hidden @ params["head_weight"].T + params["head_bias"]
+        return stages.logits(self, params, response)
+
+    def rows(self, response: Response) -> dict[str, Int[Array, "T n"]]:
+        """The context of each position, side by side."""
+        return {"embedding": self.contexts(response)}
+
+    def stages(self, params: MLPParams, _response: Response) -> tuple[Stage, ...]:
+        """The hidden layer."""
+        hidden = {"weight": params["hidden_weight"].T, "bias": params["hidden_bias"]}
+        return (Stage({"hidden": hidden}, _hidden, positionwise=True),)
+
+    def head(self, params: MLPParams) -> Head:
+        """The last layer."""
+        return Head(params["head_weight"], params["head_bias"], None)
+
+
+def _hidden(layers: Layers, x: Float[Array, "T a"]) -> tuple[Float[Array, "T h"], Inputs]:
+    return jnp.tanh(affine(layers["hidden"], x)), {"hidden": x}
 
 
 def init_params(

@@ -1,9 +1,4 @@
-"""Measurement: what the gradients of a pair's log-probabilities are, by automatic differentiation alone.
-
-Nothing here knows a closed form; `theory` predicts the same numbers without differentiating and is never imported.
-Works for any `Model`. Every function takes a batch of pairs unless it says "one pair", "one response" or a group of
-responses.
-"""
+"""Gradients as arrays: the plain way, for any `Model` whose parameters are few."""
 
 import jax
 import jax.numpy as jnp

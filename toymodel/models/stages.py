@@ -1,0 +1,95 @@
+"""Neural language models as a sequence of stages, so that `gradients` can follow one through its layers.
+
+    x = Σ_tables E[rows]  →  stage  →  stage  →  …  →  features of the last T positions  →  logits = features Uᵀ + b
+
+Every layer of a stage is affine (x W + b) or a scaling (x ⊙ g + b). Its gradient is then a sum over positions of what
+went in times the derivative in what came out, two factors that are much smaller than the gradient itself.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from toymodel.models.logps import Model, Params
+from toymodel.pairs import Response
+
+Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}
+Layers = dict[str, Layer]
+Inputs = dict[str, Float[Array, "S in"]]  # by layer: what its weight or gain multiplies
+
+
+class Stage(NamedTuple):
+    """Some layers of a network, as a function of their weights and of what flows along it."""
+
+    layers: Layers
+    apply: Callable[[Layers, Float[Array, "S a"]], tuple[Float[Array, "S b"], Inputs]]
+    positionwise: bool = False  # row s of what comes out depends on row s of what goes in alone
+    repeated: bool = False  # the layers' arrays have a leading axis: the stage is applied once for each entry of it
+
+
+class Head(NamedTuple):
+    """logits = features Uᵀ + b."""
+
+    weight: Float[Array, "V d"]
+    bias: Float[Array, " V"] | None
+    table: str | None  # the table whose first V rows are the weight as well, if one is
+
+
+class Network(Model, Protocol):
+    """A `Model` that says what it is made of."""
+
+    def rows(self, response: Response) -> dict[str, Int[Array, "S k"]]:
+        """By name of a table among the parameters: the rows, side by side, that it adds at each position."""
+
+    def stages(self, params: Params, response: Response) -> tuple[Stage, ...]:
+        """What lies between tables and head."""
+
+    def head(self, params: Params) -> Head:
+        """The last layer."""
+
+
+def embed(model: Network, params: Params, response: Response) -> Float[Array, "S a"]:
+    """What flows into the first stage. The tokens of the response are predicted at the last T of the S positions."""
+    parts = [params[name][rows].reshape(len(rows), -1) for name, rows in model.rows(response).items()]
+    return jnp.sum(jnp.stack(parts), axis=0)
+
+
+def advance(stage: Stage, x: Float[Array, "S a"]) -> Float[Array, "S b"]:
+    """`x` after a stage. Repeated ones are one compiled loop, so that compile time does not grow with depth."""
+    if not stage.repeated:
+        return stage.apply(stage.layers, x)[0]
+    return jax.lax.scan(lambda x, layers: (stage.apply(layers, x)[0], None), x, stage.layers)[0]
+
+
+def features(model: Network, params: Params, response: Response) -> Float[Array, "T d"]:
+    """The hidden states that the head turns into logits, before each token of one response."""
+    x = embed(model, params, response)
+    for stage in model.stages(params, response):
+        x = advance(stage, x)
+    return x[-response.tokens.shape[-1] :]
+
+
+def logits(model: Network, params: Params, response: Response) -> Float[Array, "T V"]:
+    """Logits before each token of one response."""
+    weight, bias, _ = model.head(params)
+    z = features(model, params, response) @ weight.T
+    return z if bias is None else z + bias
+
+
+def affine(layer: Layer, x: Float[Array, "S in"]) -> Float[Array, "S out"]:
+    """X W + b."""
+    return x @ layer["weight"] + layer["bias"]
+
+
+def standardised(x: Float[Array, "S d"], epsilon: float) -> Float[Array, "S d"]:
+    """Every row with mean 0 and variance 1 (a little less by `epsilon`), as layer normalisation has it."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
+
+
+def scaled(layer: Layer, x: Float[Array, "S d"]) -> Float[Array, "S d"]:
+    """X ⊙ g + b."""
+    return x * layer["gain"] + layer["bias"]

@@ -94,7 +94,9 @@ def test_two_sweeps_into_one_folder_do_not_mix(uninterrupted, tmp_path):
     out = tmp_path / "out"
     first = start(path, "--out", out, "--devices", 1)
     wait_for(lambda: files(out), first)
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second one has started
     code, _, err = finish(start(path, "--out", out, "--devices", 1, "--resume"))
+    first.send_signal(signal.SIGCONT)
     assert code == 2
     assert "another sweep is writing to" in err
     assert err.count("\n") == 1

@@ -13,7 +13,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help env figures test proofs notebooks bench lint format gallery lock clean
+.PHONY: help env figures test proofs notebooks bench reference lint format gallery lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -36,8 +36,13 @@ notebooks: $(VENV)/dev.stamp ## execute every notebook
 
 bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
 	$(BIN)/python -m benchmarks.token_gram
+	$(BIN)/python -m benchmarks.neural_gram
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sweep
+
+reference: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
+reference: $(VENV)/reference.stamp ## the transformer against GPT-2 of Hugging Face transformers, computed anew
+	$(BIN)/python -m pytest tests/test_transformer.py -k gpt2
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
@@ -78,5 +83,8 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 # torch is compared against and never used; its CPU build differs from machine to machine, so it has no hash here.
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@touch $@
+$(VENV)/reference.stamp: $(VENV)/dev.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[reference]'
 	@touch $@
 .PRECIOUS: $(BIN)/python $(VENV)/%.stamp

@@ -7,14 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 from strategies import pairs_of, seeds
 
 from toymodel import PreferencePairs
-from toymodel.models import mlp
+from toymodel.models import mlp, transformer
+from toymodel.models.logps import response_logp
 from toymodel.models.mlp import NGramMLP
+from toymodel.models.transformer import Transformer
 
 MODEL = NGramMLP(vocab_size=5, context_length=3, embedding_dim=2, hidden_dim=4)
 LENGTH = 4
+TRANSFORMERS = {
+    "tied": Transformer(vocab_size=5, context_length=8, layers=2, dim=4, heads=2),
+    "untied": Transformer(vocab_size=5, context_length=8, layers=1, dim=6, heads=3, tied=False),
+}
+NETWORKS = {"mlp": MODEL} | TRANSFORMERS
 temperatures = st.sampled_from([float("inf"), 3.0, 1.0, 0.3, 0.1])
 
 
@@ -59,3 +67,88 @@ def _init(key, model, temperature):
 
 def mlp_world(pairs, seed=0, temperature=1.0) -> MLPWorld:
     return MLPWorld(_init(jax.random.key(seed), MODEL, temperature), pairs)
+
+
+class NetworkWorld(NamedTuple):
+    """A network of any kind, its parameters, and a batch of pairs."""
+
+    model: NGramMLP | Transformer
+    params: dict
+    pairs: PreferencePairs
+
+    @property
+    def unit(self) -> float:
+        """Unit round-offs in a number that is a sum at every layer: as many as all these sums have terms, relatively.
+
+        Forward and back, in prediction and measurement, and twice for the order in which a compiler sums.
+        """
+        eps = jnp.finfo(jax.tree.leaves(self.params)[0].dtype).eps
+        return 8 * float(eps) * longest_sum(self.model, self.pairs.prompt.shape[-1] + self.pairs.chosen.shape[-1])
+
+    @property
+    def gradient_errors(self) -> np.ndarray:
+        """[2]: how far round-off may move an entry of ∇ log π_w and of ∇ log π_l.
+
+        By what a change of all weights by so many unit round-offs does, which is what the round-off of a layer amounts
+        to, and by as many of the gradient itself.
+        """
+        return self.unit * np.asarray(_gradient_condition(self.model, self.params, self.pairs[0]))
+
+
+def longest_sum(model, positions) -> int:
+    """Terms of all sums that a token's log-probability goes through, one after the other, tables to softmax."""
+    V = model.vocab_size
+    if isinstance(model, NGramMLP):
+        return model.context_length * model.embedding_dim + model.hidden_dim + V + positions
+    d = model.dim
+    attention = 2 * d + d + d // model.heads + 2 * positions + d  # norm, in, scores, softmax and mixture, out
+    return model.layers * (attention + 2 * d + d + 4 * d) + 2 * d + d + V + positions
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient_condition(model, params, pair):
+    """[2]: how far a relative change of all parameters by ±1 moves a response's gradient, to first order and in norm
+    (root mean square over draws of the signs), and the gradient's own norm."""
+    flat, unravel = ravel_pytree(params)
+    signs = jax.random.rademacher(jax.random.key(0), (8, flat.size), flat.dtype)
+
+    def condition(response):
+        gradient = jax.grad(lambda flat: response_logp(model, unravel(flat), response))
+        along = jax.vmap(lambda sign: jax.jvp(gradient, (flat,), (sign * flat,)), out_axes=(None, 0))
+        own, moved = along(signs)
+        return jnp.sqrt((moved**2).sum(axis=-1).mean()) + jnp.linalg.norm(own)
+
+    return jax.vmap(condition)(both(pair))
+
+
+def both(pair):
+    """Chosen and rejected response of one pair, as a batch: half as much to compile as one after the other."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), pair.chosen_response, pair.rejected_response)
+
+
+@st.composite
+def network_worlds(draw, models=("mlp", "tied"), temperature=temperatures):
+    """One of the networks above with random parameters, biases and gains included, and one pair."""
+    model = NETWORKS[draw(st.sampled_from(models))]
+    pairs = draw(pairs_of(model.vocab_size, LENGTH))
+    return network_world(model, pairs, seed=draw(seeds), temperature=draw(temperature))
+
+
+def network_world(model, pairs, *, seed=0, temperature=1.0) -> NetworkWorld:
+    return NetworkWorld(model, random_params(jax.random.key(seed), model, temperature), pairs)
+
+
+@partial(jax.jit, static_argnums=1)
+def random_params(key, model, temperature=1.0):
+    """As its `init_params`, but biases are not zero, and gains not one."""
+    if isinstance(model, NGramMLP):
+        return _init(key, model, temperature)
+    weights, shifts = jax.random.split(key)
+    params = transformer.init_params(weights, model, temperature=temperature)
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.tree.unflatten(tree, list(jax.random.split(shifts, len(leaves))))
+
+    def shifted(path, leaf, key):
+        return leaf + 0.3 * jax.random.normal(key, leaf.shape) if path[-1].key in ("bias", "gain") else leaf
+
+    return jax.tree.map_with_path(shifted, params, keys)

@@ -8,20 +8,28 @@ from toymodel.gradients.built import (
     group_gram,
     group_slopes,
     pair_gradients,
-    pair_gram,
     slopes,
     step_change,
+    tangent_kernel,
     token_gradients,
-    token_gram,
 )
+from toymodel.gradients.grams import layer_gram, pair_gram, token_cosines, token_gram, token_row
+from toymodel.gradients.preconditioned import adam_preconditioner, first_adam_gram, preconditioned_pair_gram
 
 __all__ = [
+    "adam_preconditioner",
+    "first_adam_gram",
     "group_gram",
     "group_slopes",
+    "layer_gram",
     "pair_gradients",
     "pair_gram",
+    "preconditioned_pair_gram",
     "slopes",
     "step_change",
+    "tangent_kernel",
+    "token_cosines",
     "token_gradients",
     "token_gram",
+    "token_row",
 ]

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
-from toymodel.gram import PairGram, Scalars
+from toymodel.gram import Scalars
 from toymodel.models.logps import Model, Params, check_group, check_inputs, response_logp, token_logps
 from toymodel.pairs import PreferencePairs, Response
 
@@ -20,31 +20,25 @@ def pair_gradients(
     return _pair_gradients(model, params, pairs)
 
 
-def pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
-    """‖∇ log π_w‖², ‖∇ log π_l‖² and ⟨∇ log π_w, ∇ log π_l⟩ of each pair.
-
-    Raises:
-      ValueError: malformed pairs, tokens outside the model's vocabulary, non-finite parameters.
-    """
-    check_inputs(model, params, pairs)
-    return _pair_gram(model, params, pairs)
-
-
-def token_gram(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
-    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ for every token i of the chosen and j of the rejected response of one pair.
-
-    Its sum is `pair_gram(...).inner`; rows and columns of padding are zero.
-    """
-    check_inputs(model, params, pair, one_pair=True)
-    return _token_gram(model, params, pair)
-
-
 def token_gradients(model: Model, params: Params, response: Response) -> Float[Array, "T P"]:
     """∇ log p(y^i) of every token of one response, flattened over all P parameters; zero at padding.
 
-    Materialised: T × P numbers. `token_gram` needs two of these.
+    Materialised: T × P numbers.
     """
     return _token_gradients(model, params, response)
+
+
+def tangent_kernel(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, "T_w T_l V V"]:
+    """K = J J′ᵀ, the empirical tangent kernel of the logits before each token of the two responses of one pair (T2).
+
+    Entry [i, j, v, u] is ⟨∇ z_v, ∇ z′_u⟩. Padding has no mask here: residuals that are zero there do as well. J is
+    T × V × P numbers: for small models.
+
+    Raises:
+      ValueError: malformed pairs or a batch of them, tokens outside the model's vocabulary, non-finite parameters.
+    """
+    check_inputs(model, params, pair, one_pair=True)
+    return _tangent_kernel(model, params, pair)
 
 
 def slopes(
@@ -116,12 +110,6 @@ def _pair_gradients(model: Model, params: Params, pairs: PreferencePairs) -> tup
 
 
 @jax.jit
-def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
-    chosen, rejected = _pair_gradients(model, params, pairs)
-    return PairGram((chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1))
-
-
-@jax.jit
 def _group_gram(model: Model, params: Params, responses: Response) -> Array:
     gradients = _group_gradients(model, params, responses)
     return gradients @ gradients.T
@@ -137,15 +125,19 @@ def _group_slopes(model: Model, params: Params, responses: Response, advantages:
 
 
 @jax.jit
-def _token_gram(model: Model, params: Params, pair: PreferencePairs) -> Array:
-    chosen, rejected = (_token_gradients(model, params, r) for r in (pair.chosen_response, pair.rejected_response))
-    return chosen @ rejected.T
-
-
-@jax.jit
 def _token_gradients(model: Model, params: Params, response: Response) -> Array:
     flat, unravel = ravel_pytree(params)
     return jax.jacrev(lambda flat: token_logps(model, unravel(flat), response))(flat)
+
+
+@jax.jit
+def _tangent_kernel(model: Model, params: Params, pair: PreferencePairs) -> Array:
+    flat, unravel = ravel_pytree(params)
+    chosen, rejected = (
+        jax.jacrev(lambda flat, r=r: model.logits(unravel(flat), r))(flat)
+        for r in (pair.chosen_response, pair.rejected_response)
+    )
+    return jnp.einsum("ivp,jup->ijvu", chosen, rejected)
 
 
 @jax.jit

@@ -36,8 +36,8 @@ def log_softmax_at(logits: Float[Array, "*T V"], tokens: Int[Array, "*T"]) -> Fl
 
 def token_logps(model: Model, params: Params, response: Response) -> Float[Array, " T"]:
     """Log p(y^i | x, y^{<i}) of each token of one response, in nats; 0 at padding."""
-    logps = log_softmax_at(model.logits(params, response), response.tokens)
-    return jnp.where(response.mask, logps, 0)
+    tokens = jnp.where(response.mask, response.tokens, 0)  # padding may hold any id
+    return jnp.where(response.mask, log_softmax_at(model.logits(params, response), tokens), 0)
 
 
 def response_logp(model: Model, params: Params, response: Response) -> Float[Array, ""]:

@@ -7,7 +7,7 @@ went in times the derivative in what came out, two factors that are much smaller
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class Head(NamedTuple):
     table: str | None  # the table whose first V rows are the weight as well, if one is
 
 
+@runtime_checkable
 class Network(Model, Protocol):
     """A `Model` that says what it is made of."""
 
@@ -57,18 +58,21 @@ def embed(model: Network, params: Params, response: Response) -> Float[Array, "S
     return jnp.sum(jnp.stack(parts), axis=0)
 
 
-def advance(stage: Stage, x: Float[Array, "S a"]) -> Float[Array, "S b"]:
-    """`x` after a stage. Repeated ones are one compiled loop, so that compile time does not grow with depth."""
+def advance(stage: Stage, x: Float[Array, "S a"]) -> tuple[Float[Array, "S b"], Float[Array, "*L S a"]]:
+    """`x` after a stage, and what flowed into it: `x`, or that of each one if there are repeated ones.
+
+    Repeated ones are one compiled loop, so that compile time does not grow with depth.
+    """
     if not stage.repeated:
-        return stage.apply(stage.layers, x)[0]
-    return jax.lax.scan(lambda x, layers: (stage.apply(layers, x)[0], None), x, stage.layers)[0]
+        return stage.apply(stage.layers, x)[0], x
+    return jax.lax.scan(lambda x, layers: (stage.apply(layers, x)[0], x), x, stage.layers)
 
 
 def features(model: Network, params: Params, response: Response) -> Float[Array, "T d"]:
     """The hidden states that the head turns into logits, before each token of one response."""
     x = embed(model, params, response)
     for stage in model.stages(params, response):
-        x = advance(stage, x)
+        x, _ = advance(stage, x)
     return x[-response.tokens.shape[-1] :]
 
 

@@ -36,7 +36,8 @@ class Transformer:
     """Sizes of the model; it has no frozen arrays.
 
     A sequence is a start symbol (row V of the token table), the prompt, and the response without its last token: at
-    most `context_length` places, padding included. Padding of prompts is neither seen nor counted as a position.
+    most `context_length` places, padding included. Padding of prompts stands before the start symbol and is neither
+    seen nor counted as a position.
 
     Raises:
       ValueError: a size is not a positive whole number, or `heads` does not divide `dim`.
@@ -87,7 +88,9 @@ class Transformer:
                 f"`response` must fit {self.context_length} positions (`context_length`), got {P + T}: "
                 f"a prompt of {P} and a response of {T} tokens, padding included."
             )
-        tokens = jnp.concatenate([jnp.full(1, self.vocab_size), response.prompt, response.tokens[:-1]])
+        start = self.vocab_size
+        prompt = jnp.where(response.prompt_mask, response.prompt, start)
+        tokens = jnp.concatenate([jnp.full(1, start), prompt, response.tokens[:-1]])
         positions = jnp.maximum(jnp.cumsum(_real(response)) - 1, 0)
         return {"token_embedding": tokens[:, None], "position_embedding": positions[:, None]}
 
@@ -142,14 +145,14 @@ def _final_norm(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S
 
 
 def _real(response: Response) -> Bool[Array, " S"]:
-    """False at padding: the start symbol, the prompt, all tokens but the last."""
-    return jnp.concatenate([jnp.ones(1, bool), response.prompt_mask, response.mask[:-1]])
+    """False at padding. The start symbol stands right before the prompt, so the prompt's mask is shifted by one."""
+    return jnp.concatenate([response.prompt_mask, jnp.ones(1, bool), response.mask[:-1]])
 
 
 def _seen(response: Response) -> Bool[Array, "S S"]:
-    """A position sees all real ones up to itself; the start symbol is one, so that each sees something."""
+    """A position sees all real ones up to itself; padding sees itself, lest a softmax have nothing to sum."""
     real = _real(response)
-    return real & jnp.tri(len(real), dtype=bool)
+    return (real & jnp.tri(len(real), dtype=bool)) | jnp.eye(len(real), dtype=bool)
 
 
 def init_params(

@@ -28,6 +28,7 @@ from toymodel.theory.groups import as_group, displaced, group_gram, group_slopes
 from toymodel.theory.mass import ches, squeeze, squeeze_threshold, token_slopes
 from toymodel.theory.overlap import (
     contrast_gram,
+    kernel_token_gram,
     pair_gram,
     replacement_increment,
     residuals,
@@ -72,6 +73,7 @@ __all__ = [
     "halving_bound",
     "in_band",
     "ipo_flow",
+    "kernel_token_gram",
     "logit_directions",
     "margin_slope",
     "norm_shortfall",

@@ -62,6 +62,22 @@ def pair_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Preferen
     return _pair_gram(model, params, pairs)
 
 
+def kernel_token_gram(
+    kernel: Float[Array, "T_w T_l V V"],
+    chosen_residuals: Float[Array, "T_w V"],
+    rejected_residuals: Float[Array, "T_l V"],
+) -> Float[Array, "T_w T_l"]:
+    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = s_iᵀ K(c_i, c′_j) s′_j, for the tangent kernel K of any model's logits (T2).
+
+    Raises:
+      ValueError: the shapes do not belong together.
+    """
+    wanted = (len(chosen_residuals), len(rejected_residuals), chosen_residuals.shape[-1], rejected_residuals.shape[-1])
+    if kernel.shape != wanted:
+        raise ValueError(f"`kernel` must have the shape {wanted} for these residuals, got {kernel.shape}.")
+    return jnp.einsum("iv,ijvu,ju->ij", chosen_residuals, kernel, rejected_residuals)
+
+
 def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> Float[Array, " n"]:
     """⟨g_w, g_l⟩ of a tabular model, counted over shared contexts (T3: "the more tokens they share, the larger").
 

@@ -1,0 +1,136 @@
+"""Inner products of token gradients, by following a `Network` layer by layer: no gradient of all parameters is built.
+
+Forward once, keeping what flowed into each stage. Then backward, with the derivatives ("cotangents") of all tokens of
+both responses at once: as soon as those of a layer are there, so are its inner products (`products`), and the
+derivatives are let go. While stages are positionwise, the derivatives of token i are zero at all places but its own, so
+that those of all tokens are one backward pass. A `Model` that is no `Network` has its gradients built (`built`).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from toymodel.gradients.products import Products, of_affine, of_rows, of_scaling, of_shared_table
+from toymodel.models.logps import Params, log_softmax_at
+from toymodel.models.stages import Layer, Layers, Network, advance, embed
+from toymodel.pairs import PreferencePairs, Response
+
+Cotangents = Float[Array, "2 m S d"] | Float[Array, "2 T d"]  # the latter: local, see `products`
+
+
+def layer_products(model: Network, params: Params, pair: PreferencePairs, *, per_token: bool) -> dict[str, Products]:
+    """By name of a layer or table, the products of all token gradients of one pair, or of the two responses' (m = 1).
+
+    Both responses have as many tokens as the longer one is wide. Layers of repeated stages have a leading axis of those
+    stages, in which a later stage's layers of the same name follow. A tied head is part of its table.
+    """
+    responses = _both(pair)
+    of_chosen, T = jax.tree.map(lambda leaf: leaf[0], responses), responses.tokens.shape[-1]
+    jax.eval_shape(model.logits, params, of_chosen)  # the model's own checks of shapes
+    features, inputs = jax.vmap(partial(_forward, model, params))(responses)
+    weight, bias, tied = model.head(params)
+    residuals = _residuals(features @ weight.T if bias is None else features @ weight.T + bias, responses)
+    cotangents = residuals @ weight
+    if not per_token:
+        residuals, cotangents = residuals[:, None], cotangents[:, None]
+
+    head = of_affine(features, residuals, bias=bias is not None)
+    found: dict[str, list[Products]] = {}
+    whole = False  # cotangents are those of the last T places alone
+    for index, stage in reversed([*enumerate(model.stages(params, of_chosen))]):
+        whole = whole or not stage.positionwise
+        x = inputs[index] if whole else inputs[index][..., -T:, :]
+        if whole:
+            cotangents = _everywhere(cotangents, x.shape[-2])
+        step = partial(_step, model, params, responses, index)
+        if stage.repeated:
+            cotangents, of_stage = jax.lax.scan(step, cotangents, (stage.layers, jnp.moveaxis(x, 1, 0)), reverse=True)
+        else:
+            cotangents, of_stage = step(cotangents, (stage.layers, x))
+        for name, of_layer in of_stage.items():
+            found.setdefault(name, []).insert(0, of_layer)
+
+    grams = {name: _stacked(of_layers) for name, of_layers in found.items()}
+    if tied is not None:
+        cotangents = _everywhere(cotangents, inputs[0].shape[-2])
+    for name, rows in jax.vmap(model.rows)(responses).items():
+        grams[name] = of_rows(rows[:, -cotangents.shape[-2] :], cotangents)
+        if name == tied:
+            cross = of_shared_table(rows, cotangents, features, residuals)
+            grams[name] = jax.tree.map(lambda *parts: sum(parts), grams[name], cross, head)
+    return grams if tied is not None else grams | {"head": head}
+
+
+def _both(pair: PreferencePairs) -> Response:
+    """The two responses of one pair as a batch of two, padded to one width."""
+    sides = pair.chosen_response, pair.rejected_response
+    T = max(side.tokens.shape[-1] for side in sides)
+
+    def wide(side: Response) -> Response:
+        tokens, mask = (jnp.pad(leaf, (0, T - leaf.shape[-1])) for leaf in (side.tokens, side.mask))
+        return Response(side.prompt, side.prompt_mask, tokens, mask)
+
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(wide, sides))
+
+
+def _forward(model: Network, params: Params, response: Response) -> tuple[Float[Array, "T d"], list[Array]]:
+    """The features of one response, and what flowed into each stage."""
+    x, inputs = embed(model, params, response), []
+    for stage in model.stages(params, response):
+        x, flowed = advance(stage, x)
+        inputs.append(flowed)
+    return x[-response.tokens.shape[-1] :], inputs
+
+
+def _residuals(logits: Float[Array, "2 T V"], responses: Response) -> Float[Array, "2 T V"]:
+    """The derivative of each token's log-probability in its own logits; zero at padding."""
+    return jax.grad(lambda z: jnp.where(responses.mask, log_softmax_at(z, responses.tokens), 0).sum())(logits)
+
+
+def _everywhere(cotangents: Cotangents, S: int) -> Float[Array, "2 m S d"]:
+    """Cotangents of the last T places, or of all S, as those of all S places."""
+    if cotangents.ndim == 3:
+        T = cotangents.shape[1]
+        cotangents = jnp.eye(T, dtype=cotangents.dtype)[..., None] * cotangents[:, None]
+    return jnp.pad(cotangents, ((0, 0), (0, 0), (S - cotangents.shape[2], 0), (0, 0)))
+
+
+def _step(
+    model: Network, params: Params, responses: Response, index: int, cotangents: Cotangents, given: tuple[Layers, Array]
+) -> tuple[Cotangents, dict[str, Products]]:
+    """Back through one stage: from the cotangents of what comes out to those of what goes in, and its layers' products.
+
+    A bias of its own for every place has as derivative that of what comes out of its layer there.
+    """
+    layers, inputs = given
+
+    def of_response(
+        response: Response, x: Array, cotangents: Array
+    ) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+        stage = model.stages(params, response)[index]
+
+        def apply(x: Array, biases: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+            return stage.apply({name: layer | {"bias": biases[name]} for name, layer in layers.items()}, x)
+
+        biases = {name: jnp.broadcast_to(b := layer["bias"], (len(x), *b.shape)) for name, layer in layers.items()}
+        _, pull, went_in = jax.vjp(apply, x, biases, has_aux=True)
+        before, deltas = (pull if cotangents.ndim == x.ndim else jax.vmap(pull))(cotangents)
+        return before, went_in, deltas
+
+    before, went_in, deltas = jax.vmap(of_response)(responses, inputs, cotangents)
+    return before, {name: _layer(layer, went_in[name], deltas[name]) for name, layer in layers.items()}
+
+
+def _layer(layer: Layer, inputs: Array, deltas: Array) -> Products:
+    return (of_scaling if "gain" in layer else of_affine)(inputs, deltas)
+
+
+def _stacked(of_layers: list[Products]) -> Products:
+    """The products of layers of one name as one array over layers, if some already are."""
+    if len(of_layers) == 1:
+        return of_layers[0]
+    full = max(of_layers, key=lambda p: p.inner.ndim).inner.ndim
+    of_layers = [p if p.inner.ndim == full else jax.tree.map(lambda leaf: leaf[None], p) for p in of_layers]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *of_layers)

@@ -20,11 +20,13 @@ from toymodel import (
     gradients,
     positional_pairs,
     prefix_pairs,
+    sentiment,
     theory,
 )
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
+from toymodel.supervised import CrossEntropy
 
 KEY = jax.random.key(0)
 PAIRS = PreferencePairs.from_lists([[0], [1]], [[0, 1], [1, 1]], [[2, 1], [2]], vocab_size=3)
@@ -41,6 +43,10 @@ def pairs(prompt=((0,),), chosen=((1,),), rejected=((2,),), **options):
 def dpo(**changed):
     inputs = dict.fromkeys(("chosen_logps", "rejected_logps", "ref_chosen_logps", "ref_rejected_logps"), LOGPS)
     return LOSSES["dpo"]().value(**inputs | changed)
+
+
+def sentiment_of(make=sentiment.sentiment_pairs, task="short_suffix", fit=0.5, length=None):
+    return make(KEY, sentiment.draw_prompts(KEY, 2), task, suffix_fit=fit, suffix_length=length)
 
 
 def gram_of(params=PARAMS, of=PAIRS, model=MODEL):
@@ -112,6 +118,34 @@ CASES = {
     "negative prompt": (
         lambda: prefix_pairs(KEY, 2, vocab_size=3, length=2, shared=0, prompt_length=-1),
         "`prompt_length` must be",
+    ),
+    # sentiment
+    "no prompts": (lambda: sentiment.draw_prompts(KEY, 0), "`n` must be a whole number between 1 and 373248, got 0"),
+    "more prompts than there are": (lambda: sentiment.draw_prompts(KEY, 72**3 + 1), "`n` must be .*, got 373249"),
+    "half a prompt": (lambda: sentiment.draw_prompts(KEY, 1.5), "`n` must be a whole number"),
+    "unknown task": (lambda: sentiment_of(task="suffix"), "`task` must be among single_token, .*, got 'suffix'"),
+    "unknown task of annotators": (
+        lambda: sentiment_of(sentiment.annotated_pairs, task="suffix"),
+        "`task` must be among single_token, short_suffix, long_suffix, got 'suffix'",
+    ),
+    "suffixes fit too well": (lambda: sentiment_of(fit=1.1), r"`suffix_fit` must be in \[0, 1\], got 1.1"),
+    "suffixes fit too badly": (lambda: sentiment_of(fit=jnp.array(-0.1)), "`suffix_fit` must be in"),
+    "suffixes fit without a number": (lambda: sentiment_of(fit=np.nan), r"`suffix_fit` must be in \[0, 1\], got nan"),
+    "annotators' suffixes fit too well": (
+        lambda: sentiment_of(sentiment.annotated_pairs, fit=2),
+        r"`suffix_fit` must be in \[0, 1\], got 2",
+    ),
+    "suffix without words": (
+        lambda: sentiment_of(length=0),
+        "`suffix_length` must be a whole number at least 1, got 0",
+    ),
+    "suffix of half a word": (
+        lambda: sentiment_of(sentiment.annotated_pairs, length=0.5),
+        "`suffix_length` must be a whole number at least 1, got 0.5",
+    ),
+    "suffix where there is none": (
+        lambda: sentiment_of(task="single_token", length=2),
+        "`suffix_length` must be a whole number between 0 and 0, got 2",
     ),
     # vocabulary
     "vocabulary of one word": (lambda: Vocabulary.numbered(1), "`size` must be a whole number at least 2, got 1"),
@@ -264,6 +298,10 @@ CASES = {
         lambda: dpo(rejected_logps=None),
         "`rejected_logps` must hold real numbers, got dtype obj",
     ),
+    "share negative": (lambda: CrossEntropy(-0.1), r"`rejected_share` must be in \[0, 1\], got -0.1"),
+    "share beyond one": (lambda: CrossEntropy(2), r"`rejected_share` must be in \[0, 1\], got 2"),
+    "share NaN": (lambda: CrossEntropy(np.float32("nan")), "`rejected_share` must be in"),
+    "share beyond one in a sweep": (lambda: CrossEntropy(jnp.array([0.5, 1.5])), "`rejected_share` must be in"),
     "log-probability infinite": (lambda: dpo(chosen_logps=LOGPS * np.inf), "`chosen_logps` must be finite, got -inf"),
     "mismatched log-probabilities": (lambda: dpo(rejected_logps=LOGPS[:1]), r"share one shape, got .* \(1,\)"),
     "reference missing": (lambda: dpo(ref_rejected_logps=None), "`ref_rejected_logps` is missing"),

@@ -544,3 +544,82 @@ def test_a_run_from_the_reference_starts_at_log_ratios_of_exactly_zero(level):
         slope, _ = gradients.slopes(model, linear.init_params(key, model, temperature=0.5), one)
         # Sums of 14 tokens × 7 logits × 4 features, added in another order.
         np.testing.assert_allclose(predicted[i], 0.5 * d_chosen[i] * slope, rtol=1e-10, atol=1e-12)
+
+
+# --- Checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_are_the_parameters_of_shorter_runs(monkeypatch):
+    """Steps 4, 8 and 12 of 15, in chunks of 5, whose borders they do not meet."""
+    monkeypatch.setattr(training, "CHUNK", 7)
+    long = run(steps=15, record="loss", checkpoint_every=4)
+    assert long.checkpoints.shape == (4, *START.shape)
+    np.testing.assert_array_equal(long.checkpoints[0], START)
+    for number in (1, 2, 3):
+        # One loop body, compiled for loops of other lengths.
+        assert_same(long.checkpoints[number], run(steps=4 * number, record="loss").params, 1e-13)
+    assert_same(long._replace(checkpoints=None), run(steps=15, record="loss"), 1e-13)  # and nothing else changes
+
+
+def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
+    """A tree of parameters, Adam in minibatches, chunks of 4 that idle once: as recorded, and as the last state is."""
+    monkeypatch.setattr(training, "CHUNK", 5)
+    start = mlp_world(PAIRS).params
+    options = {"model": MODEL, "optimizer": ADAM, "batch_size": 2, "key": KEY, "steps": 7}
+    every = run(start, **options, checkpoint_every=1)
+    assert jax.tree.map(jnp.shape, every.checkpoints) == jax.tree.map(lambda leaf: (8, *leaf.shape), start)
+    logps = jax.vmap(lambda params: jnp.stack(pair_logps(MODEL, params, PAIRS)))(every.checkpoints)
+    recorded = np.stack(every.trajectory[:2], axis=1)
+    assert_same(logps, recorded, 1e-13)  # sums of a hundred terms of size one, in another order
+    assert (abs(np.diff(recorded, axis=0)).max(axis=(1, 2)) > 1e-6).all()  # by which the states can be told apart
+    for k, rows in ((7, 2), (3, 3), (8, 1)):
+        some = run(start, **options, checkpoint_every=k, record="loss")
+        jax.tree.map(np.testing.assert_array_equal, at(some.checkpoints, 0), start)
+        assert_same(some.checkpoints, at(every.checkpoints, slice(None, None, k)), 1e-9)  # Adam, as above
+        assert {len(leaf) for leaf in jax.tree.leaves(some.checkpoints)} == {rows}
+        if k == 7:
+            jax.tree.map(np.testing.assert_array_equal, at(some.checkpoints, -1), some.params)
+
+
+def test_checkpoints_of_runs_of_which_one_diverges(monkeypatch):
+    monkeypatch.setattr(training, "CHUNK", 3)
+    rates = jnp.array([1e-3, 1e120, 1e-2])
+    options = {"loss": IPO, "steps": 8, "record": "loss", "checkpoint_every": 1}
+    together = run(rate=rates, over=("learning_rate",), **options)
+    assert together.checkpoints.shape == (3, 9, *START.shape)
+    for number in (0, 2):
+        assert_same(together.checkpoints[number], run(rate=rates[number], **options).checkpoints, 1e-11)
+    wrong = int(together.stopped_at[1])
+    assert 0 < wrong < 8
+    stopped = together.checkpoints[1]
+    assert np.isfinite(stopped[: wrong + 1]).all()
+    assert np.isnan(stopped[wrong + 1 :]).all()
+    np.testing.assert_array_equal(together.checkpoints[:, 0], [START] * 3)
+    np.testing.assert_array_equal(stopped[wrong], together.params[1])
+    np.testing.assert_array_equal(together.checkpoints[::2, -1], together.params[::2])
+    with pytest.raises(Diverged) as caught:
+        run(rate=1e120, **options)
+    assert_same(stopped, caught.value.run.checkpoints, 1e-12)
+
+
+def test_checkpoints_inside_a_trace_are_those_outside():
+    options = {"record": "loss", "checkpoint_every": 2}
+    plain = run(**options)
+    assert_same(jax.jit(lambda rate: run(rate=rate, **options))(0.1), plain, 1e-12)
+    mapped = jax.vmap(lambda rate: run(rate=rate, **options))(jnp.array([0.1, 0.2]))
+    assert_same(at(mapped, 0), plain, 1e-12)
+    stopped = jax.jit(lambda rate: run(loss=IPO, rate=rate, steps=8, **options))(1e120)
+    reached = np.isfinite(stopped.checkpoints).all(axis=(1, 2))
+    assert reached.tolist() == [2 * row <= stopped.stopped_at for row in range(5)]
+
+
+def test_checkpoints_are_kept_when_asked_for_and_in_the_precision_of_the_parameters():
+    assert run(record="loss").checkpoints is None
+    single = run(START.astype(jnp.float32), record="loss", checkpoint_every=np.int64(2))
+    assert single.checkpoints.dtype == single.params.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, 2.0, True, "2"])
+def test_checkpoints_come_every_so_many_whole_steps(every):
+    with pytest.raises(ValueError, match="`checkpoint_every` must be a whole number at least 1, got"):
+        run(checkpoint_every=every)

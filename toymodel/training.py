@@ -49,6 +49,7 @@ def train(
     ref_params: Params | None = None,
     over: Sequence[str] = (),
     record: Record = "pairs",
+    checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Run:
     """Minimise the mean loss of the pairs, and record what every step does to every pair.
@@ -65,6 +66,7 @@ def train(
         runs in all their arrays. The runs are one compiled program, and are shared out between `jax.devices()` when
         there are several and they divide the runs.
       record: "pairs" for the `Trajectory`, "loss" for the mean losses alone, at no other cost than training.
+      checkpoint_every: keep the parameters of every state whose number it divides, the first included.
       progress: called with the number of steps done, now and then and at the end; never inside a trace.
 
     Outside a trace the loop runs in chunks of at most 1000 steps (fewer with `progress`). Between them Ctrl-C is heard
@@ -85,6 +87,8 @@ def train(
         raise ValueError(f'`loss` must be a loss with its hyperparameters, `LOSSES["dpo"](beta=0.1)`, got {loss!r}.')
     if record not in ("pairs", "loss"):
         raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
+    if checkpoint_every is not None:
+        require_int("checkpoint_every", checkpoint_every, low=1)
     setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, over)
     if (key is None) != (batch_size is None):
         raise ValueError(
@@ -97,7 +101,8 @@ def train(
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
     if mesh is not None:
         setting = spread(mesh, axes, setting)
-    static = _Static(optimizer, record, ref_params is None, axes, runs, mesh)
+    rows = steps // checkpoint_every + 1 if checkpoint_every else 0
+    static = _Static(optimizer, record, ref_params is None, checkpoint_every or 1, rows, axes, runs, mesh)
     state = _start(setting, static)
 
     eager = is_concrete(setting, state)
@@ -123,6 +128,8 @@ class _Static(NamedTuple):
     optimizer: Optimizer
     record: Record
     from_reference: bool  # the first state is the reference policy
+    checkpoint_every: int
+    checkpoints: int  # how many of them
     axes: Setting
     runs: int | None
     mesh: Mesh | None
@@ -144,6 +151,7 @@ class _State(NamedTuple):
     opt_state: Any
     number: Int[Array, "*runs"]  # stays behind from the first step that was not finite
     ref_logps: "_References"
+    checkpoints: Params  # [*runs, checkpoints, …], or None
 
 
 class _Part(NamedTuple):
@@ -171,7 +179,8 @@ def _start(setting: Setting, static: _Static) -> _State:
     def start(setting: Setting) -> _State:
         opt_state = static.optimizer(setting.learning_rate).init(setting.params)
         ref_logps = _logps(setting.model, setting.ref_params, _responses(setting))
-        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps))
+        kept = _first_of(static.checkpoints, setting.params) if static.checkpoints else None
+        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps), kept)
 
     return _each_run(start, (static.axes,), setting, static)(setting)
 
@@ -181,7 +190,7 @@ def _chunk(
     setting: Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
 ) -> tuple[_State, _Part]:
     """The steps with these numbers, idling from number `steps` on."""
-    chunk = partial(_chunk_of_one_run, static.optimizer, static.record, static.from_reference)
+    chunk = partial(_chunk_of_one_run, static)
     return _each_run(chunk, (static.axes, 0, None, None), setting, static)(setting, state, numbers, steps)
 
 
@@ -196,20 +205,26 @@ def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: Sett
 
 
 def _chunk_of_one_run(
-    optimizer: Optimizer,
-    record: Record,
-    from_reference: bool,
+    static: _Static,
     setting: Setting,
     state: _State,
     numbers: Array,
     steps: Array,
 ) -> tuple[_State, _Part]:
-    model, loss, optimise = setting.model, setting.loss, optimizer(setting.learning_rate)
+    model, loss, optimise = setting.model, setting.loss, static.optimizer(setting.learning_rate)
     responses = _responses(setting)
     pairs = _Pairs(responses, responses.mask.sum(axis=-1).astype(state.ref_logps.update.dtype))
 
     def reference(number: Array, logps: Array, ref_logps: Array) -> Array:
-        return jnp.where(number == 0, jax.lax.stop_gradient(logps), ref_logps) if from_reference else ref_logps
+        return jnp.where(number == 0, jax.lax.stop_gradient(logps), ref_logps) if static.from_reference else ref_logps
+
+    def kept(checkpoints: Params, finite: Array, number: Array, params: Params) -> Params:
+        """With the parameters of state `number` written into their row, if they have one."""
+        if not static.checkpoints:
+            return None
+        row, rest = jnp.divmod(number, static.checkpoint_every)
+        row = jnp.where(finite & (rest == 0), row, static.checkpoints)  # what lies beyond the last row is dropped
+        return jax.tree.map(lambda rows, leaf: rows.at[row].set(leaf, mode="drop"), checkpoints, params)
 
     def mean_loss(params: Params, batch: _Pairs, number: Array, ref_logps: Array) -> tuple[Array, Array]:
         logps = _logps(model, params, batch.responses)
@@ -229,18 +244,20 @@ def _chunk_of_one_run(
         finite = reached & (number < steps) & jnp.isfinite(value) & _all_finite(params)
         logps: tuple[Array, ...] = ()
         columns: tuple[Array, ...] = ()
-        if record == "pairs":
+        if static.record == "pairs":
             both, gradients = _logps_and_gradients(model, state.params, pairs)
             record_refs = reference(number, both, record_refs)
             given = pairs.loss_arguments(both, record_refs)
             columns = _or_nan(finite, _measured(loss, given, gradients, members, update))
             logps = _or_nan(reached, tuple(both))
         refs = _References(update_refs.at[:, members].set(batch_refs), record_refs)
-        after = jax.tree.map(partial(jnp.where, finite), _State(params, opt_state, state.number + 1, refs), state)
+        moved = _State(params, opt_state, state.number + 1, refs, ())
+        moved = jax.tree.map(partial(jnp.where, finite), moved, state._replace(checkpoints=()))
+        after = moved._replace(checkpoints=kept(state.checkpoints, finite, number + 1, params))
         return after, _Part(_or_nan(finite, value), logps, columns)
 
     state, part = jax.lax.scan(step, state, numbers)
-    if record == "pairs":
+    if static.record == "pairs":
         last = _or_nan(state.number == numbers[-1] + 1, tuple(_logps(model, state.params, responses)))
         part = part._replace(logps=jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), part.logps, last))
     return state, part
@@ -295,7 +312,7 @@ def _run(setting: Setting, state: _State, parts: list[_Part], steps: int, static
     if batches is not None:
         lead = () if static.runs is None else (static.runs,)
         batches = jnp.broadcast_to(batches, (*lead, *batches.shape[-2:]))[..., :steps, :]
-    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory)
+    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory, state.checkpoints)
 
 
 def _stacked(chosen: Array, rejected: Array) -> Array:
@@ -312,6 +329,11 @@ def _responses(setting: Setting) -> Response:
 
 def _logps(model: Model, params: Params, responses: Response) -> Float[Array, "2 n"]:
     return jax.vmap(jax.vmap(lambda response: response_logp(model, params, response)))(responses)
+
+
+def _first_of(rows: int, params: Params) -> Params:
+    """Room for parameters at many states, the first filled in."""
+    return jax.tree.map(lambda leaf: jnp.full((rows, *leaf.shape), jnp.nan, leaf.dtype).at[0].set(leaf), params)
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

@@ -79,6 +79,7 @@ class Run(NamedTuple):
     stopped_at: Int[Array, "*runs"]  # the last state: `steps`, or the number of the first step that was not finite
     batches: Int[Array, "*runs steps B"] | None  # the pairs in each minibatch
     trajectory: Trajectory | None  # record="pairs"
+    checkpoints: Params | None  # [*runs, k, …]: the parameters at k states; NaN from where a run stopped
 
 
 class Diverged(FloatingPointError):

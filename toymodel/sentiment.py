@@ -1,0 +1,150 @@
+"""A synthetic sentiment task: prompts whose label can be learnt, and answers of a label word and a suffix.
+
+A prompt is three clauses of a subject, a verb and a verdict: "plot was great acting not cold music seemed dull". The
+word "not" turns a verdict around, and the label is what most of the clauses say. An answer is the label word, then
+words of praise or of blame. A pair's answers share these words and differ in the label alone, as in the sentiment
+experiment of arXiv 2410.13828 (Figs. 3 and 4), whose data are tweets.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from toymodel._checks import Domain, is_concrete, require_int
+from toymodel.pairs import PreferencePairs
+from toymodel.vocabulary import Vocabulary
+
+Key = Array
+Task = Literal["single_token", "short_suffix", "long_suffix"]
+TASKS: tuple[Task, ...] = get_args(Task)
+SUFFIX_LENGTH: dict[Task, int] = {"single_token": 0, "short_suffix": 2, "long_suffix": 8}
+
+POSITIVE, NEGATIVE = "positive", "negative"
+PRAISE, BLAME = (
+    ("bright", "clever", "gentle", "honest", "lively", "tender"),
+    ("bland", "clumsy", "dreary", "empty", "harsh", "stale"),
+)
+GOOD, BAD = ("great", "fun", "warm"), ("dull", "awful", "cold")
+SUBJECTS, VERBS, NOT = ("plot", "acting", "music", "ending"), ("was", "seemed"), "not"
+
+WORDS = Vocabulary.of_roles(
+    contrast=(POSITIVE, NEGATIVE),
+    suffix=(*PRAISE, *BLAME),
+    sentiment=(*GOOD, *BAD),
+    neutral=(*SUBJECTS, *VERBS, NOT),
+)
+CLAUSES = 3
+PROMPT_LENGTH = 3 * CLAUSES
+PROBABILITY = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+
+_IDS = {word: i for i, word in enumerate(WORDS.tokens)}
+_CLAUSES = np.array(
+    [[_IDS[s], _IDS[v], _IDS[w]] for s in SUBJECTS for v in (*VERBS, NOT) for w in (*GOOD, *BAD)], np.int32
+)
+_VERDICTS = np.array(
+    [(1 if w in GOOD else -1) * (-1 if v == NOT else 1) for _ in SUBJECTS for v in (*VERBS, NOT) for w in (*GOOD, *BAD)]
+)
+PROMPTS = len(_CLAUSES) ** CLAUSES  # different prompts in all
+
+
+class Prompts(NamedTuple):
+    """Prompts and what they say."""
+
+    tokens: Int[Array, "n 9"]
+    is_positive: Bool[Array, " n"]
+
+
+def draw_prompts(key: Key, n: int) -> Prompts:
+    """`n` different prompts, evenly from all 373,248: cut in two, they are a training and an evaluation set.
+
+    Raises:
+      ValueError: `n` is not a whole number from 1 to the number of prompts.
+    """
+    require_int("n", n, low=1, high=PROMPTS)
+    number = jax.random.permutation(key, PROMPTS)[:n]
+    places = number[:, None] // len(_CLAUSES) ** np.arange(CLAUSES) % len(_CLAUSES)
+    return Prompts(jnp.asarray(_CLAUSES)[places].reshape(n, -1), jnp.asarray(_VERDICTS)[places].sum(axis=1) > 0)
+
+
+def suffix_length_of(task: Task, suffix_length: int | None = None) -> int:
+    """Words in the suffixes of a task: the usual number, or another one that is asked for.
+
+    Raises:
+      ValueError: an unknown task, or a suffix that is empty where the task has one, or the other way about.
+    """
+    if task not in TASKS:
+        raise ValueError(f"`task` must be among {', '.join(TASKS)}, got {task!r}.")
+    if suffix_length is None:
+        return SUFFIX_LENGTH[task]
+    if task == "single_token":
+        require_int("suffix_length", suffix_length, low=0, high=0)
+    else:
+        require_int("suffix_length", suffix_length, low=1)
+    return suffix_length
+
+
+def sentiment_pairs(
+    key: Key, prompts: Prompts, task: Task, *, suffix_fit: float | Float[Array, ""], suffix_length: int | None = None
+) -> PreferencePairs:
+    """Chosen: the right label and a suffix. Rejected: the wrong label and the same suffix.
+
+    Args:
+      suffix_fit: how likely each word of the suffix goes with the right label (praise with "positive"), so that at 0.5
+        it tells nothing about the label, and above, a model that knows the language expects it more after the chosen
+        label than after the rejected one.
+      suffix_length: words in the suffix, if not the task's usual number.
+
+    Raises:
+      ValueError: an unknown task, `suffix_fit` is no probability, or a suffix is empty where the task has one.
+    """
+    length = suffix_length_of(task, suffix_length)
+    suffix = _suffix(key, prompts.is_positive, length, suffix_fit)
+    chosen, rejected = (_answers(label, suffix) for label in (prompts.is_positive, ~prompts.is_positive))
+    return _pairs(prompts, chosen, rejected)
+
+
+def annotated_pairs(
+    key: Key, prompts: Prompts, task: Task, *, suffix_fit: float | Float[Array, ""], suffix_length: int | None = None
+) -> PreferencePairs:
+    """What supervised fine-tuning learns from: either label, each with a suffix of its own that goes with it.
+
+    `supervised.CrossEntropy` says how often annotators take the wrong one.
+
+    Raises:
+      ValueError: as for `sentiment_pairs`.
+    """
+    length, labels = suffix_length_of(task, suffix_length), (prompts.is_positive, ~prompts.is_positive)
+    answers = (
+        _answers(label, _suffix(one, label, length, suffix_fit))
+        for one, label in zip(jax.random.split(key), labels, strict=True)
+    )
+    return _pairs(prompts, *answers)
+
+
+def _pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
+    of_prompt, of_answer = jnp.ones_like(prompts.tokens, bool), jnp.ones_like(chosen, bool)
+    return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer)
+
+
+def _answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:
+    label = jnp.where(is_positive, _IDS[POSITIVE], _IDS[NEGATIVE])
+    return jnp.concatenate([label[:, None], suffix], axis=1, dtype=jnp.int32)
+
+
+def _suffix(key: Key, is_positive: Bool[Array, " n"], length: int, fit: float | Float[Array, ""]) -> Int[Array, "n s"]:
+    """Words that go with the label with probability `fit`, each evenly one of praise or one of blame."""
+    _require_probability("suffix_fit", fit)
+    shape = len(is_positive), length
+    of_fit, of_word = jax.random.split(key)
+    fits = jax.random.bernoulli(of_fit, jnp.asarray(fit, float), shape)  # wants a float, and 0 and 1 are whole
+    praised = is_positive[:, None] ^ ~fits
+    words = jnp.array([[_IDS[word] for word in group] for group in (BLAME, PRAISE)])
+    return words[praised.astype(int), jax.random.randint(of_word, shape, 0, len(PRAISE))]
+
+
+def _require_probability(name: str, value: float | Float[Array, ""]) -> None:
+    if is_concrete(value) and not PROBABILITY.holds(np.asarray(value)).all():
+        raise ValueError(f"`{name}` must be {PROBABILITY.words}, got {value!r}.")

@@ -1,0 +1,44 @@
+"""Supervised fine-tuning, as a loss for `training.train`: it raises the answers on both sides of a pair, by shares."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from toymodel._checks import Domain, is_concrete
+
+Logps = Float[Array, " n"]
+SHARE = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["rejected_share"], meta_fields=[])
+@dataclass(frozen=True)
+class CrossEntropy:
+    """−((1 − s) log π_w + s log π_l), in nats: what annotators cost of whom a share s gives the rejected answer.
+
+    d_w = 1 − s and d_l = −s. At s = 0 it is the usual likelihood of the chosen answers, at 1/2 that of both alike.
+    Learnt well, the two answers have the probabilities that the annotators gave them.
+
+    Raises:
+      ValueError: `rejected_share` is not in [0, 1].
+    """
+
+    rejected_share: float | Float[Array, "*runs"] = 0.0
+
+    def __post_init__(self) -> None:
+        share = self.rejected_share
+        known = isinstance(share, float | int | np.generic | np.ndarray | jax.Array) and is_concrete(share)
+        if known and not SHARE.holds(np.asarray(share)).all():
+            raise ValueError(f"`rejected_share` must be {SHARE.words}, got {share!r}.")
+
+    def value(self, chosen_logps: Logps, rejected_logps: Logps, *_others: Logps) -> Logps:
+        """The loss of each pair."""
+        return -((1 - self.rejected_share) * chosen_logps + self.rejected_share * rejected_logps)
+
+    def weights(self, chosen_logps: Logps, *_others: Logps) -> tuple[Logps, Logps]:
+        """(d_chosen, d_rejected) of each pair."""
+        same = jnp.ones_like(chosen_logps)
+        return (1 - self.rejected_share) * same, -self.rejected_share * same

@@ -1,6 +1,7 @@
-"""`toymodel check`, `toymodel diagnose` and `toymodel sweep`: the package from a shell.
+"""`toymodel check`, `diagnose`, `sweep` and `sentiment`: the package from a shell.
 
-Exit codes: 0 all is well; 1 a check failed; 2 bad input, said in one line on stderr; 130 interrupted.
+Exit codes: 0 all is well; 1 a check failed, or a sign does not hold; 2 bad input, said in one line on stderr;
+130 interrupted.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from toymodel import check
 from toymodel.diagnose import Diagnosis, diagnose, load
+from toymodel.experiments import command as sentiment_command
 from toymodel.sweep import command as sweep_command
 
 SHOWN = 40  # pairs in a table; more is for scripts
@@ -65,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     diagnosing.set_defaults(run=_diagnose)
 
     sweep_command.add_parser(commands)
+    sentiment_command.add_parser(commands)
     return parser
 
 

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("give --scheduler or --workers, not both.")
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-    _use_devices(options.devices)
+    use_devices(options.devices)
     sweep = config.load(options.config)
     if options.dry_run:
         _tell_plan(sweep, options.out)
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _use_devices(count: int | None) -> None:
+def use_devices(count: int | None) -> None:
     """As many CPU devices as there are cores, unless this or the environment says otherwise."""
     if count is not None and count < 1:
         raise ValueError(f"--devices must be at least 1, got {count}.")
@@ -109,7 +109,7 @@ def _run_all(options: argparse.Namespace, sweep: Sweep) -> None:
             record["config"] = saved.name
             left = missing(sweep, store, _notice)
             todo = sum(task.size for task in left)
-            with _bar(todo) as advance:
+            with progress_bar(todo) as advance:
                 if options.scheduler or options.workers:
                     record["settings"] = _on_cluster(options, sweep, store, saved, advance)
                 else:
@@ -149,7 +149,7 @@ def _notice(message: str) -> None:
 
 
 @contextlib.contextmanager
-def _bar(total: int) -> Iterator[Any]:
+def progress_bar(total: int) -> Iterator[Any]:
     """A progress bar on a terminal; nothing elsewhere."""
     errors = Console(stderr=True)
     columns = (

@@ -1,5 +1,6 @@
 """Running a sweep in this process: the shards that are missing are computed one by one, and written one by one."""
 
+import hashlib
 import io
 import os
 import socket
@@ -19,6 +20,8 @@ from toymodel.sweep.experiment import Columns
 from toymodel.sweep.grid import Shard, Sweep
 from toymodel.sweep.program import Report, table
 from toymodel.sweep.store import BadFolder, State, Store, about_this_machine, address, refuse
+
+LONGEST = 200  # letters of a program's name
 
 Progress = Callable[[int, str], Any]  # called with the number of settings just done, and "shard 3 of 8"
 
@@ -173,10 +176,12 @@ def estimate(sweep: Sweep, todo: list[Task], programs: int = 2) -> Estimate:
 def program_name(sweep: Sweep, shard: Shard) -> str:
     """The compiled fields of a shard's settings: its place in the table.
 
-    Not `name=value`: readers of Parquet would take that for a column.
+    Not `name=value`: readers of Parquet would take that for a column. File systems allow a name 255 bytes: of a longer
+    one the end is a hash of the whole.
     """
     compiled = sweep.programs[shard.program].compiled
-    return ",".join(f"{name}-{value}" for name, value in compiled.items()) or "all"
+    name = ",".join(f"{name}-{value}" for name, value in compiled.items()) or "all"
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
 
 
 def settings_of(sweep: Sweep, task: Task) -> Columns:

@@ -1,0 +1,96 @@
+"""What the sentiment experiment says of the paper's claims (arXiv 2410.13828, Figs. 3 and 4a), seed by seed.
+
+With one differing token the gradients point apart and the chosen answer rises. With identical words after it they
+point together, more so for more words, and the chosen answer falls, more so for more words.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from toymodel.experiments.sentiment import LEARNT
+from toymodel.sentiment import TASKS
+from toymodel.statistics import mean_interval
+
+
+class Sign(NamedTuple):
+    """One claim: a number that should have one sign, its mean over seeds and the 95% interval of that mean."""
+
+    claim: str
+    quantity: str
+    seeds: int  # in which the labels of all tasks concerned were learnt
+    mean: float  # NaN for fewer than two seeds, as are the next two
+    low: float
+    high: float
+    holds: bool  # the whole interval has the claimed sign
+
+
+class Outcome(NamedTuple):
+    """What all seeds of a sweep say."""
+
+    signs: tuple[Sign, ...]
+    not_learnt: dict[str, list[int]]  # seeds in which fine-tuning did not teach a task its label; they are left out
+
+
+def signs(table: Mapping[str, np.ndarray]) -> Outcome:
+    """Signs of cosines and changes, from the columns of the sentiment experiment for all tasks over the same seeds.
+
+    The cosine is the mean over evaluation pairs and over the training; the change is that of the chosen
+    log-probability from the reference to the end, in nats, mean over evaluation pairs.
+
+    Raises:
+      ValueError: a task is missing, or the tasks do not share their seeds.
+    """
+    seeds = {task: np.sort(table["seed"][table["task"] == task]) for task in TASKS}
+    if not all(len(seeds[task]) and np.array_equal(seeds[task], seeds[TASKS[0]]) for task in TASKS):
+        raise ValueError(f"`table` must hold the tasks {', '.join(TASKS)} over the same seeds, each once.")
+    cosine, change, learnt = {}, {}, {}
+    for task in TASKS:
+        here = np.flatnonzero(table["task"] == task)
+        here = here[np.argsort(table["seed"][here])]
+        cosine[task], change[task] = mean_cosine(table)[here].mean(axis=1), chosen_change(table)[here, -1]
+        learnt[task] = table["label_accuracy"][here] >= LEARNT
+    single, short, long = TASKS
+    found = (
+        _sign("one differing token: gradients point apart", "cosine", -cosine[single], learnt[single], -1),
+        _sign("one differing token: the chosen rises", "change", change[single], learnt[single]),
+        _sign("short suffix: gradients point together", "cosine", cosine[short], learnt[short]),
+        _sign("short suffix: the chosen falls", "change", -change[short], learnt[short], -1),
+        _sign("long suffix: gradients point together", "cosine", cosine[long], learnt[long]),
+        _sign("long suffix: the chosen falls", "change", -change[long], learnt[long], -1),
+        _sign("more so than for the short one", "cosine", cosine[long] - cosine[short], learnt[long] & learnt[short]),
+        _sign(
+            "further than for the short one", "change", change[short] - change[long], learnt[long] & learnt[short], -1
+        ),
+    )
+    return Outcome(found, {task: seeds[task][~learnt[task]].tolist() for task in TASKS})
+
+
+def mean_cosine(table: Mapping[str, np.ndarray]) -> Float[np.ndarray, "settings k"]:
+    """Cosine between the gradients of chosen and rejected at every checkpoint, mean over evaluation pairs."""
+    cosine = table["inner"] / (np.sqrt(table["chosen_sq"]) * np.sqrt(table["rejected_sq"]))
+    return np.asarray(cosine.mean(axis=-1))
+
+
+def chosen_change(table: Mapping[str, np.ndarray]) -> Float[np.ndarray, "settings k"]:
+    """Change of log π_w since the reference at every checkpoint, mean over evaluation pairs, in nats."""
+    logps = table["chosen_logps"].mean(axis=-1)
+    return np.asarray(logps - logps[:, :1])
+
+
+def _sign(
+    claim: str,
+    quantity: str,
+    claimed_positive: Float[np.ndarray, " seeds"],
+    learnt: Bool[np.ndarray, " seeds"],
+    told: int = 1,
+) -> Sign:
+    """The claim that a number is positive, told with the sign `told`."""
+    kept = claimed_positive[learnt]
+    if len(kept) < 2:
+        return Sign(claim, quantity, len(kept), np.nan, np.nan, np.nan, False)
+    mean, *ends = (float(told * value) for value in mean_interval(kept))
+    low, high = sorted(ends)
+    return Sign(claim, quantity, len(kept), mean, low, high, bool(min(told * low, told * high) > 0))

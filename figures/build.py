@@ -21,7 +21,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-HELPERS = ("intervals", "loss_runs", "style", "sweeps")  # modules that the figures share
+HELPERS = ("intervals", "loss_runs", "sentiment_runs", "style", "sweeps")  # modules that the figures share
 OPTIMISATION = "xla_backend_optimization_level"
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")
@@ -156,6 +156,8 @@ def _load(name: str) -> Any:
     os.environ["JAX_ENABLE_X64"] = "1"
     if OPTIMISATION not in os.environ.get("XLA_FLAGS", ""):  # most programs take longer to compile than to run
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OPTIMISATION}=1"
+    # Sweeps share their settings out between devices, and a device keeps little more than a core busy.
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count()))
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     return importlib.import_module(f"figures.{name}")

@@ -118,8 +118,9 @@ def built(model, params, pair):
 
 
 def layers_of(gradients):
-    """By name of a layer: [T, parameters], or [L, T, parameters] if it is one of a block's and there are L > 1."""
+    """By name of a layer: [T, parameters], or [L, T, parameters] if it is one of L blocks'."""
     tree = jax.tree.map(np.asarray, dict(gradients))
+    of_blocks = {*tree.get("blocks", {})}
     layers = {name: jax.tree.leaves(layer) for name, layer in tree.pop("blocks", {}).items()}
     layers = {name: [np.moveaxis(leaf, 0, 1) for leaf in leaves] for name, leaves in layers.items()}
     for name in [*tree]:
@@ -129,13 +130,13 @@ def layers_of(gradients):
         name: np.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in leaves], axis=-1)
         for name, leaves in layers.items()
     }
-    return {name: layer[0] if len(layer) == 1 else layer for name, layer in joined.items()}
+    return {name: layer if name in of_blocks else layer[0] for name, layer in joined.items()}
 
 
 def whole(layers):
     """[T, parameters]."""
     return np.concatenate(
-        [layer if layer.ndim == 2 else np.concatenate(layer, axis=-1) for layer in layers.values()], axis=-1
+        [layer if layer.ndim == 2 else np.concatenate([*layer], axis=-1) for layer in layers.values()], axis=-1
     )
 
 

@@ -195,11 +195,11 @@ SHAPES: dict[str, Any] = {
     "checkpoint_every": whole(15, low=1, compiled=True),
 }
 NUMBERS: dict[str, Any] = {
-    "suffix_fit": real(0.6, SHARE),  # how often a word of the suffix goes with the right label
-    "label_noise": real(0.025, SHARE),  # how often annotators take the wrong label
+    "suffix_fit": real(0.65, SHARE),  # how often a word of the suffix goes with the right label
+    "label_noise": real(0.05, SHARE),  # how often annotators take the wrong label
     "supervised_rate": real(3e-3, POSITIVE),
     "beta": real(0.1, POSITIVE),
-    "learning_rate": real(1.2e-4, POSITIVE),
+    "learning_rate": real(1e-4, POSITIVE),
     "seed": whole(0, low=0),
 }
 RULES = (

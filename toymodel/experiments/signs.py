@@ -37,8 +37,8 @@ class Outcome(NamedTuple):
 def signs(table: Mapping[str, np.ndarray]) -> Outcome:
     """Signs of cosines and changes, from the columns of the sentiment experiment for all tasks over the same seeds.
 
-    The cosine is the mean over evaluation pairs and over the training; the change is that of the chosen
-    log-probability from the reference to the end, in nats, mean over evaluation pairs.
+    The cosine is that at the reference, before the first step; the change is that of the chosen log-probability from
+    there to the end, in nats. Both are means over evaluation pairs.
 
     Raises:
       ValueError: a task is missing, or the tasks do not share their seeds.
@@ -50,7 +50,7 @@ def signs(table: Mapping[str, np.ndarray]) -> Outcome:
     for task in TASKS:
         here = np.flatnonzero(table["task"] == task)
         here = here[np.argsort(table["seed"][here])]
-        cosine[task], change[task] = mean_cosine(table)[here].mean(axis=1), chosen_change(table)[here, -1]
+        cosine[task], change[task] = mean_cosine(table)[here, 0], chosen_change(table)[here, -1]
         learnt[task] = table["label_accuracy"][here] >= LEARNT
     single, short, long = TASKS
     found = (

@@ -99,9 +99,8 @@ class Transformer:
         seen = _seen(response)
         attention, block = partial(self._attention, seen), partial(self._block, seen)
         earlier, last = (jax.tree.map(lambda leaf, at=at: leaf[at], params["blocks"]) for at in (slice(-1), -1))
-        before = (Stage(earlier, block, repeated=True),) if self.layers > 1 else ()
         return (
-            *before,
+            Stage(earlier, block, repeated=True),
             Stage({name: last[name] for name in ATTENTION}, attention),
             Stage({name: last[name] for name in MLP}, _mlp, positionwise=True),
             Stage({"final_norm": params["final_norm"]}, _final_norm, positionwise=True),

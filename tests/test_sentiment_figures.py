@@ -140,6 +140,13 @@ def test_optimisers_go_on_from_one_fine_tuning_and_move_further_at_larger_rates(
     accuracies = [part("fig_sentiment_regime", task=task, optimizer=o)["label_accuracy"] for o in ("sgd", "adam")]
     np.testing.assert_array_equal(*accuracies)
     for optimizer in fig_sentiment_regime.RATES:
+        slowest = part(
+            "fig_sentiment_regime",
+            task=task,
+            optimizer=optimizer,
+            learning_rate=min(fig_sentiment_regime.RATES[optimizer]),
+        )
+        assert len(set(slowest["rejected_measured"])) == len(fig_sentiment_regime.STAGES)  # each from its own reference
         for stage in set(part("fig_sentiment_regime", task=task)["fine_tuning_steps"].tolist()):
             cells = part("fig_sentiment_regime", task=task, optimizer=optimizer, fine_tuning_steps=stage)
             assert (np.diff(cells["learning_rate"]) > 0).all()

@@ -93,9 +93,9 @@ def _print(outcome: Outcome) -> None:
         table.add_row(sign.claim, sign.quantity, f"{sign.mean:+.3f}", interval, str(sign.seeds), verdict)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     print(
-        "cosine: between the gradients of chosen and rejected, mean over the training. change: of log π of the chosen"
+        "cosine: between the gradients of chosen and rejected, at the reference. change: of log π of the chosen, from"
     )
-    print("from the reference to the end. Both are means over evaluation pairs; intervals are over seeds.")
+    print("there to the end. Both are means over evaluation pairs; intervals are over seeds.")
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from polars.testing import assert_frame_equal
 from tiny_experiment import OPERATIONS, TINY
 
 from toymodel import sweep
+from toymodel.experiments import SENTIMENT
 from toymodel.sweep import Choice, make_sweep
 from toymodel.sweep.program import table
-from toymodel.sweep.run import run
+from toymodel.sweep.run import program_name, run
 
 FIELDS = list(TINY.fields)
 VALUES = {
@@ -228,3 +229,15 @@ def test_progress_counts_settings_and_an_interrupt_keeps_what_is_done(tmp_path):
 def test_a_measure_whose_source_cannot_be_followed_is_refused():
     with pytest.raises(ValueError, match=r"`measure` of 'tiny' must be a function, got functools\.partial"):
         dataclasses.replace(TINY, measure=partial(TINY.measure))
+
+
+def test_names_of_programs_fit_any_file_system_and_differ():
+    grid = {
+        "task": ["short_suffix", "long_suffix"],
+        "checkpoint_every": [10, 15],
+        "seed": 0,
+    }  # among the first and last
+    wanted = make_sweep(SENTIMENT, grid)
+    names = {program_name(wanted, shard) for shard in wanted.shards()}
+    assert len(names) == 4
+    assert max(len(name.encode()) for name in names) <= 255

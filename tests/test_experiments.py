@@ -105,7 +105,8 @@ def test_a_row_of_the_training_experiment_is_what_training_does():
         else:
             run = in_random_model(setting, pairs, trained)
         chosen = np.asarray(run.trajectory.chosen_logps).mean(axis=1)
-        np.testing.assert_allclose(row["chosen_change"], chosen[-1] - chosen[0], rtol=1e-8, atol=1e-9)  # 7 Adam steps
+        # Two programs, seven steps of Adam: it divides gradients by their size, and so magnifies their round-off.
+        np.testing.assert_allclose(row["chosen_change"], chosen[-1] - chosen[0], rtol=1e-8, atol=1e-9)
         np.testing.assert_allclose(row["loss_end"], run.losses[-1], rtol=1e-8)
         assert row["both_down_end"] == pytest.approx((run.trajectory.case[-1] == "both_down").mean())
         assert row["stopped_at"] == 7

@@ -21,7 +21,7 @@ DATA_FLOW = [
     {"losses.pieces", "losses.catalogue"},
     {"losses.margins", "losses.per_response", "losses.reference_free"},
     {"losses"},
-    {"gradients.products"},
+    {"gradients.backward", "gradients.products"},
     {"gradients.built", "gradients.factored", "theory.condition", "theory.overlap", "theory.suffix"},
     {"gradients.preconditioned"},
     {"gradients.grams"},

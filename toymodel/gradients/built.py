@@ -7,6 +7,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel.gradients.backward import pull_each
 from toymodel.gram import Scalars
 from toymodel.models.logps import Model, Params, check_group, check_inputs, response_logp, token_logps
 from toymodel.pairs import PreferencePairs, Response
@@ -127,7 +128,9 @@ def _group_slopes(model: Model, params: Params, responses: Response, advantages:
 @jax.jit
 def _token_gradients(model: Model, params: Params, response: Response) -> Array:
     flat, unravel = ravel_pytree(params)
-    return jax.jacrev(lambda flat: token_logps(model, unravel(flat), response))(flat)
+    logps, pull = jax.vjp(lambda flat: token_logps(model, unravel(flat), response), flat)
+    places = len(response.prompt) + len(response.tokens)
+    return pull_each(lambda one: pull(one)[0], jnp.eye(len(logps), dtype=logps.dtype), places=places)
 
 
 @jax.jit

@@ -6,21 +6,18 @@ derivatives are let go. While stages are positionwise, the derivatives of token 
 that those of all tokens are one backward pass. A `Model` that is no `Network` has its gradients built (`built`).
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel.gradients.backward import pull_each
 from toymodel.gradients.products import Products, of_affine, of_rows, of_scaling, of_shared_table
 from toymodel.models.logps import Params, log_softmax_at
 from toymodel.models.stages import Layer, Layers, Network, advance, embed
 from toymodel.pairs import PreferencePairs, Response
 
-# For more places at once, XLA for CPUs (jax 0.10) was seen to give float32 derivatives that are wrong by percents.
-PLACES = 4096
 Cotangents = Float[Array, "2 m S d"] | Float[Array, "2 T d"]  # the latter: local, see `products`
 
 
@@ -120,18 +117,14 @@ def _step(
 
         biases = {name: jnp.broadcast_to(b := layer["bias"], (len(x), *b.shape)) for name, layer in layers.items()}
         _, pull, went_in = jax.vjp(apply, x, biases, has_aux=True)
-        before, deltas = pull(cotangents) if cotangents.ndim == x.ndim else _pull_each(pull, cotangents)
+        if cotangents.ndim == x.ndim:
+            before, deltas = pull(cotangents)
+        else:  # both responses are on their way at once
+            before, deltas = pull_each(pull, cotangents, places=2 * len(x))
         return before, went_in, deltas
 
     before, went_in, deltas = jax.vmap(of_response)(responses, inputs, cotangents)
     return before, {name: _layer(layer, went_in[name], deltas[name]) for name, layer in layers.items()}
-
-
-def _pull_each(pull: Callable[[Array], Any], cotangents: Float[Array, "m S b"]) -> Any:
-    """`pull` of each token's cotangents, so many tokens at once that there are at most `PLACES` of both responses."""
-    m, S, _ = cotangents.shape
-    at_once = max(1, PLACES // (2 * S))
-    return jax.vmap(pull)(cotangents) if m <= at_once else jax.lax.map(pull, cotangents, batch_size=at_once)
 
 
 def _layer(layer: Layer, inputs: Array, deltas: Array) -> Products:

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -29,7 +29,7 @@ from toymodel import PreferencePairs, gradients, theory
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.gram import PairGram
 from toymodel.models.logps import Params
-from toymodel.sentiment import PRAISE, WORDS
+from toymodel.sentiment import WORDS, sharing_more
 from toymodel.sweep import Experiment, make_sweep
 
 TITLE = "Shared words entangle networks too"
@@ -44,8 +44,6 @@ TITLES = {"random": "at random initialisation", "fine-tuned": "after fine-tuning
 MARKERS = {"transformer": (style.BLUE, "o"), "ngram_mlp": (style.ORANGE, "s")}
 LINES = {"positional": style.Look(style.BLACK, "", "--"), "unigram": style.Look(style.BLACK, "", ":")}
 NAMES = {"transformer": "transformer", "ngram_mlp": "n-gram MLP"}
-KIND = len(PRAISE)  # words of praise, and as many of blame after them
-FIRST = WORDS.tokens.index(PRAISE[0])
 
 
 def measure(setting: SimpleNamespace) -> dict[str, Array]:
@@ -86,16 +84,6 @@ def unigram_gram(pairs: PreferencePairs) -> PairGram:
 
 def _cosine(gram: PairGram) -> Array:
     return gram.inner / jnp.sqrt(gram.chosen_sq * gram.rejected_sq)
-
-
-def sharing_more(key: Array, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
-    """`suffix` with 0, 1, … s of its words left: every other became another word of its kind, praise or blame."""
-    of_order, of_word = jax.random.split(key)
-    first_of_kind = FIRST + (suffix - FIRST) // KIND * KIND
-    step = jax.random.randint(of_word, suffix.shape, 1, KIND, suffix.dtype)
-    another = first_of_kind + (suffix - first_of_kind + step) % KIND
-    order = jnp.argsort(jax.random.uniform(of_order, suffix.shape), axis=-1)
-    return jnp.where(order < jnp.arange(suffix.shape[-1] + 1)[:, None, None], suffix, another)
 
 
 EXPERIMENT = Experiment("network_overlap", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)

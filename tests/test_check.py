@@ -14,7 +14,7 @@ def results():
 
 
 def test_every_label_passes(results):
-    assert [result.label for result in results] == [f"T{i}" for i in (*range(1, 17), 20, 21)]
+    assert [result.label for result in results] == [f"T{i}" for i in range(1, 22)]
     for result in results:
         assert result.passed, result
         assert result.draws >= 64
@@ -67,6 +67,13 @@ def scaled(function, factor):
         ("T15", "squeeze_threshold", 1 + 1e-6),
         ("T16", "token_slopes", 1 + 1e-9),
         ("T16", "ches", 1 + 1e-9),
+        ("T17", "normalised_slopes", 1 + 1e-9),
+        ("T17", "balanced_weights", 1 + 1e-9),
+        ("T17", "certified_step", 100),
+        ("T17", "in_band", False),
+        ("T18", "masked_gram", 1 + 1e-9),
+        ("T18", "single_token_gram", 1 + 1e-9),
+        ("T19", "likelihood_window", 1 + 1e-9),
         ("T20", "group_slopes", 1 + 1e-9),
         ("T21", "group_gram", 1 + 1e-9),
         ("T21", "displaced", False),

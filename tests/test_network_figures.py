@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from strategies import seeds
 
 from figures import fig_layers, fig_network_overlap, fig_predictors, fig_sentiment_tokens, sentiment_runs, style
-from toymodel import PreferencePairs, gradients
+from toymodel import PreferencePairs, gradients, sentiment
 from toymodel.experiments.sentiment import PARTS
 from toymodel.models import linear
 from toymodel.sentiment import BLAME, PRAISE, TASKS, WORDS
@@ -143,7 +143,7 @@ def test_scores_that_rank_nothing_are_left_out():
 def test_responses_share_one_word_more_at_a_time(seed):
     kinds = np.array([[WORDS.tokens.index(word) for word in kind] for kind in (PRAISE, BLAME)])
     words = jax.random.choice(jax.random.key(seed), jnp.asarray(kinds.ravel()), (5, SUFFIX))
-    found = np.asarray(fig_network_overlap.sharing_more(jax.random.key(seed + 1), words))
+    found = np.asarray(sentiment.sharing_more(jax.random.key(seed + 1), words))
     same = found == np.asarray(words)
     np.testing.assert_array_equal(same.sum(axis=-1), np.arange(SUFFIX + 1)[:, None].repeat(5, axis=1))
     assert (same[:-1] <= same[1:]).all()  # what is shared stays shared

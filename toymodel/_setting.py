@@ -46,6 +46,7 @@ class Setting(NamedTuple):
     loss: Any
     learning_rate: Any
     ref_params: Any
+    update: Any
     batches: Any
 
 
@@ -57,12 +58,13 @@ def make_setting(
     learning_rate: float | Array,
     ref_params: Params | None,
     key: Key | None,
+    update: Any,
     over: tuple[str, ...],
 ) -> tuple[Setting, Setting, int | None]:
     """The arguments after their checks, which have an axis of runs, and the number of runs."""
     require_positive("learning_rate", learning_rate)
     dtype = jnp.result_type(*jax.tree.leaves(params))
-    loss, learning_rate = jax.tree.map(lambda number: jnp.asarray(number, dtype), (loss, learning_rate))
+    loss, learning_rate, update = jax.tree.map(lambda number: jnp.asarray(number, dtype), (loss, learning_rate, update))
     given = {
         "model": model,
         "params": params,
@@ -71,11 +73,15 @@ def make_setting(
         "learning_rate": learning_rate,
         "ref_params": ref_params,
         "key": key,
+        "update": update,
     }
     runs = _number_of_runs(given, over)
-    if "loss" in over:  # hyperparameters left at one number are the same in all runs
-        loss = jax.tree.map(lambda number: number if number.ndim else jnp.full(runs, number), loss)
-    for name, value in (("learning_rate", learning_rate), ("loss", loss)):
+    # Hyperparameters left at one number are the same in all runs.
+    loss, update = (
+        jax.tree.map(lambda number: number if number.ndim else jnp.full(runs, number), value) if name in over else value
+        for name, value in (("loss", loss), ("update", update))
+    )
+    for name, value in (("learning_rate", learning_rate), ("loss", loss), ("update", update)):
         require_finite(name, value)
         for leaf in jax.tree.leaves(value):
             if leaf.ndim != (name in over):
@@ -94,7 +100,7 @@ def make_setting(
         ref_params, over = params, (*over, *(["ref_params"] if "params" in over else []))
     require_finite("ref_params", ref_params)
     axes = Setting(*(0 if {"batches": "key"}.get(name, name) in over else None for name in Setting._fields))
-    return Setting(model, params, pairs, loss, learning_rate, ref_params, None), axes, runs
+    return Setting(model, params, pairs, loss, learning_rate, ref_params, update, None), axes, runs
 
 
 def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
@@ -103,7 +109,7 @@ def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
     for name in over:
         if name not in given:
             raise ValueError(f"`over` must hold names among {', '.join(given)}, got {name!r}.")
-        leaves = [leaf for leaf in jax.tree.leaves(given[name]) if name != "loss" or leaf.ndim]
+        leaves = [leaf for leaf in jax.tree.leaves(given[name]) if name not in ("loss", "update") or leaf.ndim]
         if not leaves:
             raise ValueError(f"`{name}` must hold arrays when `over` names it, got {given[name]!r}.")
         for leaf in leaves:

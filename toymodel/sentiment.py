@@ -124,6 +124,17 @@ def annotated_pairs(
     return _pairs(prompts, *answers)
 
 
+def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
+    """`suffix` with 0, 1, … s of its words left: every other became another word of its kind, praise or blame."""
+    of_order, of_word = jax.random.split(key)
+    kind, first = len(PRAISE), _IDS[PRAISE[0]]
+    first_of_kind = first + (suffix - first) // kind * kind
+    step = jax.random.randint(of_word, suffix.shape, 1, kind, suffix.dtype)
+    another = first_of_kind + (suffix - first_of_kind + step) % kind
+    order = jnp.argsort(jax.random.uniform(of_order, suffix.shape), axis=-1)
+    return jnp.where(order < jnp.arange(suffix.shape[-1] + 1)[:, None, None], suffix, another)
+
+
 def _pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
     of_prompt, of_answer = jnp.ones_like(prompts.tokens, bool), jnp.ones_like(chosen, bool)
     return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer)

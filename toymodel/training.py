@@ -1,8 +1,8 @@
 """Training on preference pairs: an optax optimiser inside a compiled loop, with everything that a step does recorded.
 
-The update takes the ordinary route, `jax.grad` of the mean loss through the model. The record takes the other one:
-one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights d_w and d_l, the
-slopes of all pairs along the joint step (T9, T20).
+The usual update takes the ordinary route, `jax.grad` of the mean loss through the model; remedies are other ones. The
+record takes another: one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights
+d_w and d_l, the slopes of all pairs along the joint step (T9, T20).
 """
 
 import math
@@ -24,6 +24,7 @@ from toymodel._setting import Key, PairLoss, Setting, make_batches, make_setting
 from toymodel.models.logps import Model, Params, response_logp
 from toymodel.pairs import PreferencePairs, Response
 from toymodel.trajectory import Diverged, Run, Trajectory
+from toymodel.updates import Batch, Plain, State, Update
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
@@ -47,6 +48,7 @@ def train(
     batch_size: int | None = None,
     key: Key | None = None,
     ref_params: Params | None = None,
+    update: Update | None = None,
     over: Sequence[str] = (),
     record: Record = "pairs",
     checkpoint_every: int | None = None,
@@ -62,9 +64,11 @@ def train(
         its end sit that epoch out. Default: all pairs at every step.
       key: for the permutations; wanted exactly when `batch_size` is given.
       ref_params: parameters of the reference policy. Default: `params`; log-ratios are then exactly 0 at the start.
-      over: which of "model", "params", "pairs", "loss", "learning_rate", "key" and "ref_params" have a leading axis of
-        runs in all their arrays. The runs are one compiled program, and are shared out between `jax.devices()` when
-        there are several and they divide the runs.
+      update: what a step does, such as some of `toymodel.remedies`. Default: `updates.Plain()`, the optimiser along the
+        gradient of the mean loss.
+      over: which of "model", "params", "pairs", "loss", "learning_rate", "key", "ref_params" and "update" have a
+        leading axis of runs in all their arrays. The runs are one compiled program, and are shared out between
+        `jax.devices()` when there are several and they divide the runs.
       record: "pairs" for the `Trajectory`, "loss" for the mean losses alone, at no other cost than training.
       checkpoint_every: keep the parameters of every state whose number it divides, the first included.
       progress: called with the number of steps done, now and then and at the end; never inside a trace.
@@ -89,7 +93,10 @@ def train(
         raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
     if checkpoint_every is not None:
         require_int("checkpoint_every", checkpoint_every, low=1)
-    setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, over)
+    rule = Plain() if update is None else update
+    if isinstance(rule, type) or not (callable(rule) and hasattr(rule, "init")):
+        raise ValueError(f"`update` must have `init` and be called with a batch, as `Plain()` is, got {rule!r}.")
+    setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, rule, over)
     if (key is None) != (batch_size is None):
         raise ValueError(
             f"`key` and `batch_size` go together, got only `{'key' if batch_size is None else 'batch_size'}`."
@@ -149,6 +156,7 @@ class _References(NamedTuple):
 class _State(NamedTuple):
     params: Params
     opt_state: Any
+    memory: Any  # the update's
     number: Int[Array, "*runs"]  # stays behind from the first step that was not finite
     ref_logps: "_References"
     checkpoints: Params  # [*runs, checkpoints, …], or None
@@ -178,9 +186,12 @@ class _Pairs(NamedTuple):
 def _start(setting: Setting, static: _Static) -> _State:
     def start(setting: Setting) -> _State:
         opt_state = static.optimizer(setting.learning_rate).init(setting.params)
-        ref_logps = _logps(setting.model, setting.ref_params, _responses(setting))
+        responses = _responses(setting)
+        ref_logps = _logps(setting.model, setting.ref_params, responses)
+        memory = setting.update.init(jnp.zeros(responses.tokens.shape, ref_logps.dtype))
         kept = _first_of(static.checkpoints, setting.params) if static.checkpoints else None
-        return _State(setting.params, opt_state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps), kept)
+        refs = _References(ref_logps, ref_logps)
+        return _State(setting.params, opt_state, memory, jnp.zeros((), jnp.int32), refs, kept)
 
     return _each_run(start, (static.axes,), setting, static)(setting)
 
@@ -238,8 +249,21 @@ def _chunk_of_one_run(
         (value, batch_refs), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
             state.params, batch, number, update_refs[:, members]
         )
-        update, opt_state = optimise.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, update)
+        given = Batch(
+            model=model,
+            loss=loss,
+            responses=batch.responses,
+            lengths=batch.lengths,
+            ref_params=setting.ref_params,
+            ref_logps=batch_refs,
+            members=members,
+            number=number,
+            learning_rate=setting.learning_rate,
+            optimizer=optimise,
+            gradient=gradient,
+        )
+        before = State(state.params, state.opt_state, state.memory)
+        (params, opt_state, memory), update = setting.update(given, before)
         reached = state.number == number
         finite = reached & (number < steps) & jnp.isfinite(value) & _all_finite(params)
         logps: tuple[Array, ...] = ()
@@ -247,11 +271,11 @@ def _chunk_of_one_run(
         if static.record == "pairs":
             both, gradients = _logps_and_gradients(model, state.params, pairs)
             record_refs = reference(number, both, record_refs)
-            given = pairs.loss_arguments(both, record_refs)
-            columns = _or_nan(finite, _measured(loss, given, gradients, members, update))
+            arguments = pairs.loss_arguments(both, record_refs)
+            columns = _or_nan(finite, _measured(loss, arguments, gradients, members, update))
             logps = _or_nan(reached, tuple(both))
         refs = _References(update_refs.at[:, members].set(batch_refs), record_refs)
-        moved = _State(params, opt_state, state.number + 1, refs, ())
+        moved = _State(params, opt_state, memory, state.number + 1, refs, ())
         moved = jax.tree.map(partial(jnp.where, finite), moved, state._replace(checkpoints=()))
         after = moved._replace(checkpoints=kept(state.checkpoints, finite, number + 1, params))
         return after, _Part(_or_nan(finite, value), logps, columns)
@@ -312,7 +336,7 @@ def _run(setting: Setting, state: _State, parts: list[_Part], steps: int, static
     if batches is not None:
         lead = () if static.runs is None else (static.runs,)
         batches = jnp.broadcast_to(batches, (*lead, *batches.shape[-2:]))[..., :steps, :]
-    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory, state.checkpoints)
+    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory, state.checkpoints, state.memory)
 
 
 def _stacked(chosen: Array, rejected: Array) -> Array:

@@ -4,7 +4,7 @@ States are numbered 0 … steps, and step t leads from state t to state t + 1. L
 else that is recorded belongs to steps.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +80,7 @@ class Run(NamedTuple):
     batches: Int[Array, "*runs steps B"] | None  # the pairs in each minibatch
     trajectory: Trajectory | None  # record="pairs"
     checkpoints: Params | None  # [*runs, k, …]: the parameters at k states; NaN from where a run stopped
+    memory: Any = None  # what the update remembers at the last state: masks, averages
 
 
 class Diverged(FloatingPointError):

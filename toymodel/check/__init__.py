@@ -1,7 +1,7 @@
 """Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
 
-`draws` makes random instances; `labels` (T1–T11) and `beyond` (the rest) say what each label of the theory claims of
-one and by how much it misses.
+`draws` makes random instances; `labels` (T1–T11), `remedies` (T17–T19) and `beyond` (the rest) say what each label of
+the theory claims of one and by how much it misses.
 """
 
 import math
@@ -14,11 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int
-from toymodel.check import beyond, labels
+from toymodel.check import beyond, labels, remedies
 from toymodel.check.discrepancy import Check
 from toymodel.check.draws import CHUNK, MODELS, SHAPES, Noise, build_draw, draw_noise
 
-CHECKS = (*labels.CHECKS, *beyond.CHECKS)
+CHECKS = tuple(
+    sorted((*labels.CHECKS, *beyond.CHECKS, *remedies.CHECKS), key=lambda check: int(check.label.removeprefix("T")))
+)
 
 
 class Result(NamedTuple):

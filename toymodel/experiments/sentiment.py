@@ -17,7 +17,7 @@ from toymodel.gradients import layer_gram
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
 from toymodel.models import mlp, transformer
-from toymodel.models.logps import Params, pair_logps
+from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
 from toymodel.pairs import PreferencePairs, Response
 from toymodel.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
@@ -161,7 +161,7 @@ def in_parts(grams: dict[str, PairGram]) -> PairGram:
     return PairGram(*(jnp.stack(entries) for entries in zip(*parts.values(), strict=True)))
 
 
-def first_token_logps(model: Network, params: Params, responses: Response) -> Float[Array, " n"]:
+def first_token_logps(model: Model, params: Params, responses: Response) -> Float[Array, " n"]:
     """Log-probability of each response's first token: the label."""
     logits = jax.vmap(model.logits, in_axes=(None, 0))(params, responses)[:, 0]
     return jnp.take_along_axis(jax.nn.log_softmax(logits), responses.tokens[:, :1], axis=-1)[:, 0]

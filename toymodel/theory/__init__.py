@@ -40,6 +40,7 @@ from toymodel.theory.overlap import (
     uniform_positional_inner,
     uniform_unigram_inner,
 )
+from toymodel.theory.remedies import balanced_weights, likelihood_window, masked_gram, normalised_slopes
 from toymodel.theory.suffix import (
     contrast_token_entry,
     peaked_suffix_slopes,
@@ -53,6 +54,7 @@ __all__ = [
     "Band",
     "PairGram",
     "as_group",
+    "balanced_weights",
     "band",
     "band_centre",
     "case",
@@ -74,10 +76,13 @@ __all__ = [
     "in_band",
     "ipo_flow",
     "kernel_token_gram",
+    "likelihood_window",
     "logit_directions",
     "margin_slope",
+    "masked_gram",
     "norm_shortfall",
     "normalised_advantages",
+    "normalised_slopes",
     "pair_gram",
     "peaked_suffix_slopes",
     "range_shortfall",

@@ -1,0 +1,53 @@
+"""One sweep for all figures of the comparison of remedies: every remedy, loss and task of `experiments.remedies`.
+
+Learning rates and strengths were chosen on seeds 0 to 2 (`tune_remedies`); the figures show others.
+"""
+
+import numpy as np
+
+from figures import style
+from figures.sweeps import Swept
+from toymodel.experiments.remedies import LOSSES, MODELS, REMEDY_COMPARISON, TASKS
+from toymodel.experiments.sentiment import LEARNT
+from toymodel.remedies import REMEDIES
+from toymodel.sweep import make_sweep
+
+SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.items() if name not in ("model", "seed")}
+QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
+QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 15}
+MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
+SEEDS, QUICK_SEEDS = range(100, 110), range(100, 102)
+NAMES = {name: name.replace("_", " ") for name in REMEDIES}
+TASK_NAMES, LOSS_NAMES = list(TASKS), {"dpo": "DPO", "ipo_sum": "IPO", "simpo": "SimPO", "cpo_nll_mean": "CPO"}
+
+
+def settings_of(model: str) -> dict[str, object]:
+    """All but the seed."""
+    return SETTINGS | {"model": model} | (MLP if model == "ngram_mlp" else {})
+
+
+def runs(quick: bool, swept: Swept) -> dict[str, style.Table]:
+    """By model: every seed, with the columns of `experiments.remedies.measure`, [seeds, remedies, tasks, losses, …].
+
+    Raises:
+      ValueError: fine-tuning taught the labels to fewer than two seeds. A seed in which it did not is left out.
+    """
+    models = ("ngram_mlp",) if quick else tuple(MODELS)
+    grids = [settings_of(model) | ({"seed": QUICK_SEEDS} | QUICK if quick else {"seed": SEEDS}) for model in models]
+    found = swept(make_sweep(REMEDY_COMPARISON, *grids))
+    tables = {}
+    for model in models:
+        rows = style.rows(found, model=model)
+        learnt = rows["label_accuracy"] >= LEARNT
+        if learnt.sum() < 2:
+            raise ValueError(f"fine-tuning did not teach {model}: right labels in {rows['label_accuracy']} of cases.")
+        tables[model] = {name: column[learnt] for name, column in rows.items()}
+    return tables
+
+
+def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:
+    """Places of these along an axis of remedies, tasks or losses."""
+    return np.array([list(names).index(name) for name in wanted])
+
+
+__all__ = ["LOSSES", "LOSS_NAMES", "NAMES", "SEEDS", "SETTINGS", "TASK_NAMES", "places", "runs", "settings_of"]

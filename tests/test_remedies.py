@@ -1,0 +1,348 @@
+"""Remedies: each one's step against its definition, what it reduces to, and which of them can still displace.
+
+Round-off: a step is a sum over pairs of products of weights and gradients, some of which were divided by norms; `RTOL`
+allows a few hundred unit round-offs of the largest entry, which is what such short sums of a small network lose.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
+from neural import LENGTH, MODEL, mlp_worlds
+
+from toymodel import gradients, remedies, theory, updates
+from toymodel.families import contrast_pairs
+from toymodel.gram import PairGram
+from toymodel.losses import LOSSES
+from toymodel.models.logps import pair_logps
+from toymodel.remedies import (
+    Calibrated,
+    Gated,
+    LearnedMask,
+    NormalisedPairs,
+    NormalisedSides,
+    OracleMask,
+    Split,
+    VirtualSplit,
+    WithLikelihood,
+    WithPenalty,
+    split_adam,
+)
+from toymodel.training import train
+
+RTOL = 1e-12
+DPO = LOSSES["dpo"](beta=0.5)
+WRAPPERS = {"likelihood": WithLikelihood, "penalty": WithPenalty, "gate": Gated}
+UPDATES = {
+    "normalised_pairs": NormalisedPairs(),
+    "normalised_sides": NormalisedSides(),
+    "calibrated": Calibrated(),
+    "oracle_mask": OracleMask(),
+    "learned_mask": LearnedMask(),
+    "chosen_first": Split("chosen"),
+    "rejected_first": Split("rejected"),
+    "fair_coin": Split("coin"),
+    "virtual_split": VirtualSplit(),
+}
+worlds = mlp_worlds(3, temperature=st.sampled_from([3.0, 1.0, 0.3]))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Constant:
+    """A loss with weights that do not change, so that its two halves are gradients of functions."""
+
+    d_chosen: float = 1.0
+    d_rejected: float = 1.0
+
+    def value(self, w, l, *_):  # noqa: E741
+        return self.d_rejected * l - self.d_chosen * w
+
+    def weights(self, w, *_):
+        return self.d_chosen * jnp.ones_like(w), self.d_rejected * jnp.ones_like(w)
+
+
+def moved(w, update, *, loss=DPO, rate=0.1, optimizer=optax.sgd, steps=1):
+    """By how much training moved the parameters, as one vector."""
+    run = train(MODEL, w.params, w.pairs, loss, optimizer, rate, steps=steps, update=update, record="loss")
+    return ravel_pytree(run.params)[0] - ravel_pytree(w.params)[0]
+
+
+def assert_same(actual, expected, rtol=RTOL):
+    """Relative to the largest entry; a difference of parameters, none above 8, is also off by their unit round-off."""
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=rtol * np.abs(expected).max() + 2e-15)
+
+
+def gradient_pairs(w):
+    """g_w and g_l of all pairs, [2, n, P], and DPO's weights at the reference, [2, n]."""
+    weights = DPO.weights(*(logps := pair_logps(MODEL, w.params, w.pairs)), *logps)
+    return np.stack(gradients.pair_gradients(MODEL, w.params, w.pairs)), np.stack(weights)
+
+
+# Losses around losses
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+@given(
+    st.lists(st.tuples(*[st.floats(-30, -0.01)] * 4, st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
+    st.floats(0.01, 5),
+    st.sampled_from(["dpo", "ipo_sum", "simpo", "cpo_nll_mean"]),
+)
+def test_weights_are_the_derivatives_of_the_value(name, rows, strength, inner):
+    arguments = jnp.array(rows).T
+    loss = WRAPPERS[name](LOSSES[inner](), strength)
+    slopes = jax.grad(lambda w, l: loss.value(w, l, *arguments[2:]).sum(), argnums=(0, 1))(*arguments[:2])  # noqa: E741
+    d_chosen, d_rejected = loss.weights(*arguments)
+    assert_same(-slopes[0], d_chosen)
+    assert_same(slopes[1], d_rejected)
+
+
+@given(st.lists(st.tuples(*[st.floats(-30, -0.01)] * 4), min_size=1, max_size=4), st.floats(0.01, 50))
+def test_the_penalty_around_dpo_is_dpo_positive(rows, strength):
+    arguments = jnp.array(rows).T
+    ours, known = WithPenalty(LOSSES["dpo"](beta=0.3), strength), LOSSES["dpop"](beta=0.3, lam=strength)
+    assert_same(ours.value(*arguments), known.value(*arguments))
+    np.testing.assert_allclose(ours.weights(*arguments), known.weights(*arguments), rtol=1e-9)
+
+
+def test_a_gate_is_half_open_at_its_threshold_and_shut_below():
+    logps = jnp.log(jnp.array([0.9, 0.1, 0.001])) * 4  # of responses of four tokens
+    arguments = (logps, logps, logps, logps, jnp.full(3, 4.0), jnp.full(3, 4.0))
+    d_chosen, d_rejected = Gated(DPO, threshold=0.1, sharpness=100.0).weights(*arguments)
+    np.testing.assert_array_equal(d_chosen, 0.25)
+    # σ(80) is 1 up to round-off; σ(0) = ½; σ(−9.9) is 5e-5.
+    np.testing.assert_allclose(d_rejected, 0.25 * np.array([1, 0.5, 5.0172e-5]), rtol=1e-4)
+
+
+# What the step is
+
+
+def test_without_a_remedy_nothing_changes():
+    w = one_world()
+    np.testing.assert_array_equal(moved(w, None, steps=3), moved(w, updates.Plain(), steps=3))
+
+
+@given(worlds)
+def test_normalised_pairs_take_the_mean_of_balanced_directions(w):
+    (chosen, rejected), (d_w, d_l) = gradient_pairs(w)
+    norms = np.linalg.norm([chosen, rejected], axis=-1)
+    weights = theory.balanced_weights(PairGram(*(norms**2), (chosen * rejected).sum(axis=-1)), d_w, d_l)
+    step = weights[0] @ chosen / 3 - weights[1] @ rejected / 3
+    assert_same(moved(w, NormalisedPairs()), 0.1 * step, 1e-10)
+
+
+@given(mlp_worlds(1, temperature=st.sampled_from([3.0, 1.0, 0.3])))
+def test_for_one_pair_all_balanced_updates_are_the_same(w):
+    expected = moved(w, NormalisedPairs())
+    assert_same(moved(w, NormalisedSides()), expected, 1e-10)
+    assert_same(moved(w, Calibrated(0.0)), expected, 1e-10)
+
+
+@given(worlds)
+def test_normalised_sides_raise_the_mean_chosen_and_lower_the_mean_rejected(w):
+    gradient, weights = gradient_pairs(w)
+    sides = np.einsum("sn,snp->sp", weights, gradient)
+    step = moved(w, NormalisedSides())
+    size = np.linalg.norm(step) * np.linalg.norm(sides, axis=1)
+    slopes = sides @ step
+    assert slopes[0] >= -RTOL * size[0]
+    assert slopes[1] <= RTOL * size[1]
+
+
+def test_calibration_reaches_the_centre_of_the_band():
+    """On one pair, whatever the average starts from: its distance shrinks by `decay` each step at rest."""
+    w = one_world(pairs=1)
+    update = Calibrated(0.5)
+    run = partial(train, MODEL, w.params, w.pairs, Constant(3.0, 0.2), optax.sgd, 1e-9, update=update, record="pairs")
+    # The parameters hardly move at this rate: the step's ratio of weights is read off its first-order changes.
+    trajectory = run(steps=6).trajectory
+    gram = PairGram(trajectory.chosen_sq[:, 0], trajectory.rejected_sq[:, 0], trajectory.inner[:, 0])
+    u_w, u_l = trajectory.chosen_predicted[:, 0], trajectory.rejected_predicted[:, 0]
+    # u_w = η(a‖g_w‖² − b⟨⟩), u_l = η(a⟨⟩ − b‖g_l‖²), solved for a/b.
+    ratio = (u_w * gram.rejected_sq - u_l * gram.inner) / (u_w * gram.inner - u_l * gram.chosen_sq)
+    np.testing.assert_allclose(ratio, theory.band_centre(gram), rtol=1e-8)
+    ordinary = 3.0 / 0.2
+    assert abs(ordinary / theory.band_centre(gram)[0] - 1) > 0.5  # far from it without
+
+
+# Masks
+
+
+def contrast_world(suffix=3, n=4, seed=0):
+    pairs = contrast_pairs(jax.random.key(seed), n, vocab_size=5, length=1 + suffix, contrast_position=0)
+    return replace_world(one_world(seed=seed), pairs)
+
+
+def test_an_oracle_mask_trains_on_the_contrast_tokens_alone():
+    w = contrast_world()
+    first = jnp.arange(4) == 0
+    alone = replace(w.pairs, chosen_mask=w.pairs.chosen_mask & first, rejected_mask=w.pairs.rejected_mask & first)
+    # DPO knows no lengths, so masked tokens might as well not be there.
+    assert_same(moved(w, OracleMask(), steps=3), moved(replace_world(w, alone), None, steps=3), 1e-10)
+
+
+def test_a_mask_that_does_not_learn_is_no_mask():
+    w = contrast_world()
+    assert_same(moved(w, LearnedMask(0.0, 0.0), steps=3), moved(w, None, steps=3), 1e-10)
+
+
+def test_a_mask_stays_in_its_range_and_forgets_everything_at_a_high_price():
+    w = contrast_world()
+    # At the first step log-ratios are 0, so that the price alone moves the mask: by 2, from 1 to 0.
+    np.testing.assert_array_equal(moved(w, LearnedMask(2.0, 1.0), steps=4), moved(w, LearnedMask(9.0, 1.0), steps=4))
+    first, later = (moved(w, LearnedMask(2.0, 1.0), steps=steps) for steps in (1, 4))
+    np.testing.assert_array_equal(first, later)  # with masks of 0 nothing is left to learn
+
+
+# Split updates
+
+
+def inner_product_gradient(w):
+    """∇⟨g_w, g_l⟩, summed over pairs of pairs as the means of both sides meet: one pair here."""
+
+    def inner(params):
+        return gradients.pair_gram(MODEL, params, w.pairs).inner[0]
+
+    return ravel_pytree(jax.grad(inner)(w.params))[0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("ways", [(Split("chosen"), Split("rejected")), (VirtualSplit(1.0),)])
+def test_splitting_descends_the_inner_product(ways, seed):
+    """Both orders' mean less the joint step is −(h²/2)∇⟨g_w, g_l⟩ up to h³: the error falls by 8 as h halves."""
+    w = one_world(pairs=1, seed=seed)
+    predicted = inner_product_gradient(w)
+    errors = []
+    for h in (4e-3, 2e-3):
+        split = np.mean([moved(w, way, loss=Constant(), rate=h) for way in ways], axis=0)
+        errors.append(np.linalg.norm(split - moved(w, None, loss=Constant(), rate=h) + h**2 / 2 * predicted))
+    assert 7.8 < errors[0] / errors[1] < 8.2  # the next order adds a part of h, and round-off 1e-15 of 1e-9
+    assert errors[1] < 0.1 * 2e-3**2 / 2 * np.linalg.norm(predicted)
+
+
+def test_a_virtual_split_with_kappa_0_is_the_joint_update():
+    w = one_world()
+    assert_same(moved(w, VirtualSplit(0.0), steps=3), moved(w, None, steps=3))
+
+
+def test_a_split_takes_both_halves():
+    w = one_world()
+    chosen, rejected = (moved(w, None, loss=Constant(*weights)) for weights in ((1.0, 0.0), (0.0, 1.0)))
+    between = w._replace(params=jax.tree.map(jnp.add, w.params, unflat(w, chosen)))
+    assert_same(
+        moved(w, Split("chosen"), loss=Constant()), chosen + moved(between, None, loss=Constant(0.0, 1.0)), 1e-10
+    )
+    between = w._replace(params=jax.tree.map(jnp.add, w.params, unflat(w, rejected)))
+    assert_same(
+        moved(w, Split("rejected"), loss=Constant()), rejected + moved(between, None, loss=Constant(1.0, 0.0)), 1e-10
+    )
+
+
+def test_a_fair_coin_takes_each_order_about_half_of_the_time():
+    w = one_world()
+    orders = [moved(w, Split(first), loss=Constant()) for first in ("chosen", "rejected")]
+    tossed = [moved(w, Split("coin", seed), loss=Constant()) for seed in range(40)]
+    heads = [np.array_equal(step, orders[0]) for step in tossed]
+    assert all(np.array_equal(step, orders[0]) or np.array_equal(step, orders[1]) for step in tossed)
+    assert 10 <= sum(heads) <= 30  # seeds are fixed; of a fair coin, less than one in 700 sets of 40 is outside
+
+
+def test_split_adam_is_adam_unless_told_otherwise():
+    w = one_world()
+    adam = partial(optax.adam, b1=0.8, b2=0.99)
+    ours = partial(split_adam, b1=0.8, b2=0.99)
+    assert_same(moved(w, None, optimizer=ours, steps=4), moved(w, None, optimizer=adam, steps=4), 1e-10)
+    # The first step of Adam is η g/|g|; with the second moment of another gradient it is not.
+    split = moved(w, VirtualSplit(500.0), optimizer=split_adam, rate=0.01)
+    alone = moved(w, VirtualSplit(500.0), optimizer=optax.adam, rate=0.01)
+    assert np.abs(np.abs(alone)[np.abs(alone) > 1e-6] - 0.01).max() < 1e-6
+    assert np.abs(np.abs(split) - 0.01).max() > 1e-3
+
+
+# Beforehand
+
+
+def test_the_lowest_scores_are_kept():
+    w = one_world()
+    kept = remedies.keep_lowest(w.pairs, jnp.array([3.0, -1.0, 2.0]), 2)
+    np.testing.assert_array_equal(kept.chosen, w.pairs.chosen[jnp.array([1, 2])])
+    for scores, keep, words in (
+        ([1.0, 2.0], 1, "one number per pair"),
+        ([1.0, 2.0, np.nan], 1, "finite"),
+        ([1.0, 2.0, 3.0], 4, "`keep`"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            remedies.keep_lowest(w.pairs, jnp.array(scores), keep)
+
+
+def test_fitting_both_raises_both():
+    w = one_world()
+    params = remedies.fit_both(MODEL, w.params, w.pairs, optax.sgd, 0.1, steps=20)
+    before, after = (np.array(pair_logps(MODEL, p, w.pairs)) for p in (w.params, params))
+    assert (after.sum(axis=1) > before.sum(axis=1)).all()
+
+
+# What `train` promises of updates
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_many_runs_at_once_are_the_single_runs(name):
+    w = one_world()
+    rates = jnp.array([0.05, 0.1])
+    together = train(
+        MODEL, w.params, w.pairs, DPO, optax.sgd, rates, steps=3, update=UPDATES[name], over=("learning_rate",)
+    )
+    for i, rate in enumerate(rates):
+        alone = train(MODEL, w.params, w.pairs, DPO, optax.sgd, float(rate), steps=3, update=UPDATES[name])
+        for ours, theirs in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
+            np.testing.assert_allclose(ours[i], theirs, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(
+            together.trajectory.chosen_predicted[i], alone.trajectory.chosen_predicted, rtol=1e-8, atol=1e-12
+        )
+
+
+def test_hyperparameters_may_differ_from_run_to_run():
+    w = one_world()
+    strengths = jnp.array([0.0, 0.5])
+    run = train(MODEL, w.params, w.pairs, DPO, optax.sgd, 0.1, steps=3, update=LearnedMask(strengths), over=("update",))
+    for i, strength in enumerate(strengths):
+        expected = moved(w, LearnedMask(float(strength)), steps=3)
+        ours = ravel_pytree(jax.tree.map(lambda leaf, i=i: leaf[i], run.params))[0] - ravel_pytree(w.params)[0]
+        assert_same(ours, expected, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [(NormalisedPairs, "`update` must have `init`"), (LearnedMask(float("nan")), "finite"), (0.3, "`update`")],
+)
+def test_bad_updates_are_named(update, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        moved(one_world(), update)
+
+
+def test_a_split_begins_somewhere():
+    with pytest.raises(ValueError, match="`first` must be"):
+        Split("left")
+
+
+def one_world(pairs=3, seed=0):
+    """A small network and some pairs, the same ones every time."""
+    from neural import mlp_world
+
+    batch = contrast_pairs(jax.random.key(seed), pairs, vocab_size=MODEL.vocab_size, length=LENGTH, contrast_position=1)
+    return mlp_world(batch, seed, 1.0)
+
+
+def replace_world(w, pairs):
+    return w._replace(pairs=pairs)
+
+
+def unflat(w, vector):
+    return ravel_pytree(w.params)[1](vector)

@@ -1,0 +1,36 @@
+"""Remedies for entangled gradients, each a small piece that `training.train` takes.
+
+Module        What it changes                        Used as
+`reweighted`  the weights on the two gradients       train(loss=WithLikelihood(dpo, 0.1))
+`balanced`    their ratio, by the gradients' norms   train(update=NormalisedPairs())
+`masks`       which tokens count                     train(update=LearnedMask(strength=0.01))
+`split`       the order in which they are taken      train(update=Split("coin"))
+`beforehand`  pairs and starting point               train(pairs=keep_lowest(pairs, scores, 100))
+
+What theory says of them is in `toymodel.theory.remedies`; `REMEDIES` lists them for the comparison.
+"""
+
+from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides
+from toymodel.remedies.beforehand import fit_both, keep_lowest
+from toymodel.remedies.catalogue import REMEDIES, Remedy
+from toymodel.remedies.masks import LearnedMask, OracleMask
+from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
+from toymodel.remedies.split import Split, VirtualSplit, split_adam
+
+__all__ = [
+    "REMEDIES",
+    "Calibrated",
+    "Gated",
+    "LearnedMask",
+    "NormalisedPairs",
+    "NormalisedSides",
+    "OracleMask",
+    "Remedy",
+    "Split",
+    "VirtualSplit",
+    "WithLikelihood",
+    "WithPenalty",
+    "fit_both",
+    "keep_lowest",
+    "split_adam",
+]

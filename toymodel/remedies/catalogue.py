@@ -1,0 +1,76 @@
+"""`REMEDIES`: every remedy that the comparison knows, each with its source, its one strength and what it costs.
+
+To add one: an entry here, or `REMEDIES["name"] = Remedy(...)` before the comparison runs (see CONTRIBUTING.md).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+from jaxtyping import Array, Float
+
+from toymodel import theory
+from toymodel._setting import PairLoss
+from toymodel.models.logps import Model, Params
+from toymodel.models.readout import hidden_states
+from toymodel.pairs import PreferencePairs, Response
+from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides
+from toymodel.remedies.beforehand import keep_lowest
+from toymodel.remedies.masks import LearnedMask, OracleMask
+from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
+from toymodel.remedies.split import Split, VirtualSplit
+from toymodel.updates import Update
+
+Strength = float | Float[Array, "*runs"]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What is done to ordinary training; whichever of the four parts are given.
+
+    Attributes:
+      source: where it comes from; "our reading" where that source gives no formula, or not all of it.
+      strengths: values to choose among of its one hyperparameter; none if it has none.
+      extra: gradients of a batch that a step computes besides the ordinary one.
+      loss: from a loss and the strength, another loss.
+      update: from the strength, an `Update`.
+      pairs: from model, parameters and pairs, the pairs to train on.
+      fit_both: fine-tune on both answers first, the strength being the learning rate.
+    """
+
+    source: str
+    strengths: tuple[float, ...] = ()
+    extra: float = 0
+    loss: Callable[[PairLoss, Strength], PairLoss] | None = None
+    update: Callable[[Strength], Update] | None = None
+    pairs: Callable[[Model, Params, PreferencePairs], PreferencePairs] | None = None
+    fit_both: bool = False
+
+
+def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> PreferencePairs:
+    """The half of the pairs with the lowest CHES scores under a `Network` or a `Readout`."""
+
+    def hidden(responses: Response) -> Float[Array, "n T d"]:
+        return jax.vmap(lambda r: hidden_states(model, params, r) * r.mask[:, None])(responses)
+
+    scores = theory.ches(hidden(pairs.chosen_response), hidden(pairs.rejected_response))
+    return keep_lowest(pairs, scores, len(pairs) // 2)
+
+
+REMEDIES: dict[str, Remedy] = {
+    "none": Remedy("the loss alone"),
+    "likelihood": Remedy("CPO, RPO", (0.01, 0.03, 0.1), loss=WithLikelihood),
+    "penalty": Remedy("DPO-Positive, arXiv 2402.13228", (1.0, 5.0, 50.0), loss=WithPenalty),
+    "gate": Remedy("Gate-DPO", (0.05, 0.1, 0.2), loss=Gated),
+    "normalised_pairs": Remedy("arXiv 2410.13828, our reading", update=lambda _: NormalisedPairs()),
+    "normalised_sides": Remedy("ours", update=lambda _: NormalisedSides()),
+    "calibration": Remedy("arXiv 2604.18239, our reading", (0.0, 0.9, 0.98), update=Calibrated),
+    "learned_mask": Remedy("arXiv 2410.13828, our reading", (0.001, 0.003, 0.01), update=LearnedMask),
+    "oracle_mask": Remedy("knows the contrast tokens", update=lambda _: OracleMask()),
+    "chosen_first": Remedy("split update", update=lambda _: Split("chosen")),
+    "rejected_first": Remedy("split update", update=lambda _: Split("rejected")),
+    "fair_coin": Remedy("split update", update=lambda _: Split("coin")),
+    "virtual_split": Remedy("split update", (1.0, 10.0, 100.0), extra=1, update=VirtualSplit),
+    "ches_filter": Remedy("arXiv 2410.08847", pairs=half_by_ches),
+    "both_first": Remedy("arXiv 2407.10490", (1e-4, 3e-4, 1e-3), fit_both=True),
+}

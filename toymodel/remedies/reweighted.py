@@ -1,0 +1,91 @@
+"""Remedies that are another loss: around any loss of `toymodel.losses`, they change its weights d_w and d_l.
+
+Wrapper             d_w                          d_l                        Source
+`WithLikelihood`    d_w + λ                      d_l                        CPO, RPO; T19
+`WithPenalty`       d_w (1 + λ [π_w < π_ref,w])  d_l                        DPO-Positive (arXiv 2402.13228)
+`Gated`             d_w                          d_l · σ(α (p_l − τ))       Gate-DPO
+
+Each is what `training.train` asks of a loss. Weights are those of the wrapped loss at the same log-probabilities, but
+for `WithPenalty`, whose chosen log-probability is moved by the penalty first. All numbers are per pair.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from toymodel._setting import PairLoss
+
+Logps = Float[Array, " n"]
+Number = float | Float[Array, "*runs"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WithLikelihood:
+    """ℓ − λ log π_w: the negative log-likelihood of the chosen answer, in nats, beside any loss (T19)."""
+
+    loss: PairLoss
+    strength: Number  # λ
+
+    def value(self, w: Logps, *others: Logps) -> Logps:
+        """The loss of each pair."""
+        return self.loss.value(w, *others) - self.strength * w
+
+    def weights(self, w: Logps, *others: Logps) -> tuple[Logps, Logps]:
+        """(d_w, d_l) of each pair."""
+        d_chosen, d_rejected = self.loss.weights(w, *others)
+        return d_chosen + self.strength, d_rejected
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class WithPenalty:
+    """Any loss at log π_w − λ max(0, log π_ref,w − log π_w): DPO-Positive's penalty on a chosen answer that fell.
+
+    Around DPO it is DPO-Positive. For losses without a reference it is our reading.
+    """
+
+    loss: PairLoss
+    strength: Number  # λ
+
+    def value(self, w: Logps, l: Logps, ref_w: Logps, *others: Logps) -> Logps:  # noqa: E741
+        """The loss of each pair."""
+        return self.loss.value(self._penalised(w, ref_w), l, ref_w, *others)
+
+    def weights(self, w: Logps, l: Logps, ref_w: Logps, *others: Logps) -> tuple[Logps, Logps]:  # noqa: E741
+        """(d_w, d_l) of each pair."""
+        d_chosen, d_rejected = self.loss.weights(self._penalised(w, ref_w), l, ref_w, *others)
+        return d_chosen * (1 + self.strength * (w < ref_w)), d_rejected
+
+    def _penalised(self, w: Logps, ref_w: Logps) -> Logps:
+        return w - self.strength * jax.nn.relu(ref_w - w)
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["loss", "threshold", "sharpness"], meta_fields=[])
+@dataclass(frozen=True)
+class Gated:
+    """Any loss whose push on the rejected answer fades where that is already unlikely.
+
+    The factor σ(α (p_l − τ)) looks at p_l = exp(log π_l / tokens), the geometric mean probability of its tokens, and no
+    gradient flows through it. The value is that of the wrapped loss.
+    """
+
+    loss: PairLoss
+    threshold: Number = 0.1  # τ
+    sharpness: Number = 20.0  # α
+
+    def value(self, w: Logps, l: Logps, *others: Logps) -> Logps:  # noqa: E741
+        """The loss of each pair. Its derivatives are the gated weights."""
+        at_w, at_l = jax.lax.stop_gradient((w, l))
+        d_chosen, d_rejected = jax.lax.stop_gradient(self.weights(w, l, *others))
+        # What is added is 0, and brings the slopes.
+        return self.loss.value(at_w, at_l, *others) - d_chosen * (w - at_w) + d_rejected * (l - at_l)
+
+    def weights(self, w: Logps, l: Logps, *others: Logps) -> tuple[Logps, Logps]:  # noqa: E741
+        """(d_w, d_l) of each pair."""
+        d_chosen, d_rejected = self.loss.weights(w, l, *others)
+        probability = jnp.exp(l / others[-1])
+        return d_chosen, d_rejected * jax.nn.sigmoid(self.sharpness * (probability - self.threshold))

@@ -1,0 +1,119 @@
+"""Split updates: the two halves of a loss's gradient, A = −d_w g_w and B = d_l g_l, taken one after the other.
+
+A step θ − h(A + B) follows, to second order in h, the flow of L + (h/4)‖A + B‖². Taken in turn, B where A has led or A
+where B has, each first with probability ½, the halves follow L + (h/4)(‖A‖² + ‖B‖²) on average. The difference is
+−(h/2)⟨A, B⟩ = (h/2)⟨d_w g_w, d_l g_l⟩: splitting descends the inner product that entangles the two answers. That is
+exact to second order for weights that do not change; others add terms of their derivatives.
+
+Rule            Step
+`Split`         the optimiser twice: along one half, then along the other, computed anew
+`VirtualSplit`  the optimiser once, along A(θ − (κh/2) B) + B(θ − (κh/2) A): the same term, times κ
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from toymodel.models.logps import Params
+from toymodel.updates import CHOSEN, REJECTED, Batch, State, descend
+
+First = Literal["chosen", "rejected", "coin"]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["first"])
+@dataclass(frozen=True)
+class Split:
+    """Both halves in turn.
+
+    Args:
+      first: the side to begin with; "coin" draws it anew for every step.
+      seed: of the coin.
+
+    Raises:
+      ValueError: `first` is none of the three.
+    """
+
+    first: First = "coin"
+    seed: int | Int[Array, "*runs"] = 0
+
+    def __post_init__(self) -> None:
+        if self.first not in ("chosen", "rejected", "coin"):
+            raise ValueError(f'`first` must be "chosen", "rejected" or "coin", got {self.first!r}.')
+
+    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
+        """Nothing."""
+
+    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
+        """As `Update` has it."""
+        one, other = (CHOSEN, REJECTED) if self.first == "chosen" else (REJECTED, CHOSEN)
+        if self.first == "coin":
+            key = jax.random.fold_in(jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32)), batch.number)
+            one, other = jax.random.permutation(key, 2)
+        between, first = descend(batch, _half(batch, before.params, one), before)
+        after, second = descend(batch, _half(batch, between.params, other), between)
+        return after, jax.tree.map(jnp.add, first, second)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class VirtualSplit:
+    """Each half where a part κ/2 of the other's plain step leads; for optimisers that a second step would disturb.
+
+    An optimiser that takes it, `split_adam`, is also given the plain gradient.
+    """
+
+    kappa: float | Float[Array, "*runs"] = 1.0
+
+    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
+        """Nothing."""
+
+    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
+        """As `Update` has it."""
+        reach = self.kappa * batch.learning_rate / 2
+        halves = [_half(batch, before.params, side) for side in (CHOSEN, REJECTED)]
+        ahead = [jax.tree.map(lambda p, step: p - reach * step, before.params, half) for half in reversed(halves)]
+        shifted = jax.tree.map(
+            jnp.add, *(_half(batch, params, side) for side, params in zip((CHOSEN, REJECTED), ahead, strict=True))
+        )
+        return descend(batch, shifted, before, plain_gradient=jax.tree.map(jnp.add, *halves))
+
+
+def _half(batch: Batch, params: Params, side: int | Array) -> Params:
+    """−d_w g_w or d_l g_l, the mean over the batch."""
+    sign = jnp.where(jnp.asarray(side) == CHOSEN, -1.0, 1.0)
+    weights = batch.weights(params)[side]
+    return batch.ascent(params, side, sign.astype(weights.dtype) * weights)
+
+
+class _AdamState(NamedTuple):
+    steps: Int[Array, ""]
+    mean: Params
+    square: Params
+
+
+def split_adam(
+    learning_rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformationExtraArgs:
+    """Adam whose second moment is that of `plain_gradient`, where an update is given one (`VirtualSplit`)."""
+
+    def init(params: Params) -> _AdamState:
+        zeros = optax.tree.zeros_like(params)
+        return _AdamState(jnp.zeros((), jnp.int32), zeros, zeros)
+
+    def update(
+        gradient: Params, state: _AdamState, _params: Params = None, *, plain_gradient: Params = None, **_extra: Any
+    ) -> tuple[Params, _AdamState]:
+        steps = optax.safe_increment(state.steps)
+        mean = optax.tree.update_moment(gradient, state.mean, b1, 1)
+        squared = gradient if plain_gradient is None else plain_gradient
+        square = optax.tree.update_moment_per_elem_norm(squared, state.square, b2, 2)
+        m, v = optax.tree.bias_correction(mean, b1, steps), optax.tree.bias_correction(square, b2, steps)
+        return jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), m, v), _AdamState(steps, mean, square)
+
+    adam = optax.GradientTransformationExtraArgs(init, update)
+    return optax.chain(adam, optax.scale_by_learning_rate(learning_rate))

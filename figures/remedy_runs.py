@@ -6,8 +6,9 @@ Learning rates and strengths were chosen on seeds 0 to 2 (`tune_remedies`); the 
 import numpy as np
 
 from figures import style
+from figures.sentiment_runs import over_seeds
 from figures.sweeps import Swept
-from toymodel.experiments.remedies import LOSSES, MODELS, REMEDY_COMPARISON, TASKS
+from toymodel.experiments.remedies import CHECKPOINTS, LOSSES, MODELS, REMEDY_COMPARISON, TASKS
 from toymodel.experiments.sentiment import LEARNT
 from toymodel.remedies import REMEDIES
 from toymodel.sweep import make_sweep
@@ -17,7 +18,8 @@ QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rat
 QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 15}
 MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
 SEEDS, QUICK_SEEDS = range(100, 110), range(100, 102)
-NAMES = {name: name.replace("_", " ") for name in REMEDIES}
+NAMES = {name: name.replace("_", " ").replace("ches", "CHES") for name in REMEDIES}
+MODEL_NAMES = {"readout": "readout", "ngram_mlp": "n-gram MLP", "transformer": "transformer"}
 TASK_NAMES, LOSS_NAMES = list(TASKS), {"dpo": "DPO", "ipo_sum": "IPO", "simpo": "SimPO", "cpo_nll_mean": "CPO"}
 
 
@@ -45,9 +47,42 @@ def runs(quick: bool, swept: Swept) -> dict[str, style.Table]:
     return tables
 
 
+def states(quick: bool) -> np.ndarray:
+    """Numbers of the states that are measured."""
+    steps = int((SETTINGS | (QUICK if quick else {}))["steps"])
+    return np.arange(CHECKPOINTS) * (steps // (CHECKPOINTS - 1))
+
+
+def finished(runs: style.Table, name: str) -> np.ndarray:
+    """A column [seeds, remedies, tasks, losses, …], NaN where the run diverged: such a run has no last state."""
+    column = runs[name]
+    whole = np.isfinite(runs["chosen_change"])
+    return np.where(whole.reshape(whole.shape + (1,) * (column.ndim - whole.ndim)), column, np.nan)
+
+
+def diverged(runs: style.Table) -> np.ndarray:
+    """In how many seeds, [remedies, tasks, losses]. Of what diverged in one of them no mean is shown."""
+    return (~np.isfinite(runs["chosen_change"])).sum(axis=0)
+
+
 def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:
     """Places of these along an axis of remedies, tasks or losses."""
     return np.array([list(names).index(name) for name in wanted])
 
 
-__all__ = ["LOSSES", "LOSS_NAMES", "NAMES", "SEEDS", "SETTINGS", "TASK_NAMES", "places", "runs", "settings_of"]
+__all__ = [
+    "LOSSES",
+    "LOSS_NAMES",
+    "MODEL_NAMES",
+    "NAMES",
+    "SEEDS",
+    "SETTINGS",
+    "TASK_NAMES",
+    "diverged",
+    "finished",
+    "over_seeds",
+    "places",
+    "runs",
+    "settings_of",
+    "states",
+]

@@ -8,6 +8,7 @@ import numpy as np
 from toymodel import theory
 from toymodel.check import CHECKS
 from toymodel.losses import LOSSES
+from toymodel.remedies import REMEDIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,6 +25,7 @@ def test_the_python_examples_run_one_after_the_other():
         )
     finally:
         LOSSES.pop("cauchy", None)
+        REMEDIES.pop("clipped", None)
     assert set(theory.case(names["gram"])) <= set(theory.CASES)
     np.testing.assert_allclose(closed, automatic, rtol=1e-14)  # a dozen operations each
     trajectory = names["run"].trajectory

@@ -55,7 +55,7 @@ def candidates(remedy: Remedy) -> np.ndarray:
         return np.array([(rate, np.nan) for rate in RATES])
     if len(remedy.strengths) != CANDIDATES // 2:
         raise ValueError(f"a remedy must have no strength or {CANDIDATES // 2} to try, got {remedy.strengths}.")
-    return np.array([(rate, strength) for rate in RATES[1:4:2] for strength in remedy.strengths])
+    return np.array([(rate, strength) for rate in RATES[2:5:2] for strength in remedy.strengths])
 
 
 def tuned(model: str) -> dict[str, np.ndarray]:

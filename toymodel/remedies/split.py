@@ -54,15 +54,15 @@ class Split:
         if self.first == "coin":
             key = jax.random.fold_in(jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32)), batch.number)
             one, other = jax.random.permutation(key, 2)
-        between, first = descend(batch, _half(batch, before.params, one), before)
-        after, second = descend(batch, _half(batch, between.params, other), between)
+        between, first = descend(batch, _half(batch, before.params, one, batch.weights(before.params)), before)
+        after, second = descend(batch, _half(batch, between.params, other, batch.weights(between.params)), between)
         return after, jax.tree.map(jnp.add, first, second)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class VirtualSplit:
-    """Each half where a part κ/2 of the other's plain step leads; for optimisers that a second step would disturb.
+    """Each half where a part κ/2 of the other's plain step leads, weights held; for optimisers with a memory.
 
     An optimiser that takes it, `split_adam`, is also given the plain gradient.
     """
@@ -75,19 +75,18 @@ class VirtualSplit:
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
         """As `Update` has it."""
         reach = self.kappa * batch.learning_rate / 2
-        halves = [_half(batch, before.params, side) for side in (CHOSEN, REJECTED)]
+        weights = batch.weights(before.params)
+        halves = [_half(batch, before.params, side, weights) for side in (CHOSEN, REJECTED)]
         ahead = [jax.tree.map(lambda p, step: p - reach * step, before.params, half) for half in reversed(halves)]
-        shifted = jax.tree.map(
-            jnp.add, *(_half(batch, params, side) for side, params in zip((CHOSEN, REJECTED), ahead, strict=True))
-        )
-        return descend(batch, shifted, before, plain_gradient=jax.tree.map(jnp.add, *halves))
+        shifted = [_half(batch, ahead[side], side, weights) for side in (CHOSEN, REJECTED)]
+        summed, plain = (jax.tree.map(jnp.add, *both) for both in (shifted, halves))
+        return descend(batch, summed, before, plain_gradient=plain)
 
 
-def _half(batch: Batch, params: Params, side: int | Array) -> Params:
+def _half(batch: Batch, params: Params, side: int | Array, weights: Float[Array, "2 B"]) -> Params:
     """−d_w g_w or d_l g_l, the mean over the batch."""
-    sign = jnp.where(jnp.asarray(side) == CHOSEN, -1.0, 1.0)
-    weights = batch.weights(params)[side]
-    return batch.ascent(params, side, sign.astype(weights.dtype) * weights)
+    signed = jnp.array([[-1], [1]], weights.dtype) * weights
+    return batch.ascent(params, side, signed[side])
 
 
 class _AdamState(NamedTuple):

@@ -1,0 +1,176 @@
+"""CAPTION.
+
+TEXT.
+"""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import remedy_runs, style
+from figures.sentiment_runs import over_seeds
+from figures.sweeps import Swept
+from toymodel.experiments.remedies import REMEDY_COMPARISON
+from toymodel.experiments.sentiment import LEARNT, fine_tune, first_token_logps
+from toymodel.losses import LOSSES
+from toymodel.models.logps import pair_logps
+from toymodel.pairs import PreferencePairs
+from toymodel.remedies import LearnedMask
+from toymodel.sentiment import sharing_more
+from toymodel.sweep import Experiment, make_sweep
+from toymodel.training import train
+
+TITLE = "Learned token masks: do they find the contrast token?"
+LABELS = ("T18",)
+
+MODELS = {"ngram_mlp": "n-gram MLP", "transformer": "transformer"}
+TASKS = {"long suffix": 8, "half shared": 4}  # words that the rejected answer keeps, of eight
+SIDES = ("chosen", "rejected")
+STRENGTHS = (0.001, 0.01, 0.03, 0.1)  # λ, in nats
+RATE = 5e-4  # of Adam
+BETA = 0.1
+SEEDS, QUICK_SEEDS = remedy_runs.SEEDS, range(100, 103)
+STEPS = {"steps": 100}
+LOOKS = {
+    0.001: style.Look(style.SKY, "o", ":"),
+    0.01: style.Look(style.BLUE, "s", "-"),
+    0.03: style.Look(style.ORANGE, "^", "--"),
+    0.1: style.Look(style.RED, "v", "-."),
+}
+IDEAL = style.Look(style.BLACK, "_", "-")
+
+
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """After training with each of `STRENGTHS`: masks [tasks, strengths, 2, T], changes of both log π [tasks, …, 2].
+
+    The last run has no mask. NaN where a run diverged.
+    """
+    reference, _ = fine_tune(SimpleNamespace(**vars(setting) | {"task": "long_suffix", "short_suffix": None}))
+    model, params = reference.model, reference.params
+    sides = reference.evaluation.chosen_response, reference.evaluation.rejected_response
+    chosen, rejected = (first_token_logps(model, params, side) for side in sides)
+    of_pairs = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
+    training, evaluation = (
+        _each_task(key, pairs) for key, pairs in zip(of_pairs, (reference.training, reference.evaluation), strict=True)
+    )
+    # DPO has d_w = d_l = β/2 at the start. Divided by that it would be the same to Adam, and this to the masks:
+    unit = BETA / 2
+    tried = jnp.array([(unit * strength, 1 / unit) for strength in STRENGTHS] + [(0, 0)])
+
+    def of_task(pairs: tuple[PreferencePairs, PreferencePairs]) -> dict[str, Array]:
+        before = jnp.stack(pair_logps(model, params, pairs[1]))
+
+        def of_strength(trial: Array) -> dict[str, Array]:
+            run = train(
+                model,
+                params,
+                pairs[0],
+                LOSSES["dpo"](beta=BETA),
+                optax.adam,
+                RATE,
+                steps=setting.steps,
+                batch_size=setting.preference_batch,
+                key=jax.random.fold_in(jax.random.key(setting.seed), 3),
+                update=LearnedMask(*trial),
+                record="loss",
+            )
+            change = (jnp.stack(pair_logps(model, run.params, pairs[1])) - before).mean(axis=-1)
+            found = {"masks": run.memory, "changes": change}
+            return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
+
+        contrast = (pairs[0].chosen != pairs[0].rejected).mean(axis=0, dtype=before.dtype)
+        return jax.lax.map(of_strength, tried) | {"contrast": contrast}
+
+    accuracy = (chosen > rejected).mean(dtype=chosen.dtype)
+    return {"label_accuracy": accuracy} | jax.lax.map(of_task, (training, evaluation))
+
+
+def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
+    """The pairs as each of `TASKS` has them: arrays [tasks, n, …]."""
+    suffixes = sharing_more(key, pairs.rejected[:, 1:])
+    of_tasks = [replace(pairs, rejected=pairs.rejected.at[:, 1:].set(suffixes[kept])) for kept in TASKS.values()]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_tasks)
+
+
+FIELDS = {name: field for name, field in REMEDY_COMPARISON.fields.items() if name != "candidate"}
+EXPERIMENT = Experiment("masks", FIELDS, measure, REMEDY_COMPARISON.rules, block=1)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    models = list(MODELS)[:1] if quick else list(MODELS)
+    given = {"seed": QUICK_SEEDS} | remedy_runs.QUICK if quick else {"seed": SEEDS}
+    wanted = [remedy_runs.settings_of(model) | given | STEPS for model in models]
+    found = swept(make_sweep(EXPERIMENT, *({name: grid[name] for name in FIELDS} for grid in wanted)))
+    return style.stacked(*(_rows(model, style.rows(found, model=model)) for model in models))
+
+
+def _rows(model: str, found: style.Table) -> style.Table:
+    """One row a task, side, strength and position: over the seeds that learnt the labels; NaN if one of them diverged."""
+    learnt = found["label_accuracy"] >= LEARNT
+    if learnt.sum() < 2:
+        raise ValueError(f"fine-tuning did not teach {model}: right labels in {found['label_accuracy']} of cases.")
+    masks, changes = (found[name][learnt] for name in ("masks", "changes"))
+    masks = np.moveaxis(masks[:, :, :-1], 2, 3)  # [seeds, tasks, sides, strengths, T]
+    changes = np.moveaxis(changes, 2, 3)[..., None]  # the same, T = 1, and one more without a mask
+    first, others = masks[..., :1], masks[..., 1:]
+    columns = {
+        "model": np.full(masks.shape[1:], model),
+        "task": np.array(list(TASKS))[:, None, None, None],
+        "side": np.array(SIDES)[:, None, None],
+        "strength": np.array(STRENGTHS)[:, None],
+        "position": np.arange(masks.shape[-1]),
+        "seeds": learnt.sum(),
+        "diverged": np.isnan(first).sum(axis=0),
+        "contrast_predicted": found["contrast"][learnt].mean(axis=0)[:, None, None],
+        **over_seeds("mask", masks),
+        "found_measured": (first > others.max(axis=-1, keepdims=True)).mean(axis=0),  # it is the largest of all
+        **over_seeds("gap", first - others.mean(axis=-1, keepdims=True)),
+        **over_seeds("change", changes[:, :, :, :-1]),
+        **over_seeds("unmasked_change", changes[:, :, :, -1:]),
+    }
+    whole = np.broadcast_arrays(*columns.values())
+    return {name: column.ravel() for name, column in zip(columns, whole, strict=True)}
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 3.3))
+    shown = [(model, task) for model in dict.fromkeys(table["model"].tolist()) for task in TASKS]
+    axes = figure.subplots(len(SIDES), len(shown), sharex=True, sharey=True)
+    for column, (model, task) in zip(axes.T, shown, strict=True):
+        for ax, side in zip(column, SIDES, strict=True):
+            _panel(ax, style.rows(table, model=model, task=task, side=side))
+        column[0].set_title(f"{MODELS[model]}, {task}")
+    for row, side in zip(axes, SIDES, strict=True):
+        row[0].set_ylabel(f"mask u, {side}")
+    axes[0][0].set(xticks=(0, 2, 4, 6, 8), ylim=(-0.08, 1.08))
+    figure.supxlabel("position of the token (0: the label)", fontsize=8)
+    handles = [Line2D([], [], color=IDEAL.colour, linestyle=IDEAL.line, linewidth=0.8, label="pairs that differ there")]
+    handles += [
+        Line2D([], [], color=l.colour, marker=l.marker, linestyle=l.line, markerfacecolor="white", label=f"λ = {λ:g}")
+        for λ, l in LOOKS.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _panel(ax: Axes, part: style.Table) -> None:
+    lost = []
+    for strength, look in LOOKS.items():
+        one = style.rows(part, strength=strength)
+        if one["diverged"].any():
+            lost.append(f"λ = {strength:g}")
+        x = one["position"] + 0.12 * (list(LOOKS).index(strength) - 1.5)  # beside each other
+        style.intervals(ax, x, one["mask_low"], one["mask_high"], look)
+        ax.plot(x, one["mask_measured"], look.line, marker=look.marker, color=look.colour, markerfacecolor="white")
+    one = style.rows(part, strength=STRENGTHS[0])
+    ax.stairs(one["contrast_predicted"], np.arange(len(one["position"]) + 1) - 0.5, color=IDEAL.colour, linewidth=0.8)
+    if lost:
+        ax.text(8.5, 0.5, f"diverged: {', '.join(lost)}", ha="right", va="center", fontsize=7)

@@ -1,0 +1,104 @@
+"""Which remedies can still lower a pair's chosen response, if that pair is all there is, and by how little of a suffix.
+
+The world is T8's: a contrast token of probability p_w and p_l = (1 − p_w)/(V − 1), then n suffix tokens that both
+answers share, of probability a after the chosen one and b after the rejected one. Hypothesis shrinks to few of them.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import NoSuchExample
+
+from toymodel import PreferencePairs, theory
+from toymodel.losses import LOSSES
+from toymodel.models import linear
+from toymodel.remedies import (
+    REMEDIES,
+    Calibrated,
+    Gated,
+    LearnedMask,
+    NormalisedPairs,
+    NormalisedSides,
+    OracleMask,
+    Split,
+    VirtualSplit,
+    WithLikelihood,
+    WithPenalty,
+)
+from toymodel.training import train
+
+V, LONGEST, RATE = 4, 8, 1e-7
+DPO = LOSSES["dpo"](beta=2.0)  # d_w = d_l = 1 at the start
+# By remedy: loss, update, and the fewest suffix tokens with which the chosen falls; None: it never does.
+CASES = {
+    "none": (DPO, None, 1),
+    "likelihood": (WithLikelihood(DPO, 0.1), None, 1),
+    "penalty": (WithPenalty(DPO, 5.0), None, 1),
+    "gate": (Gated(DPO, 0.1), None, 2),
+    "learned_mask": (DPO, LearnedMask(), 1),
+    "chosen_first": (DPO, Split("chosen"), 1),
+    "rejected_first": (DPO, Split("rejected"), 1),
+    "fair_coin": (DPO, Split("coin"), 1),
+    "virtual_split": (DPO, VirtualSplit(), 1),
+    "normalised_pairs": (DPO, NormalisedPairs(), None),
+    "normalised_sides": (DPO, NormalisedSides(), None),
+    "calibration": (DPO, Calibrated(), None),
+    "oracle_mask": (DPO, OracleMask(), None),
+}
+probabilities = st.sampled_from([0.25, 0.5, 0.75, 0.9, 0.95])
+examples = st.tuples(st.integers(0, LONGEST - 1), probabilities, probabilities, probabilities)
+
+
+def slopes(name, n, p_w, a, b):
+    """To first order, what a small step does to both log-probabilities, per unit of rate: (chosen, rejected)."""
+    positions = np.arange(LONGEST)
+    chosen, rejected = (np.where(positions == 0, first, 2)[None] for first in (0, 1))
+    mask = (positions <= n)[None]
+    pairs = PreferencePairs(np.zeros((1, 0), int), np.zeros((1, 0), bool), chosen, mask, rejected, mask)
+
+    def row(token, probability):
+        return np.where(np.arange(V) == token, np.log(probability), np.log((1 - probability) / (V - 1)))
+
+    logits = [np.stack([row(0, p_w)] + [row(2, p)] * (LONGEST - 1)) for p in (a, b)]
+    model = linear.positional_offset(V, pairs[0], *map(jnp.asarray, logits))
+    loss, update, _ = CASES[name]
+    run = train(model, jnp.zeros((V, LONGEST)), pairs, loss, optax.sgd, RATE, steps=1, update=update)
+    return tuple(float(getattr(run.trajectory, f"{side}_predicted")[0, 0]) / RATE for side in ("chosen", "rejected"))
+
+
+def test_the_world_is_that_of_the_threshold():
+    """With DPO the chosen falls exactly beyond L* (T8)."""
+    for p_w, a, b in ((0.9, 0.75, 0.25), (0.5, 0.75, 0.25), (0.95, 0.9, 0.5)):
+        threshold = float(theory.threshold_length(p_w, (1 - p_w) / (V - 1), a, b, V))
+        falls = [slopes("none", n, p_w, a, b)[0] < 0 for n in range(LONGEST)]
+        assert falls == [n > threshold for n in range(LONGEST)]
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[2] is not None])
+def test_these_can_displace(name):
+    """The smallest example has as few suffix tokens as stated, and one token fewer never displaces."""
+    options = settings(max_examples=200, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    smallest = find(examples, lambda example: slopes(name, *example)[0] < -1e-9, settings=options)
+    assert smallest[0] == CASES[name][2], smallest
+    with pytest.raises(NoSuchExample):
+        find(
+            examples.map(lambda example: (smallest[0] - 1, *example[1:])),
+            lambda example: slopes(name, *example)[0] < -1e-9,
+            settings=options,
+        )
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case[2] is None])
+@given(example=examples)
+def test_these_never_do(name, example):
+    """Slopes are of order 0.01 and more wherever they are not 0 by definition."""
+    chosen, rejected = slopes(name, *example)
+    assert chosen > 1e-6
+    assert rejected < -1e-6
+
+
+def test_every_remedy_that_acts_on_one_pair_is_here():
+    assert set(CASES) == {name for name, remedy in REMEDIES.items() if not (remedy.pairs or remedy.fit_both)}

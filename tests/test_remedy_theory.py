@@ -473,7 +473,7 @@ def test_t19_window_against_measured_slopes(w, d, exponent, near_high, sign):
 
 
 def test_t19_a_displaced_pair_is_repaired_inside_the_window_only():
-    """T8's pair with 30 > L* = 23.75 suffix tokens: DPO lowers both; 0.2 < λ < 11 separates them; more lifts both."""
+    """T8's pair with 30 > L* = 23.75 suffix tokens: DPO lowers both, 0.21 < λ < 4.78 separates, more lifts both."""
     V, n = 20, 30
     peaked = [np.full(V, (1 - top) / (V - 1)) for top in (0.9, 0.5)]
     for row, top in zip(peaked, (0.9, 0.5), strict=True):
@@ -481,6 +481,7 @@ def test_t19_a_displaced_pair_is_repaired_inside_the_window_only():
     even = np.full(V, 1 / V)
     w = offset_world([0] + [2] * n, [1] + [2] * n, [even] + [peaked[0]] * n, [even] + [peaked[1]] * n)
     low, high = single(theory.likelihood_window(theory.pair_gram(w.model, w.params, w.pairs)))
+    assert_close([low, high], [0.2079, 4.7849], 1, 5e-5)  # to the digits printed here
     lams = (0.0, 0.999 * low, 1.001 * low, 0.999 * high, 1.001 * high)
     for lam, case in zip(lams, (BOTH_DOWN, BOTH_DOWN, UP_DOWN, UP_DOWN, BOTH_UP), strict=True):
         slopes = gradients.slopes(w.model, w.params, w.pairs, 1 + lam, 1.0)

@@ -15,12 +15,14 @@ TITLE = "Remedies: what moved"
 LABELS = ("T11", "T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"
+LINEAR = 0.1  # nats: axes of nats are linear up to here, and logarithmic beyond
+TICKS = {-10: "−10", -1: "", -0.1: "", 0: "0", 0.1: "", 1: "1", 10: ""}
 COLUMNS = {  # panels: title, unit
     "chosen": ("log π of\nchosen", "nats"),
     "rejected": ("log π of\nrejected", "nats"),
     "margin": ("margin\ngained", "nats"),
     "others": ("other words\nat the label", "mass"),
-    "accuracy": ("chosen above\nrejected", "share"),
+    "accuracy": ("preference\naccuracy", "share"),
     "kl": ("KL from the\nreference", "nats"),
     "cosine": ("cosine at\nthe end", ""),
 }
@@ -60,7 +62,7 @@ def _rows(model: str, runs: style.Table) -> style.Table:
 
 def draw(table: style.Table) -> Figure:
     figure = Figure(figsize=(style.PAGE, 5.4))
-    axes = figure.subplots(1, len(COLUMNS) + 1, sharey=True, width_ratios=[*(1 for _ in COLUMNS), 0.6])
+    axes = figure.subplots(1, len(COLUMNS) + 1, sharey=True, width_ratios=[*(1 for _ in COLUMNS), 0.8])
     models = [model for model in MODEL_NAMES if model in table["model"]]
     for ax, (name, (title, unit)) in zip(axes, COLUMNS.items(), strict=False):
         ax.axvline(0, color=style.GREY, linewidth=0.5, zorder=0)
@@ -68,7 +70,15 @@ def draw(table: style.Table) -> Figure:
             _markers(ax, style.rows(table, model=model), name, (place - (len(models) - 1) / 2) * APART, LOOKS[model])
         ax.set_title(title)
         ax.set_xlabel(unit)
-        ax.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+        if unit == "nats":
+            ends = ax.get_xlim()
+            ax.set_xscale("symlog", linthresh=LINEAR)
+            ax.set_xticks(list(TICKS), TICKS.values())
+            ax.set_xlim(ends)
+            ax.minorticks_off()
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
+            ax.xaxis.set_major_formatter("{x:g}")
     _extra(axes[-1], style.rows(table, model=models[0]))
     for ax in axes:
         for row in range(0, len(NAMES), 2):
@@ -87,10 +97,10 @@ def _markers(ax: Axes, part: style.Table, name: str, offset: float, look: style.
     ax.hlines(y, part[f"{name}_low"], part[f"{name}_high"], color=look.colour, linewidth=0.8)
     ax.plot(part[f"{name}_measured"], y, look.marker, color=look.colour, markerfacecolor="white")
     if name == next(iter(COLUMNS)):
-        for place, diverged, seeds in zip(y, part["diverged"].tolist(), part["seeds"].tolist(), strict=True):
-            if diverged:
-                words = f"{diverged} of {seeds} diverged"
-                ax.text(0, place, words, color=look.colour, fontsize=7, va="center", ha="left")
+        for place, seeds in zip(y, part["diverged"].tolist(), strict=True):
+            if seeds:
+                words = {"transform": ax.get_yaxis_transform(), "color": look.colour, "fontsize": 7}
+                ax.text(0.5, place, "diverged", ha="center", va="center", **words)
 
 
 def _extra(ax: Axes, part: style.Table) -> None:

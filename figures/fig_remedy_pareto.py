@@ -13,6 +13,8 @@ TITLE = "What a margin costs"
 LABELS = ("T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"  # and the loss whose markers are large
+LINEAR = 0.1  # nats: the axis of log π is linear up to here, and logarithmic beyond
+TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1"}
 # A colour for what a remedy changes: the loss, the balance, the tokens, the order of the halves, what comes before.
 LOOKS = {
     "none": (style.BLACK, "*"),
@@ -66,8 +68,10 @@ def draw(table: style.Table) -> Figure:
     for ax, model in zip(axes, models, strict=True):
         _points(ax, style.rows(table, model=model))
         ax.set_title(MODEL_NAMES[model])
+    axes[0].set_yscale("symlog", linthresh=LINEAR)
+    axes[0].set_yticks(list(TICKS), TICKS.values())
     axes[0].set_ylabel("change of log π of chosen (nats)")
-    figure.supxlabel("margin gained (nats)", fontsize=8)
+    axes[len(axes) // 2].set_xlabel("margin gained (nats)")
     handles = [
         Line2D([], [], linestyle="", color=colour, marker=marker, markerfacecolor="white", label=NAMES[name])
         for name, (colour, marker) in LOOKS.items()

@@ -1,5 +1,7 @@
 """Caption."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +15,7 @@ LABELS = ("T8", "T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
-PLAIN = {"color": "0.6", "linewidth": 0.8, "zorder": 0}  # curves without a remedy, in every panel
+PLAIN: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "zorder": 0}  # curves without a remedy, in every panel
 COLUMNS = 5
 LINEAR = 0.1  # nats: the axis is linear up to here, and logarithmic beyond
 TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1", 1: "1"}

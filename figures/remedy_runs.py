@@ -17,6 +17,7 @@ SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.item
 QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
 QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 15}
 MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
+LOST = 100.0  # nats: a mean log-probability that moved this far is that of a run that diverged
 SEEDS, QUICK_SEEDS = range(100, 110), range(100, 102)
 NAMES = {name: name.replace("_", " ").replace("ches", "CHES") for name in REMEDIES}
 MODEL_NAMES = {"readout": "readout", "ngram_mlp": "n-gram MLP", "transformer": "transformer"}
@@ -54,15 +55,21 @@ def states(quick: bool) -> np.ndarray:
 
 
 def finished(runs: style.Table, name: str) -> np.ndarray:
-    """A column [seeds, remedies, tasks, losses, …], NaN where the run diverged: such a run has no last state."""
+    """A column [seeds, remedies, tasks, losses, …], NaN where the run diverged."""
     column = runs[name]
-    whole = np.isfinite(runs["chosen_change"])
-    return np.where(whole.reshape(whole.shape + (1,) * (column.ndim - whole.ndim)), column, np.nan)
+    lost = _lost(runs)
+    return np.where(lost.reshape(lost.shape + (1,) * (column.ndim - lost.ndim)), np.nan, column)
 
 
 def diverged(runs: style.Table) -> np.ndarray:
-    """In how many seeds, [remedies, tasks, losses]. Of what diverged in one of them no mean is shown."""
-    return (~np.isfinite(runs["chosen_change"])).sum(axis=0)
+    """In how many seeds, [remedies, tasks, losses]: figures show no mean of what diverged in one of them."""
+    return _lost(runs).sum(axis=0)
+
+
+def _lost(runs: style.Table) -> np.ndarray:
+    """Which runs stopped, so that they have no last state, or moved a log-probability beyond all use."""
+    changes = np.stack([runs["chosen_change"], runs["rejected_change"]])
+    return ~(abs(changes) < LOST).all(axis=0)
 
 
 def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:

@@ -9,6 +9,7 @@ the same unit everywhere: weights are near 1 where training begins. Learning rat
 equally many for each remedy, or what was found best among these on other seeds (`tuned_remedies`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from types import SimpleNamespace
@@ -168,7 +169,7 @@ class _AnyUpdate:
 
     @property
     def _rules(self) -> list[Update]:
-        makers = [REMEDIES[name].update for name in self.names]
+        makers = _different([REMEDIES[name].update for name in self.names])[0]
         return [Plain() if make is None else make(self.strength) for make in makers]
 
     def init(self, token_logps: Float[Array, "2 n T"]) -> Any:
@@ -180,8 +181,9 @@ class _AnyUpdate:
             memory = [*before.memory[:number], after.memory, *before.memory[number + 1 :]]
             return after._replace(memory=memory), moved
 
+        number = _different([REMEDIES[name].update for name in self.names])[1][jnp.asarray(self.place, int)]
         after: tuple[State, Params] = jax.lax.switch(
-            jnp.asarray(self.place, int), [partial(branch, *numbered) for numbered in enumerate(self._rules)]
+            number, [partial(branch, *numbered) for numbered in enumerate(self._rules)]
         )
         return after
 
@@ -205,15 +207,22 @@ class _AnyRemedy:
         return self._outcome(*inputs)[1:]
 
     def _outcome(self, *inputs: Array) -> tuple[Array, Array, Array]:
-        def branch(name: str) -> tuple[Array, Array, Array]:
-            wrap = REMEDIES[name].loss
+        wrappers, numbers = _different([REMEDIES[name].loss for name in self.names])
+
+        def branch(wrap: Callable[[PairLoss, Any], PairLoss] | None) -> tuple[Array, Array, Array]:
             loss = self.loss if wrap is None else wrap(self.loss, self.strength)
             return loss.value(*inputs), *loss.weights(*inputs)
 
         outcome: tuple[Array, Array, Array] = jax.lax.switch(
-            jnp.asarray(self.place, int), [partial(branch, name) for name in self.names]
+            numbers[jnp.asarray(self.place, int)], [partial(branch, wrap) for wrap in wrappers]
         )
         return outcome
+
+
+def _different(parts: list[Any]) -> tuple[list[Any], Array]:
+    """Each part once, and where among them every one is: fewer branches to trace and to compile."""
+    once = list(dict.fromkeys(parts))
+    return once, jnp.array([once.index(part) for part in parts])
 
 
 @jax.tree_util.register_dataclass

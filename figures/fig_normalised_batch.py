@@ -1,0 +1,181 @@
+"""CAPTION.
+
+TEXT.
+"""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from matplotlib.figure import Figure
+
+from figures import sentiment_runs, style
+from figures.fig_network_overlap import MLP
+from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
+from figures.sweeps import Swept
+from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps, network
+from toymodel.families import contrast_pairs
+from toymodel.losses import LOSSES
+from toymodel.models.logps import Model, Params
+from toymodel.pairs import PreferencePairs
+from toymodel.remedies import NormalisedPairs, NormalisedSides
+from toymodel.sentiment import PROMPT_LENGTH, WORDS
+from toymodel.sweep import Experiment, make_sweep
+from toymodel.training import train
+from toymodel.updates import Plain, Update
+
+TITLE = "A normalised update, for one pair and for batches"
+LABELS = ("T17", "T20")
+
+RULES: dict[str, Update] = {"plain": Plain(), "pairs": NormalisedPairs(), "sides": NormalisedSides()}
+NAMES = {"plain": "plain DPO", "pairs": "normalised, each pair", "sides": "normalised, both sides"}
+LOOKS = {
+    "plain": style.Look(style.GREY, "o", ":"),
+    "pairs": style.Look(style.BLUE, "s", "-"),
+    "sides": style.Look(style.RED, "^", "--"),
+}
+WORLDS = {
+    ("random", "ngram_mlp"): "n-gram MLP, random",
+    ("fine-tuned", "ngram_mlp"): "n-gram MLP, fine-tuned",
+    ("fine-tuned", "transformer"): "transformer, fine-tuned",
+}
+STATES = ("random", "fine-tuned")
+SHOWN = {
+    "chosen_falls": "share of pairs\nwhose chosen falls",
+    "rejected_rises": "share of pairs\nwhose rejected rises",
+    "chosen_slope": "mean slope of chosen\n(alone, B = 1: 1)",
+}
+HERE = {"task": "long_suffix", "pairs": 64}
+SEEDS = sentiment_runs.SEEDS[:10]
+
+
+def sizes(pairs: int) -> list[int]:
+    """Of the batches: 1, 2, 4, … all pairs."""
+    return [2**power for power in range(pairs.bit_length())]
+
+
+def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    """Slopes of both log π of every pair along the step of its batch, [states, rules, sizes, 2, n], and d_w ‖g_w‖².
+
+    In the first of `STATES` the network is random and so are pairs that differ in their first word; in the second it is
+    fine-tuned, with pairs of the long suffix.
+    """
+    reference, _ = fine_tune(setting)
+    model = reference.model
+    of_network, of_pairs = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
+    shape = {"vocab_size": len(WORDS), "length": reference.training.chosen.shape[1], "prompt_length": PROMPT_LENGTH}
+    random_pairs = contrast_pairs(of_pairs, setting.pairs, **shape)
+    of_states = (network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
+
+    def of_state(state: tuple[Params, PreferencePairs]) -> dict[str, Array]:
+        slopes, own = zip(*(_slopes(model, *state, rule) for rule in RULES.values()), strict=True)
+        return {"slopes": jnp.stack(slopes), "own": own[0]}
+
+    sides = reference.evaluation.chosen_response, reference.evaluation.rejected_response
+    chosen, rejected = (first_token_logps(model, reference.params, side) for side in sides)
+    accuracy = (chosen > rejected).mean(dtype=chosen.dtype)
+    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_states)
+    return {"label_accuracy": accuracy} | jax.lax.map(of_state, states)
+
+
+def _slopes(
+    model: Model, params: Params, pairs: PreferencePairs, rule: Update
+) -> tuple[Float[Array, "sizes 2 n"], Float[Array, " n"]]:
+    """Along the step of each pair's batch, nats per unit of learning rate; and d_w ‖g_w‖².
+
+    A batch of B is made of neighbours, each n/B times over, which changes no mean: one program for all B.
+    """
+    n, places = len(pairs), np.arange(len(pairs))
+    batches = np.concatenate([places[::B, None] + places % B for B in sizes(n)])
+
+    def of_batch(members: Array) -> tuple[Array, Array]:
+        run = train(model, params, pairs[members], LOSSES["dpo"](), optax.sgd, 1.0, steps=1, update=rule)
+        done = run.trajectory
+        assert done is not None
+        # To first order in the update; that of SGD at rate 1 is the direction of the step.
+        return jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]]), done.d_chosen[0] * done.chosen_sq[0]
+
+    slopes, own = jax.lax.map(of_batch, jnp.asarray(batches))
+    first = np.cumsum([0, *(n // B for B in sizes(n))])
+    each = [slopes[i : i + n // B, :, :B].swapaxes(0, 1).reshape(2, n) for i, B in zip(first, sizes(n), strict=False)]
+    return jnp.stack(each), own[-1]
+
+
+EXPERIMENT = Experiment("normalised_batch", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    settings = SETTINGS | HERE | {"seed": SEEDS}
+    grids = [SETTINGS | QUICK | HERE | {"pairs": 32, "seed": QUICK_SEEDS}] if quick else [settings | MLP, settings]
+    found = swept(make_sweep(EXPERIMENT, *grids))
+    worlds = [world for world in WORLDS if world[1] in found["model"]]
+    return style.stacked(*(_rows(*world, style.rows(found, model=world[1])) for world in worlds))
+
+
+def _rows(state: str, model: str, found: style.Table) -> style.Table:
+    """One row a rule and size of batch: means over pairs, then over the seeds that learnt the labels."""
+    learnt = found["label_accuracy"] >= LEARNT
+    if learnt.sum() < 2:
+        raise ValueError(f"fine-tuning did not teach {model}: right labels in {found['label_accuracy']} of cases.")
+    place = STATES.index(state)
+    slopes, own = found["slopes"][learnt, place], found["own"][learnt, place].mean(axis=-1)
+    chosen, rejected = np.moveaxis(slopes, 3, 0)  # [seeds, rules, sizes, n]
+    batch_sizes = sizes(slopes.shape[-1])
+    lowered = [
+        _negative(part.reshape(*part.shape[:2], -1, B).mean(axis=-1)).mean(axis=(0, -1))
+        for part, B in zip(np.moveaxis(chosen, 2, 0), batch_sizes, strict=True)
+    ]  # of batches, by their mean chosen slope
+    columns = {
+        "state": np.full(slopes.shape[1:3], state),
+        "model": model,
+        "rule": np.array(list(RULES))[:, None],
+        "batch_size": np.array(batch_sizes),
+        "seeds": learnt.sum(),
+        **over_seeds("chosen_falls", _negative(chosen).mean(axis=-1)),
+        **over_seeds("rejected_rises", _negative(-rejected).mean(axis=-1)),
+        # Of B pairs, each has a B-th part in the step.
+        **over_seeds("chosen_slope", chosen.mean(axis=-1) * batch_sizes / own[:, None, None]),
+        **over_seeds("rejected_slope", rejected.mean(axis=-1) * batch_sizes / own[:, None, None]),
+        "batches_lowered_measured": np.stack(lowered, axis=-1),
+    }
+    whole = np.broadcast_arrays(*columns.values())
+    return {name: column.ravel() for name, column in zip(columns, whole, strict=True)}
+
+
+def _negative(slopes: np.ndarray) -> np.ndarray:
+    """1 where they are, NaN where there is none."""
+    return np.where(np.isnan(slopes), np.nan, slopes < 0)
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 4.0))
+    shown = dict.fromkeys(zip(table["state"].tolist(), table["model"].tolist(), strict=True))
+    axes = figure.subplots(3, len(shown), sharex=True, sharey="row")
+    for column, world in zip(axes.T, shown, strict=True):
+        part = style.rows(table, state=world[0], model=world[1])
+        for ax, name in zip(column, SHOWN, strict=True):
+            style.zero_line(ax)
+            for rule, look in LOOKS.items():
+                one = style.rows(part, rule=rule)
+                x = one["batch_size"] * 1.08 ** (list(LOOKS).index(rule) - 1)  # beside each other
+                style.intervals(ax, x, one[f"{name}_low"], one[f"{name}_high"], look)
+                ax.plot(
+                    x,
+                    one[f"{name}_measured"],
+                    look.line,
+                    marker=look.marker,
+                    color=look.colour,
+                    markerfacecolor="white",
+                )
+        column[0].set_title(WORLDS[world])
+    for row, words in zip(axes, SHOWN.values(), strict=True):
+        row[0].set_ylabel(words)
+    axes[0][0].set_xscale("log", base=2)
+    ticks = sorted(set(table["batch_size"].tolist()))
+    axes[0][0].set_xticks(ticks, map(str, ticks))
+    figure.supxlabel("pairs in the batch", fontsize=8)
+    style.legend(figure, {NAMES[rule]: look for rule, look in LOOKS.items()}, ncols=len(LOOKS))
+    return figure

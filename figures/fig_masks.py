@@ -1,14 +1,14 @@
 """Learned masks find the contrast token on one side at a time, and what they keep lowers the chosen further.
 
-Masks u by position of chosen (above) and rejected answers (below) after 100 steps of DPO with `LearnedMask`, our reading
-of the paper's sparsity-regularised masking: u starts at 1, is the same for all pairs, and descends its own gradient of
-the loss with λ(‖u_w‖₁ + ‖u_l‖₁) added. Means over ten seeds with 95% intervals; those are Student's, which do not know
-that u ends at 0 and 1. All is measured, but for the black line: the share of pairs whose words differ at a position. For
-the long suffix that is T18's ideal mask, the label alone; of half shared suffixes four of eight words differ, at places
-that change from pair to pair, which no mask by position can follow. 64 pairs in minibatches of 8, Adam at 0.0005, and
-DPO (β = 0.1) divided by its weight at the start: the masks then have the unit of λ, nats, to themselves. The comparison
-of remedies takes 30 steps with λ from 0.001 to 0.01; rate, steps and λ here were chosen on seeds 0 to 2 to show
-something between "all kept" and "all dropped".
+Masks u by position of chosen (above) and rejected answers (below) after 100 steps of DPO with `LearnedMask`, our
+reading of the paper's sparsity-regularised masking: u starts at 1, is the same for all pairs, and descends its own
+gradient of the loss with λ(‖u_w‖₁ + ‖u_l‖₁) added. Means over ten seeds with 95% intervals; those are Student's, which
+do not know that u ends at 0 and 1. All is measured, but for the black line: the share of pairs whose words differ at a
+position. For the long suffix that is T18's ideal mask, the label alone; of half shared suffixes four of eight words
+differ, at places that change from pair to pair, which no mask by position can follow. 64 pairs in minibatches of 8,
+Adam at 0.0005, and DPO (β = 0.1) divided by its weight at the start, so that λ has the same unit as in the comparison
+of remedies. That takes 30 steps with λ from 0.001 to 0.01; more of both, chosen on other seeds, show something between
+"all kept" and "all dropped".
 
 No λ finds the label on both sides. The chosen's is found with a small one, often: at λ = 0.01 the label is kept more
 than any other word in six of ten seeds by the n-gram MLP (0.96, others 0.20 to 0.45) and in five by the transformer

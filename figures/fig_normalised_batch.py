@@ -18,6 +18,7 @@ from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
 from figures.sweeps import Swept
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps, network
 from toymodel.families import contrast_pairs
+from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
 from toymodel.models.logps import Model, Params
 from toymodel.pairs import PreferencePairs
@@ -48,6 +49,7 @@ SHOWN = {
     "rejected_rises": "share of pairs\nwhose rejected rises",
     "chosen_slope": "mean slope of chosen\n(alone, B = 1: 1)",
 }
+FEW = 8  # pairs, in as small a program as small batches need
 HERE = {"task": "long_suffix", "pairs": 64}
 SEEDS = sentiment_runs.SEEDS[:10]
 
@@ -71,8 +73,8 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
     of_states = (network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
 
     def of_state(state: tuple[Params, PreferencePairs]) -> dict[str, Array]:
-        slopes, own = zip(*(_slopes(model, *state, rule) for rule in RULES.values()), strict=True)
-        return {"slopes": jnp.stack(slopes), "own": own[0]}
+        slopes = jnp.stack([_slopes(model, *state, setting.beta, rule) for rule in RULES.values()])
+        return {"slopes": slopes, "own": setting.beta / 2 * pair_gram(model, *state).chosen_sq}  # d_w = β/2
 
     sides = reference.evaluation.chosen_response, reference.evaluation.rejected_response
     chosen, rejected = (first_token_logps(model, reference.params, side) for side in sides)
@@ -82,26 +84,25 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
 
 
 def _slopes(
-    model: Model, params: Params, pairs: PreferencePairs, rule: Update
-) -> tuple[Float[Array, "sizes 2 n"], Float[Array, " n"]]:
-    """Along the step of each pair's batch, nats per unit of learning rate; and d_w ‖g_w‖².
+    model: Model, params: Params, pairs: PreferencePairs, beta: float | Array, rule: Update
+) -> Float[Array, "sizes 2 n"]:
+    """Along the step of each pair's batch, nats per unit of learning rate."""
+    n, loss, slopes = len(pairs), LOSSES["dpo"](beta=beta), []
 
-    A batch of B is made of neighbours, each n/B times over, which changes no mean: one program for all B.
-    """
-    n, places = len(pairs), np.arange(len(pairs))
-    batches = np.concatenate([places[::B, None] + places % B for B in sizes(n)])
-
-    def of_batch(members: Array) -> tuple[Array, Array]:
-        run = train(model, params, pairs[members], LOSSES["dpo"](), optax.sgd, 1.0, steps=1, update=rule)
-        done = run.trajectory
+    def of_batch(members: Array) -> Array:
+        done = train(model, params, pairs[members], loss, optax.sgd, 1.0, steps=1, update=rule).trajectory
         assert done is not None
         # To first order in the update; that of SGD at rate 1 is the direction of the step.
-        return jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]]), done.d_chosen[0] * done.chosen_sq[0]
+        return jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]])
 
-    slopes, own = jax.lax.map(of_batch, jnp.asarray(batches))
-    first = np.cumsum([0, *(n // B for B in sizes(n))])
-    each = [slopes[i : i + n // B, :, :B].swapaxes(0, 1).reshape(2, n) for i, B in zip(first, sizes(n), strict=False)]
-    return jnp.stack(each), own[-1]
+    # A batch of B is B neighbours, each several times over, which changes no mean: one program for many B.
+    for width, some in ((FEW, [B for B in sizes(n) if B <= FEW]), (n, [B for B in sizes(n) if B > FEW])):
+        if some:
+            batches = [np.arange(0, n, B)[:, None] + np.arange(width) % B for B in some]
+            found = jax.lax.map(of_batch, jnp.asarray(np.concatenate(batches)))  # [batches, 2, width]
+            of_sizes = jnp.split(found, np.cumsum([len(rows) for rows in batches])[:-1])
+            slopes += [part[:, :, :B].swapaxes(0, 1).reshape(2, n) for B, part in zip(some, of_sizes, strict=True)]
+    return jnp.stack(slopes)
 
 
 EXPERIMENT = Experiment("normalised_batch", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)

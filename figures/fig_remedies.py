@@ -74,7 +74,7 @@ def draw(table: style.Table) -> Figure:
             ends = ax.get_xlim()
             ax.set_xscale("symlog", linthresh=LINEAR)
             ax.set_xticks(list(TICKS), TICKS.values())
-            ax.set_xlim(ends)
+            ax.set_xlim(*np.multiply(ends, 1.5))  # room that was enough on a linear axis
             ax.minorticks_off()
         else:
             ax.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
@@ -99,8 +99,10 @@ def _markers(ax: Axes, part: style.Table, name: str, offset: float, look: style.
     if name == next(iter(COLUMNS)):
         for place, seeds in zip(y, part["diverged"].tolist(), strict=True):
             if seeds:
-                words = {"transform": ax.get_yaxis_transform(), "color": look.colour, "fontsize": 7}
-                ax.text(0.5, place, "diverged", ha="center", va="center", **words)
+                across = ax.get_yaxis_transform()
+                ax.text(
+                    0.5, place, "diverged", transform=across, color=look.colour, fontsize=7, ha="center", va="center"
+                )
 
 
 def _extra(ax: Axes, part: style.Table) -> None:

@@ -73,7 +73,9 @@ def draw(table: style.Table) -> Figure:
     axes[0].set_ylabel("change of log π of chosen (nats)")
     axes[len(axes) // 2].set_xlabel("margin gained (nats)")
     handles = [
-        Line2D([], [], linestyle="", color=colour, marker=marker, markerfacecolor="white", label=NAMES[name])
+        Line2D(
+            [], [], linestyle="", color=colour, marker=marker, markersize=5, markerfacecolor="white", label=NAMES[name]
+        )
         for name, (colour, marker) in LOOKS.items()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
@@ -95,7 +97,8 @@ def _points(ax: Axes, part: style.Table) -> None:
         x, y = one["margin_measured"], one["chosen_measured"]
         ax.hlines(y, one["margin_low"], one["margin_high"], color=colour, linewidth=0.5)
         ax.vlines(x, one["chosen_low"], one["chosen_high"], color=colour, linewidth=0.5)
-        ax.plot(x, y, marker, color=colour, markerfacecolor="white", markersize=5)
+        face = colour if one["on_front"][0] else "white"
+        ax.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5)
     absent = [NAMES[remedy] for remedy, count in zip(part["remedy"], part["diverged"].tolist(), strict=True) if count]
     if absent:
         ax.text(0.02, 0.02, f"diverged: {', '.join(absent)}", transform=ax.transAxes, fontsize=7, wrap=True)

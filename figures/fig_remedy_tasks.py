@@ -13,8 +13,8 @@ TITLE = "Remedies on five tasks, around four losses"
 LABELS = ("T4", "T8", "T17", "T18", "T19", "T20")
 
 # Light at both ends, so that black numbers are read on all of it.
-FALLS_OR_RISES = LinearSegmentedColormap.from_list("falls or rises", ["#EE9B6B", "white", "#7DB8E2"])
-FALLS_OR_RISES = FALLS_OR_RISES.with_extremes(bad="0.85")
+COLOURS = "#EE9B6B", "white", "#7DB8E2"
+FALLS_OR_RISES = LinearSegmentedColormap.from_list("falls or rises", COLOURS).with_extremes(bad="0.85")
 LINEAR, LARGEST = 0.1, 3.0  # nats: colours are linear up to the one, and alike beyond the other
 
 

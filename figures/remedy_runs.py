@@ -69,7 +69,7 @@ def diverged(runs: style.Table) -> np.ndarray:
 def _lost(runs: style.Table) -> np.ndarray:
     """Which runs stopped, so that they have no last state, or moved a log-probability beyond all use."""
     changes = np.stack([runs["chosen_change"], runs["rejected_change"]])
-    return ~(abs(changes) < LOST).all(axis=0)
+    return np.asarray(~(abs(changes) < LOST).all(axis=0))
 
 
 def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:

@@ -99,6 +99,9 @@ def _points(ax: Axes, part: style.Table) -> None:
         ax.vlines(x, one["chosen_low"], one["chosen_high"], color=colour, linewidth=0.5)
         face = colour if one["on_front"][0] else "white"
         ax.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5)
+    shown = part["margin_measured"][np.isfinite(part["margin_measured"])]
+    room = 0.15 * np.ptp(shown)
+    ax.set_xlim(shown.min() - room, shown.max() + room)
     absent = [NAMES[remedy] for remedy, count in zip(part["remedy"], part["diverged"].tolist(), strict=True) if count]
     if absent:
         ax.text(0.02, 0.02, f"diverged: {', '.join(absent)}", transform=ax.transAxes, fontsize=7, wrap=True)

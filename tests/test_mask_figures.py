@@ -200,8 +200,9 @@ def test_a_run_that_diverged_is_absent_and_named():
 # --- fig_normalised_batch (T17) -------------------------------------------------------------------------------------
 
 
-def test_slopes_are_those_along_the_step_of_the_pair_s_own_batch():
+def test_slopes_are_those_along_the_step_of_the_pair_s_own_batch(monkeypatch):
     """From gradients and the rules' definitions, for four pairs in batches of one, two and four."""
+    monkeypatch.setattr(fig_normalised_batch, "FEW", 2)  # so that there are small and large ones
     pairs = contrast_pairs(jax.random.key(0), 4, vocab_size=MODEL.vocab_size, length=LENGTH, contrast_position=1)
     w = mlp_world(pairs, 0, 1.0)
     chosen, rejected = np.stack(gradients.pair_gradients(MODEL, w.params, pairs))

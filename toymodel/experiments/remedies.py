@@ -45,6 +45,7 @@ TASKS = {  # words after the label, and how many of eight the rejected answer ke
 }
 LOSSES = ("dpo", "ipo_sum", "simpo", "cpo_nll_mean")
 RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
+SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates
 CANDIDATES = len(RATES)
 MOVES = theory.CASES[:4]  # of the true changes of both log-probabilities
 CHECKPOINTS = 4  # states of training that are measured, the first and the last included
@@ -91,7 +92,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
         def of_run(number: Array) -> dict[str, Array]:
             place, task, which = jnp.unravel_index(number, sizes)
             pairs, judged = jax.tree.map(lambda leaf: leaf[task], (training, evaluation))
-            rate, strength = trials[place, which]
+            rate, strength = trials[place, which] * jnp.array([SMALLER[setting.model], 1.0])
             return _run(setting, names, place, model, params, pairs, judged, which, rate, strength)
 
         columns = jax.lax.map(of_run, jnp.arange(np.prod(sizes)))
@@ -287,7 +288,7 @@ def _kl(model: Model, params: Params, reference: Params, responses: Response) ->
 UNUSED = ("task", "short_suffix", "beta", "learning_rate", "optimizer", "checkpoint_every")
 FIELDS = {name: field for name, field in SENTIMENT.fields.items() if name not in UNUSED} | {
     name: replace(SENTIMENT.fields[name], default=default)
-    for name, default in {"layers": 1, "pairs": 64, "evaluation_pairs": 24, "steps": 30}.items()
+    for name, default in {"pairs": 64, "evaluation_pairs": 24, "steps": 30}.items()
 }
 REMEDY_COMPARISON = Experiment(
     "remedies",

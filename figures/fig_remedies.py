@@ -41,7 +41,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 def _rows(model: str, runs: style.Table) -> style.Table:
     """Of one model: a row per remedy."""
     task, loss = TASK_NAMES.index(TASK), LOSSES.index(LOSS)
-    trials = np.array([candidates(remedy)[tuned(model)[name][loss]] for name, remedy in REMEDIES.items()])
+    trials = np.array([candidates(remedy, model)[tuned(model)[name][loss]] for name, remedy in REMEDIES.items()])
     table = {
         "model": np.full(len(NAMES), model),
         "remedy": np.array(list(NAMES)),

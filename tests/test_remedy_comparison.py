@@ -74,9 +74,9 @@ def test_a_remedy_of_your_own_takes_part(monkeypatch):
 
 def test_every_remedy_is_given_as_many_candidates():
     for remedy in REMEDIES.values():
-        assert candidates(remedy).shape == (CANDIDATES, 2)
+        assert candidates(remedy, "readout").shape == (CANDIDATES, 2)
     with pytest.raises(ValueError, match="no strength or 3"):
-        candidates(Remedy("made up", strengths=(1.0,)))
+        candidates(Remedy("made up", strengths=(1.0,)), "readout")
     for choice in comparison.TUNED.values():
         assert set(choice) <= set(REMEDIES)
         assert all(0 <= place < CANDIDATES for places in choice.values() for place in places)

@@ -130,7 +130,7 @@ def test_learning_rates_and_strengths_are_among_the_candidates():
         *(table[column].tolist() for column in ("remedy", "learning_rate", "strength", "extra_gradients")), strict=True
     ):
         tried = np.array([rate, strength])
-        assert any(np.array_equal(tried, one, equal_nan=True) for one in candidates(REMEDIES[name]))
+        assert any(np.array_equal(tried, one, equal_nan=True) for one in candidates(REMEDIES[name], "ngram_mlp"))
         assert np.isnan(strength) == (not REMEDIES[name].strengths)
         assert extra == REMEDIES[name].extra
 

@@ -45,19 +45,20 @@ TASKS = {  # words after the label, and how many of eight the rejected answer ke
 }
 LOSSES = ("dpo", "ipo_sum", "simpo", "cpo_nll_mean")
 RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates
+SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates, of Adam
 CANDIDATES = len(RATES)
 MOVES = theory.CASES[:4]  # of the true changes of both log-probabilities
 CHECKPOINTS = 4  # states of training that are measured, the first and the last included
 
 
-def candidates(remedy: Remedy) -> np.ndarray:
+def candidates(remedy: Remedy, model: str) -> np.ndarray:
     """The `CANDIDATES` pairs (learning rate, strength) that a remedy is tried with, [6, 2]: rates, or both."""
+    rates = SMALLER[model] * np.array(RATES)
     if not remedy.strengths:
-        return np.array([(rate, np.nan) for rate in RATES])
+        return np.array([(rate, np.nan) for rate in rates])
     if len(remedy.strengths) != CANDIDATES // 2:
         raise ValueError(f"a remedy must have no strength or {CANDIDATES // 2} to try, got {remedy.strengths}.")
-    return np.array([(rate, strength) for rate in RATES[2:5:2] for strength in remedy.strengths])
+    return np.array([(rate, strength) for rate in rates[2:5:2] for strength in remedy.strengths])
 
 
 def tuned(model: str) -> dict[str, np.ndarray]:
@@ -85,14 +86,14 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
     def of_group(names: tuple[str, ...]) -> dict[str, Array]:
         """[remedies, tasks, losses, …] of remedies that one program can run."""
         choice = jnp.where(setting.candidate < 0, jnp.array([best[name] for name in names]), setting.candidate)
-        tried = jnp.array([candidates(REMEDIES[name]) for name in names], floating)
+        tried = jnp.array([candidates(REMEDIES[name], setting.model) for name in names], floating)
         trials = jnp.take_along_axis(tried, choice[:, :, None], axis=1)  # [remedies, losses, 2]
         sizes = len(names), len(TASKS), len(LOSSES)
 
         def of_run(number: Array) -> dict[str, Array]:
             place, task, which = jnp.unravel_index(number, sizes)
             pairs, judged = jax.tree.map(lambda leaf: leaf[task], (training, evaluation))
-            rate, strength = trials[place, which] * jnp.array([SMALLER[setting.model], 1.0])
+            rate, strength = trials[place, which]
             return _run(setting, names, place, model, params, pairs, judged, which, rate, strength)
 
         columns = jax.lax.map(of_run, jnp.arange(np.prod(sizes)))

@@ -1,55 +1,6 @@
-"""Which candidate of each remedy is best for each loss, by model: what `python -m figures.tune_remedies` wrote."""
+"""Which candidate of each remedy is best for each loss, by model: what `python -m figures.tune_remedies` writes.
 
-TUNED: dict[str, dict[str, list[int]]] = {
-    "readout": {
-        "none": [4, 3, 4, 4],
-        "likelihood": [5, 5, 5, 5],
-        "penalty": [4, 4, 3, 3],
-        "gate": [4, 4, 3, 3],
-        "normalised_pairs": [4, 3, 4, 4],
-        "normalised_sides": [4, 3, 4, 4],
-        "calibration": [3, 4, 3, 4],
-        "learned_mask": [5, 3, 3, 3],
-        "oracle_mask": [4, 4, 4, 5],
-        "chosen_first": [3, 3, 4, 4],
-        "rejected_first": [3, 3, 4, 4],
-        "fair_coin": [3, 3, 4, 4],
-        "virtual_split": [4, 4, 3, 3],
-        "ches_filter": [3, 4, 4, 4],
-        "both_first": [4, 3, 3, 3],
-    },
-    "ngram_mlp": {
-        "none": [4, 3, 4, 4],
-        "likelihood": [5, 5, 5, 5],
-        "penalty": [4, 4, 4, 4],
-        "gate": [5, 5, 4, 4],
-        "normalised_pairs": [3, 3, 4, 4],
-        "normalised_sides": [3, 3, 4, 4],
-        "calibration": [3, 4, 3, 5],
-        "learned_mask": [3, 3, 3, 3],
-        "oracle_mask": [4, 3, 4, 4],
-        "chosen_first": [3, 2, 3, 3],
-        "rejected_first": [3, 2, 3, 3],
-        "fair_coin": [3, 2, 3, 3],
-        "virtual_split": [2, 0, 2, 3],
-        "ches_filter": [5, 2, 5, 5],
-        "both_first": [3, 4, 3, 3],
-    },
-    "transformer": {
-        "none": [0, 0, 0, 1],
-        "likelihood": [2, 2, 2, 2],
-        "penalty": [1, 1, 1, 1],
-        "gate": [2, 2, 1, 1],
-        "normalised_pairs": [0, 0, 1, 0],
-        "normalised_sides": [0, 0, 1, 0],
-        "calibration": [2, 2, 2, 2],
-        "learned_mask": [0, 0, 0, 0],
-        "oracle_mask": [0, 0, 1, 1],
-        "chosen_first": [0, 0, 0, 0],
-        "rejected_first": [0, 0, 0, 0],
-        "fair_coin": [0, 0, 0, 0],
-        "virtual_split": [0, 0, 0, 0],
-        "ches_filter": [0, 0, 1, 1],
-        "both_first": [1, 1, 1, 0],
-    },
-}
+Where there is nothing, the third candidate is taken.
+"""
+
+TUNED: dict[str, dict[str, list[int]]] = {}

@@ -20,6 +20,7 @@ FIGURES = (
     *("fig_loss_cases", "fig_losses", "fig_mass", "fig_overlap", "fig_suffix_threshold", "fig_token_map"),
     *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
+    *("fig_masks", "fig_normalised_batch"),
 )
 CHEAP = "fig_suffix_threshold"
 # Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, MODEL, mlp_worlds
 
-from toymodel import gradients, remedies, theory, updates
+from toymodel import PreferencePairs, gradients, remedies, theory, updates
 from toymodel.families import contrast_pairs
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
+from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.remedies import (
     Calibrated,
@@ -264,6 +265,23 @@ def test_split_adam_is_adam_unless_told_otherwise():
     alone = moved(w, VirtualSplit(500.0), optimizer=optax.adam, rate=0.01)
     assert np.abs(np.abs(alone)[np.abs(alone) > 1e-6] - 0.01).max() < 1e-6
     assert np.abs(np.abs(split) - 0.01).max() > 1e-3
+
+
+def test_a_virtual_split_bursts_adam_where_the_halves_cancel():
+    """One differing token, one context: rows of other words cancel in the plain gradient, but not in the shifted one.
+
+    Its second moment is 0 there, and Adam divides by ε alone.
+    """
+    model, params = linear.unigram(4), jnp.array([[0.3], [-0.2], [0.5], [0.0]])
+    pair = PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=4)
+    options = {"steps": 1, "update": VirtualSplit(1.0), "record": "loss"}
+    steps = {
+        name: np.abs(train(model, params, pair, Constant(), optimizer, 1e-3, **options).params - params)[:, 0]
+        for name, optimizer in (("split", split_adam), ("plain", optax.adam))
+    }
+    np.testing.assert_allclose(steps["split"][:2], 1e-3, rtol=0.01)  # the pair's own words
+    assert (steps["split"][2:] > 0.1).all()
+    assert (steps["plain"] < 1.01e-3).all()  # at most the rate, if both moments are of the shifted gradient
 
 
 # Beforehand

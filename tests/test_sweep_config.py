@@ -116,10 +116,10 @@ def test_what_is_wrong_is_told_with_its_line(text, message, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "`experiment` must be one of gram, sentiment, training, or module:OBJECT, got None."),
+        ("", "`experiment` must be one of gram, remedies, sentiment, training, or module:OBJECT, got None."),
         (
             'experiment = "grim"',
-            "c.toml:1: `experiment` must be one of gram, sentiment, training, or module:OBJECT, got 'grim'.",
+            "c.toml:1: `experiment` must be one of gram, remedies, sentiment, training, or module:OBJECT, got 'grim'.",
         ),
         ('experiment = "no_such:X"', "c.toml:1: cannot import `experiment` 'no_such:X'"),
         ('experiment = "tiny_experiment:no"', "c.toml:1: cannot import `experiment` 'tiny_experiment:no'"),

@@ -173,6 +173,20 @@ def test_calibration_reaches_the_centre_of_the_band():
     assert abs(ordinary / theory.band_centre(gram)[0] - 1) > 0.5  # far from it without
 
 
+def test_calibration_averages_over_steps():
+    """What it remembers after two steps: the first ratio, and a tenth of the way to the second."""
+    w = one_world()
+    options = {"steps": 2, "update": Calibrated(0.9), "record": "loss", "checkpoint_every": 1}
+    run = train(MODEL, w.params, w.pairs, Constant(3.0, 0.2), optax.sgd, 0.3, **options)
+    ratios = []
+    for state in range(2):
+        params = jax.tree.map(lambda leaf, state=state: leaf[state], run.checkpoints)
+        chosen, rejected = (g.mean(axis=0) for g in gradients.pair_gradients(MODEL, params, w.pairs))
+        ratios.append(np.log(0.2 * np.linalg.norm(rejected) / (3 * np.linalg.norm(chosen))))
+    assert abs(ratios[1] - ratios[0]) > 0.01
+    np.testing.assert_allclose(run.memory, 0.9 * ratios[0] + 0.1 * ratios[1], rtol=1e-10)
+
+
 # Masks
 
 

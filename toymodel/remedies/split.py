@@ -98,7 +98,10 @@ class _AdamState(NamedTuple):
 def split_adam(
     learning_rate: optax.ScalarOrSchedule, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformationExtraArgs:
-    """Adam whose second moment is that of `plain_gradient`, where an update is given one (`VirtualSplit`)."""
+    """Adam whose second moment is that of `plain_gradient`, where an update is given one (`VirtualSplit`).
+
+    Beware of parameters in which the two halves cancel: that moment is 0 there, and steps are divided by `eps` alone.
+    """
 
     def init(params: Params) -> _AdamState:
         zeros = optax.tree.zeros_like(params)

@@ -15,8 +15,11 @@ from toymodel.sweep import make_sweep
 
 SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.items() if name not in ("model", "seed")}
 QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
-QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 15}
+QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 18}
 MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
+# Nats: remedies are compared, and tuned, where training has gained that much. The largest of ½, 1 and 2 that training
+# without a remedy reached, on the seeds of the tuning, around each of the four losses.
+MARGINS = {"readout": 2.0, "ngram_mlp": 0.5, "transformer": 2.0}
 LOST = 100.0  # nats: a mean log-probability that moved this far is that of a run that diverged
 SEEDS, QUICK_SEEDS = range(100, 110), range(100, 102)
 NAMES = {name: name.replace("_", " ").replace("ches", "CHES") for name in REMEDIES}
@@ -61,6 +64,39 @@ def finished(runs: style.Table, name: str) -> np.ndarray:
     return np.where(lost.reshape(lost.shape + (1,) * (column.ndim - lost.ndim)), np.nan, column)
 
 
+def changes(runs: style.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Of the mean log-probability of chosen and of rejected answers since the reference, in nats.
+
+    Both [seeds, remedies, tasks, losses, states]; NaN where the run diverged.
+    """
+    none = places(NAMES, "none")  # whose first state is the reference; training on both answers comes before its own
+
+    def since(name: str) -> np.ndarray:
+        return finished(runs, name) - runs[name][:, none, :, :, :1]
+
+    return since("chosen_logps"), since("rejected_logps")
+
+
+def at_margin(nats: float, chosen: np.ndarray, rejected: np.ndarray, over: tuple[int, ...] = (0,)) -> np.ndarray:
+    """The change of the chosen when the margin, in the mean over these axes, first reached so many nats.
+
+    From the changes of both at all states, [seeds, …, states]; without the last axis. All seeds are read at the same
+    time of training, linearly between states. NaN where the mean never reached that margin, or a run diverged.
+    """
+    margin = (chosen - rejected).mean(axis=over, keepdims=True)
+    after = (margin >= nats).argmax(axis=-1, keepdims=True)
+
+    def at(column: np.ndarray, state: np.ndarray) -> np.ndarray:
+        state = np.broadcast_to(state, (*column.shape[:-1], 1))
+        return np.take_along_axis(column, state, axis=-1)[..., 0]
+
+    before = np.maximum(after - 1, 0)
+    low, high = at(margin, before), at(margin, after)
+    share = np.divide(nats - low, high - low, out=np.zeros_like(low), where=high > low)
+    read = (1 - share) * at(chosen, before) + share * at(chosen, after)
+    return np.where(high >= nats, read, np.nan)
+
+
 def diverged(runs: style.Table) -> np.ndarray:
     """In how many seeds, [remedies, tasks, losses]: figures show no mean of what diverged in one of them."""
     return _lost(runs).sum(axis=0)
@@ -80,11 +116,14 @@ def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:
 __all__ = [
     "LOSSES",
     "LOSS_NAMES",
+    "MARGINS",
     "MODEL_NAMES",
     "NAMES",
     "SEEDS",
     "SETTINGS",
     "TASK_NAMES",
+    "at_margin",
+    "changes",
     "diverged",
     "finished",
     "over_seeds",

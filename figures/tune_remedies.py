@@ -1,8 +1,9 @@
 """Chooses learning rate and strength of every remedy: `python -m figures.tune_remedies` rewrites `tuned_remedies.py`.
 
-Each remedy has the same number of candidates. They are tried on seeds 0 to 2, around each loss and on all tasks, and
-the one is taken that lowers the chosen answers' log-probability least, among those that raise the margin by half a nat
-in the mean over evaluation pairs, tasks and seeds; if none does, the one that raises it most.
+Each remedy has the same number of candidates. They are tried on seeds 0 to 2, around each loss and on all tasks. Taken
+is the one whose chosen answers are likeliest when the margin reaches `MARGINS` of the model, both in the mean over
+evaluation pairs, tasks and seeds; if none reaches it, the one that ends with the largest margin. A candidate of which
+a run diverged is not taken.
 """
 
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from figures.remedy_runs import settings_of
-from figures.style import Table, rows
+from figures.remedy_runs import MARGINS, at_margin, changes, settings_of
+from figures.style import Table
 from figures.sweeps import swept
 from toymodel.experiments import tuned_remedies
 from toymodel.experiments.remedies import CANDIDATES, MODELS, REMEDY_COMPARISON
@@ -21,18 +22,18 @@ from toymodel.sweep import make_sweep
 from toymodel.sweep.command import use_devices
 
 SEEDS = range(3)
-MARGIN = 0.5  # nats
 
 
-def best(found: Table) -> dict[str, list[int]]:
-    """By remedy, the candidate for each loss, from columns [candidates · seeds, remedies, tasks, losses]."""
-    chosen, rejected = (
-        np.stack([rows(found, candidate=c)[f"{side}_change"].mean(axis=(0, 2)) for c in range(CANDIDATES)])
-        for side in ("chosen", "rejected")
-    )  # [candidates, remedies, losses]; NaN where a run diverged
-    margin = chosen - rejected
-    good = margin >= MARGIN
-    score = np.where(good.any(axis=0), np.where(good, chosen, -np.inf), np.nan_to_num(margin, nan=-np.inf))
+def best(found: Table, nats: float) -> dict[str, list[int]]:
+    """By remedy, the candidate for each loss, from the columns of all candidates and seeds."""
+    chosen, rejected = changes(found)  # [candidates · seeds, remedies, tasks, losses, states]
+    paid, margin = [], []  # [candidates, remedies, losses]
+    for candidate in range(CANDIDATES):
+        sides = [side[found["candidate"] == candidate] for side in (chosen, rejected)]
+        paid.append(at_margin(nats, sides[0], sides[1], over=(0, 2)).mean(axis=(0, 2)))
+        margin.append((sides[0] - sides[1])[..., -1].mean(axis=(0, 2)))
+    by_margin = np.nan_to_num(np.stack(margin), nan=-np.inf)
+    score = np.where(np.isnan(paid).all(axis=0), by_margin, np.nan_to_num(np.stack(paid), nan=-np.inf))
     return dict(zip(REMEDIES, score.argmax(axis=0).tolist(), strict=True))
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     tuned = {}
     for model in MODELS:
         grid = settings_of(model) | {"candidate": range(CANDIDATES), "seed": SEEDS}
-        tuned[model] = best(swept(out, make_sweep(REMEDY_COMPARISON, grid)))
+        tuned[model] = best(swept(out, make_sweep(REMEDY_COMPARISON, grid)), MARGINS[model])
         print(f"{model}: {tuned[model]}", flush=True)
     path = Path(tuned_remedies.__file__)
     head, _ = path.read_text(encoding="utf-8").split("TUNED:")

@@ -24,7 +24,7 @@ from toymodel.sentiment import draw_prompts, sentiment_pairs
 from toymodel.training import train
 
 SMALL = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 8, "supervised_prompts": 64, "supervised_steps": 20}
-SMALL |= {"pairs": 32, "evaluation_pairs": 4, "steps": 3, "preference_batch": 8, "candidate": 1}
+SMALL |= {"pairs": 32, "evaluation_pairs": 4, "steps": 6, "preference_batch": 8, "candidate": 1}
 PAIRS = sentiment_pairs(
     jax.random.key(1), draw_prompts(jax.random.key(0), 8), "long_suffix", suffix_fit=0.7, suffix_length=8
 )
@@ -50,7 +50,7 @@ def test_without_a_remedy_it_is_ordinary_training(monkeypatch):
         loss = ALL_LOSSES[name]()
         d_rejected = loss.weights(*logps, *logps, jnp.full(32, 9.0), jnp.full(32, 9.0))[1].mean()
         key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))[1]
-        options = {"steps": 3, "batch_size": 8, "key": key, "record": "loss"}
+        options = {"steps": 6, "batch_size": 8, "key": key, "record": "loss"}
         scaled = comparison._Scaled(loss, 1 / d_rejected)
         run = train(reference.model, reference.params, reference.training, scaled, optax.adam, rate, **options)
         before, after = (
@@ -119,17 +119,20 @@ def test_a_readout_is_the_last_layer():
     np.testing.assert_allclose(gram.chosen_sq[0], (gradient**2).sum() + (residual.sum(axis=0) ** 2).sum(), rtol=1e-10)
 
 
-def test_the_best_candidate_loses_least_among_those_that_widen_the_margin():
+def test_the_best_candidate_has_the_likeliest_chosen_where_the_mean_margin_is_half_a_nat():
+    """Of runs with two states: margins grow from 0 to `margin`, and the chosen changes in proportion."""
     shape = CANDIDATES, len(REMEDIES), len(TASKS), len(LOSSES)
-    chosen, margin = np.full(shape, -9.0), np.full(shape, 0.6)
+    chosen, margin = np.full(shape, -9.0), np.full(shape, 1.0)
     chosen[2], chosen[4] = -1.0, 3.0
     margin[4] = 0.4  # too little
     margin[:, 1], margin[3, 1] = 0.1, 0.2  # one that never widens it by enough takes the widest
-    chosen[:, 2], margin[0, 2] = np.nan, np.nan
-    chosen[5, 2] = -3.0  # all others diverged
-    table = {"candidate": np.arange(CANDIDATES), "chosen_change": chosen, "rejected_change": chosen - margin}
-    best = list(tune_remedies.best(table).values())
-    assert (best[0], best[1], best[2]) == ([2] * 4, [3] * 4, [5] * 4)
+    chosen[5, 3], margin[5, 3], margin[5, 3, 0] = 1.0, 0.2, 2.0  # enough on one task is enough in the mean
+    chosen[2, 2, 0], chosen[5, 2] = np.nan, -3.0  # one that diverged on a task is not taken
+    ends = {"chosen": chosen, "rejected": chosen - margin}
+    table = {f"{side}_logps": np.stack([np.zeros(shape), end], axis=-1) for side, end in ends.items()}
+    table |= {f"{side}_change": end for side, end in ends.items()} | {"candidate": np.arange(CANDIDATES)}
+    best = list(tune_remedies.best(table, 0.5).values())
+    assert best[:4] == [[2] * 4, [3] * 4, [5] * 4, [5] * 4]
 
 
 @cache

@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from toymodel import sentiment, theory
@@ -30,8 +31,8 @@ from toymodel.losses import LOSSES as ALL_LOSSES
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.pairs import PreferencePairs, Response
-from toymodel.remedies import REMEDIES, Remedy, fit_both, split_adam
-from toymodel.sweep.experiment import Experiment, one_of, whole
+from toymodel.remedies import REMEDIES, Remedy, fit_both
+from toymodel.sweep.experiment import Experiment, Rule, one_of, whole
 from toymodel.training import train
 from toymodel.updates import Batch, Plain, State, Update
 
@@ -48,17 +49,20 @@ RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
 SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates, of Adam
 CANDIDATES = len(RATES)
 MOVES = theory.CASES[:4]  # of the true changes of both log-probabilities
-CHECKPOINTS = 4  # states of training that are measured, the first and the last included
+CHECKPOINTS = 7  # states of training that are measured, the first and the last included
 
 
 def candidates(remedy: Remedy, model: str) -> np.ndarray:
-    """The `CANDIDATES` pairs (learning rate, strength) that a remedy is tried with, [6, 2]: rates, or both."""
+    """The `CANDIDATES` pairs (learning rate, strength) that a remedy is tried with, [6, 2].
+
+    All rates; or the two largest, which ordinary training does best with, and every strength.
+    """
     rates = SMALLER[model] * np.array(RATES)
     if not remedy.strengths:
         return np.array([(rate, np.nan) for rate in rates])
     if len(remedy.strengths) != CANDIDATES // 2:
         raise ValueError(f"a remedy must have no strength or {CANDIDATES // 2} to try, got {remedy.strengths}.")
-    return np.array([(rate, strength) for rate in rates[2:5:2] for strength in remedy.strengths])
+    return np.array([(rate, strength) for rate in rates[-2:] for strength in remedy.strengths])
 
 
 def tuned(model: str) -> dict[str, np.ndarray]:
@@ -141,7 +145,7 @@ def _run(
     options: dict[str, Any] = {"steps": setting.steps, "batch_size": setting.preference_batch}
     remedy, start = REMEDIES[names[0]], params
     if remedy.fit_both:
-        start = fit_both(model, params, pairs, split_adam, strength, key=of_both, **options)
+        start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **options)
     if remedy.pairs is not None:
         pairs = remedy.pairs(model, start, pairs)
     run = train(
@@ -149,7 +153,7 @@ def _run(
         start,
         pairs,
         _AnyRemedy(_of_unit_weight(model, start, pairs, which), place, strength, names),
-        split_adam,
+        optax.adam,
         rate,
         key=of_batches,
         update=_AnyUpdate(place, strength, names),
@@ -300,6 +304,11 @@ REMEDY_COMPARISON = Experiment(
         "candidate": whole(-1, low=-1, high=CANDIDATES - 1),  # −1: the best one
     },
     measure,
-    (*(rule for rule in RULES if not set(rule.fields) & set(UNUSED)),),
+    (
+        *(rule for rule in RULES if not set(rule.fields) & set(UNUSED)),
+        Rule(
+            ("steps",), lambda steps: steps % (CHECKPOINTS - 1) == 0, f"`steps` must be a multiple of {CHECKPOINTS - 1}"
+        ),
+    ),
     block=1,
 )

@@ -1,0 +1,124 @@
+"""The margin that a remedy gains, against what the chosen answer pays for it.
+
+Change of the mean log-probability of chosen answers since the reference against the margin gained, on the long suffix,
+after 30 steps, over 24 evaluation pairs whose prompts were in no training: large markers around DPO, mean over ten
+seeds with 95% intervals (cut at the panels' sides), small grey ones around IPO, SimPO and CPO. Above and to the right
+is better; filled markers, joined by the dotted line, are those that no other remedy around DPO beats in both (the
+Pareto front). The vertical axis is linear up to 0.1 nats and logarithmic beyond. All is measured. What diverged in a
+seed is named and absent.
+
+A remedy stands here with one learning rate and one strength, the best of its six candidates on seeds 0 to 2: the one
+that lowers the chosen least among those with a margin of half a nat. Another choice would move it along its own curve,
+so a point beyond the front is not shown to be out of a remedy's reach. Normalised pairs, calibration and learned mask
+are our reading of their sources.
+"""
+
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from figures import remedy_runs, style
+from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
+from figures.sweeps import Swept
+
+TITLE = "What a margin costs"
+LABELS = ("T17", "T18", "T19", "T20")
+
+TASK, LOSS = "long suffix", "dpo"  # and the loss whose markers are large
+LINEAR = 0.1  # nats: the axis of log π is linear up to here, and logarithmic beyond
+TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1"}
+# A colour for what a remedy changes: the loss, the balance, the tokens, the order of the halves, what comes before.
+LOOKS = {
+    "none": (style.BLACK, "*"),
+    "likelihood": (style.BLUE, "o"),
+    "penalty": (style.BLUE, "s"),
+    "gate": (style.BLUE, "D"),
+    "normalised_pairs": (style.RED, "^"),
+    "normalised_sides": (style.RED, "v"),
+    "calibration": (style.RED, "P"),
+    "learned_mask": (style.GREEN, "<"),
+    "oracle_mask": (style.GREEN, ">"),
+    "chosen_first": (style.PURPLE, "1"),
+    "rejected_first": (style.PURPLE, "2"),
+    "fair_coin": (style.PURPLE, "+"),
+    "virtual_split": (style.PURPLE, "X"),
+    "ches_filter": (style.ORANGE, "h"),
+    "both_first": (style.ORANGE, "p"),
+}
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    return style.stacked(*(_rows(model, runs) for model, runs in remedy_runs.runs(quick, swept).items()))
+
+
+def _rows(model: str, runs: style.Table) -> style.Table:
+    """Of one model: a row per loss and remedy."""
+    task = TASK_NAMES.index(TASK)
+    chosen, rejected = (
+        remedy_runs.finished(runs, f"{side}_change")[:, :, task].swapaxes(1, 2) for side in ("chosen", "rejected")
+    )
+    loss, remedy = np.meshgrid(LOSSES, list(NAMES), indexing="ij")
+    table = {"model": np.full(loss.shape, model), "loss": loss, "remedy": remedy}
+    table |= {"seeds": np.full(loss.shape, len(chosen)), "diverged": remedy_runs.diverged(runs)[:, task].T}
+    table |= over_seeds("margin", chosen - rejected) | over_seeds("chosen", chosen)
+    fronts = map(on_front, table["margin_measured"], table["chosen_measured"])
+    table["on_front"] = np.array(list(fronts)).astype(int)
+    return {name: column.ravel() for name, column in table.items()}
+
+
+def on_front(*goods: np.ndarray) -> np.ndarray:
+    """Which points no other one equals in all goods and exceeds in one, [n]. A point that is not finite is none."""
+    as_good = np.logical_and.reduce([good[:, None] >= good for good in goods])
+    better = np.logical_or.reduce([good[:, None] > good for good in goods])
+    return np.isfinite(sum(goods)) & ~(as_good & better).any(axis=0)
+
+
+def draw(table: style.Table) -> Figure:
+    models = [model for model in MODEL_NAMES if model in table["model"]]
+    figure = Figure(figsize=(style.PAGE, 3.9))
+    axes = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
+    for ax, model in zip(axes, models, strict=True):
+        _points(ax, style.rows(table, model=model))
+        ax.set_title(MODEL_NAMES[model])
+    axes[0].set_yscale("symlog", linthresh=LINEAR)
+    axes[0].set_yticks(list(TICKS), TICKS.values())
+    axes[0].set_ylabel("change of log π of chosen (nats)")
+    axes[len(axes) // 2].set_xlabel("margin gained (nats)")
+    handles = [
+        Line2D(
+            [], [], linestyle="", color=colour, marker=marker, markersize=5, markerfacecolor="white", label=NAMES[name]
+        )
+        for name, (colour, marker) in LOOKS.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _points(ax: Axes, part: style.Table) -> None:
+    style.zero_line(ax)
+    for remedy, (_, marker) in LOOKS.items():
+        faint = style.rows(part, remedy=remedy)
+        others = faint["loss"] != LOSS
+        ax.plot(faint["margin_measured"][others], faint["chosen_measured"][others], marker, color="0.75", markersize=2)
+    shown = part["margin_measured"][np.isfinite(part["margin_measured"])]
+    if shown.size:  # all markers, but not every end of an interval
+        room = 0.15 * np.ptp(shown)
+        ax.set_xlim(shown.min() - room, shown.max() + room)
+    part = style.rows(part, loss=LOSS)
+    front = style.rows(part, on_front=1)
+    order = np.argsort(front["margin_measured"])
+    ax.step(front["margin_measured"][order], front["chosen_measured"][order], "k:", where="pre", linewidth=0.8)
+    for remedy, (colour, marker) in LOOKS.items():
+        one = style.rows(part, remedy=remedy)
+        x, y = one["margin_measured"], one["chosen_measured"]
+        ax.hlines(y, one["margin_low"], one["margin_high"], color=colour, linewidth=0.5)
+        ax.vlines(x, one["chosen_low"], one["chosen_high"], color=colour, linewidth=0.5)
+        face = colour if one["on_front"][0] else "white"
+        ax.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5)
+    absent = [NAMES[remedy] for remedy, count in zip(part["remedy"], part["diverged"].tolist(), strict=True) if count]
+    if absent:
+        words = textwrap.fill(f"diverged: {', '.join(absent)}", 32)
+        ax.text(0.02, 0.02, words, transform=ax.transAxes, fontsize=7)

@@ -1,0 +1,89 @@
+"""What each remedy does to both answers on the way, on the long suffix around DPO.
+
+Change of the mean log-probability of chosen and of rejected answers since the reference, at four states of 30 steps of
+the transformer, over 24 evaluation pairs whose prompts were in no training; mean over ten seeds with 95% intervals. The
+axis is linear up to 0.1 nats and logarithmic beyond. Grey: without a remedy. All is measured; the table has the other
+two models too. A remedy of which a run diverged has no curves, and says so.
+
+Steps are of each remedy's own learning rate, the best of its six candidates on seeds 0 to 2, so that panels differ in
+how far they go. Fine-tuning on both answers starts where that has led, all others at the reference. Normalised pairs,
+calibration and learned mask are our reading of their sources.
+"""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import remedy_runs, style
+from figures.remedy_runs import LOSSES, NAMES, TASK_NAMES, over_seeds
+from figures.sweeps import Swept
+
+TITLE = "Remedies on their way"
+LABELS = ("T8", "T17", "T18", "T19", "T20")
+
+TASK, LOSS = "long suffix", "dpo"
+LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
+PLAIN: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "zorder": 0}  # curves without a remedy, in every panel
+COLUMNS = 5
+LINEAR = 0.1  # nats: the axis is linear up to here, and logarithmic beyond
+TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1", 1: "1"}
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    steps = remedy_runs.states(quick)
+    return style.stacked(*(_rows(model, runs, steps) for model, runs in remedy_runs.runs(quick, swept).items()))
+
+
+def _rows(model: str, runs: style.Table, steps: np.ndarray) -> style.Table:
+    """Of one model: a row per remedy and state."""
+    task, loss, none = TASK_NAMES.index(TASK), LOSSES.index(LOSS), list(NAMES).index("none")
+    remedy, step = np.meshgrid(list(NAMES), steps, indexing="ij")
+    table = {"model": np.full(remedy.shape, model), "remedy": remedy, "step": step}
+    diverged = remedy_runs.diverged(runs)[:, task, loss]
+    table |= {"seeds": np.full(remedy.shape, len(runs["seed"])), "diverged": diverged.repeat(len(steps))}
+    for side in LOOKS:
+        logps = remedy_runs.finished(runs, f"{side}_logps")[:, :, task, loss]
+        reference = runs[f"{side}_logps"][:, [none], task, loss, :1]  # that of all remedies
+        table |= over_seeds(side, logps - reference)
+    return {name: column.ravel() for name, column in table.items()}
+
+
+def draw(table: style.Table) -> Figure:
+    """Of the last model."""
+    table = style.rows(table, model=table["model"][-1])
+    figure = Figure(figsize=(style.PAGE, 4.8))
+    axes = figure.subplots(len(NAMES) // COLUMNS, COLUMNS, sharex=True, sharey=True)
+    plain = style.rows(table, remedy="none")
+    for ax, (remedy, name) in zip(axes.ravel(), NAMES.items(), strict=True):
+        style.zero_line(ax)
+        for side, look in LOOKS.items():
+            ax.plot(plain["step"], plain[f"{side}_measured"], look.line, **PLAIN)
+        _curves(ax, style.rows(table, remedy=remedy))
+        ax.set_title(name)
+    axes[0][0].set_yscale("symlog", linthresh=LINEAR)
+    axes[0][0].set_yticks(list(TICKS), TICKS.values())
+    axes[0][0].set_xticks(plain["step"])
+    for ax in axes.ravel():
+        ax.minorticks_off()
+    figure.supxlabel("step of preference training", fontsize=8)
+    figure.supylabel("change of log π (nats)", fontsize=8)
+    style.legend(figure, LOOKS, ncols=len(LOOKS))
+    return figure
+
+
+def _curves(ax: Axes, part: style.Table) -> None:
+    for side, look in LOOKS.items():
+        style.intervals(ax, part["step"], part[f"{side}_low"], part[f"{side}_high"], look)
+        ax.plot(
+            part["step"],
+            part[f"{side}_measured"],
+            look.line,
+            marker=look.marker,
+            color=look.colour,
+            markerfacecolor="white",
+        )
+    if part["diverged"][0]:
+        words = f"{part['diverged'][0]} of {part['seeds'][0]} diverged"
+        ax.text(0.5, 0.9, words, transform=ax.transAxes, fontsize=7, ha="center")

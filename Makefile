@@ -29,7 +29,7 @@ test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n 2
 
 proofs: ## compile the Coq proofs and print the axioms they rest on
-	@$(PYTHON) proofs/check.py
+	@$(PYTHON) -m proofs.check
 
 notebooks: $(VENV)/dev.stamp ## execute every notebook
 	$(BIN)/jupyter execute notebooks/*.ipynb

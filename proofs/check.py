@@ -1,13 +1,13 @@
-"""Compile the proofs and list, theorem by theorem, the axioms they rest on.
+"""Compile the proofs and list, claim by claim, the axioms they rest on.
 
-Run as `python proofs/check.py`. The sources are compiled in a temporary directory, so nothing is left behind.
+Run as `python -m proofs.check` from the repository's root. Sources are compiled in a temporary directory: nothing is
+left behind.
+
 Exit status: 0 when every proof is complete and rests on nothing but the axioms of Coq's real numbers; 1 when a file
 does not compile, leaves something unproved or brings an axiom of its own; 2 when Coq is not installed.
 """
 
 import os
-import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,41 +16,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from proofs.claims import labels_of_theorems
+from proofs.statements import HERE, ProofError, Statement, all_statements, project
+
 INSTALL = "coqc not found: `apt-get install coq` (Debian, Ubuntu), `opam install coq` or `brew install coq` (Homebrew)."
-# What the standard library's construction of the real numbers assumes.
+# What the standard library's construction of the real numbers, and of the functions on them, assumes.
 ALLOWED = {
     "ClassicalDedekindReals.sig_forall_dec",
     "ClassicalDedekindReals.sig_not_dec",
     "FunctionalExtensionality.functional_extensionality_dep",
     "Classical_Prop.classic",
 }
-COMMENT_OR_STRING = re.compile(r'"(?:[^"]|"")*"|\(\*|\*\)')
-STATEMENT = re.compile(r"\b(?:Theorem|Lemma|Corollary|Proposition|Fact|Remark|Example)\s+([\w']+)")
-UNPROVED = re.compile(r"\b(Admitted|admit|give_up|Axioms?|Parameters?|Conjectures?)\b")
-
-
-class ProofError(Exception):
-    """A proof that is missing, is incomplete, or assumes more than it may."""
-
-
-def without_comments(source: str) -> Iterator[str]:
-    """The pieces of a Coq source that lie outside its comments, which nest, and outside its strings."""
-    depth = end = 0
-    for mark in COMMENT_OR_STRING.finditer(source):
-        if depth == 0:
-            yield source[end : mark.start()]
-        depth += {"(*": 1, "*)": -1}.get(mark[0], 0)
-        end = mark.end()
-    yield source[end:]
-
-
-def statements(path: Path) -> list[str]:
-    """What a file proves, as `Module.name`."""
-    code = " ".join(without_comments(path.read_text(encoding="utf-8")))
-    if unproved := UNPROVED.search(code):
-        raise ProofError(f"{path.name} leaves something unproved: it uses `{unproved[0]}`")
-    return [f"{path.stem}.{name}" for name in STATEMENT.findall(code)]
 
 
 def compile_file(name: str, flags: list[str], build: Path) -> None:
@@ -61,42 +37,59 @@ def compile_file(name: str, flags: list[str], build: Path) -> None:
         raise ProofError(f"{name} does not compile: {' '.join(result.stderr.split())}")
 
 
-def assumptions(names: list[str], flags: list[str], build: Path) -> dict[str, list[str]]:
-    """Coq's own answer to `Print Assumptions`, for each name: a heading, then one unindented line per axiom."""
+def assumptions(questions: dict[str, str], flags: list[str], build: Path) -> dict[str, set[str]]:
+    """Coq's own answers to `Print Assumptions` of terms, by name: a heading, then one unindented line per axiom."""
     library = flags[flags.index("-Q") + 2]
-    requires = {f"Require {library}.{name.partition('.')[0]}.\n" for name in names}
-    queries = [f'Redirect "{name}" Print Assumptions {library}.{name}.\n' for name in names]
-    audit = build / f"Audit_{names[0].replace('.', '_')}.v"
-    audit.write_text("".join([*requires, *queries]), encoding="utf-8")
+    requires = [f"From {library} Require {file.removesuffix('.v')}.\n" for file in project()[0]]
+    terms = [
+        f'Definition question_{n} := {term}.\nRedirect "{name}" Print Assumptions question_{n}.\n'
+        for n, (name, term) in enumerate(questions.items())
+    ]
+    audit = build / f"Audit_{next(iter(questions)).replace('.', '_')}.v"
+    audit.write_text("".join([*requires, *terms]), encoding="utf-8")
     compile_file(audit.name, flags, build)
-    answers = {name: (build / f"{name}.out").read_text(encoding="utf-8").splitlines() for name in names}
-    return {name: [line.split()[0] for line in lines[1:] if line[:1].strip()] for name, lines in answers.items()}
+    answers = {name: (build / f"{name}.out").read_text(encoding="utf-8").splitlines() for name in questions}
+    return {name: {line.split()[0] for line in lines[1:] if line[:1].strip()} for name, lines in answers.items()}
+
+
+def audit(found: list[Statement], flags: list[str], build: Path) -> dict[str, set[str]]:
+    """The axioms of every claim by name; those of all lemmas of a file together."""
+    questions = {statement.full_name: f"@{statement.full_name}" for statement in found if statement.is_claim}
+    for module in dict.fromkeys(statement.module for statement in found):
+        lemmas = [f"@{s.full_name}" for s in found if s.module == module and not s.is_claim]
+        if lemmas:
+            questions[f"{module}.lemmas"] = f"({', '.join(['I', *lemmas])})"
+    workers = os.cpu_count() or 1
+    names = list(questions)
+    parts = [{name: questions[name] for name in names[start::workers]} for start in range(min(workers, len(names)))]
+    with ThreadPoolExecutor(workers) as pool:  # each question takes Coq a good part of a second
+        answers = pool.map(lambda part: assumptions(part, flags, build), parts)
+    found_axioms = {name: axioms for part in answers for name, axioms in part.items()}
+    return {name: found_axioms[name] for name in names}
 
 
 def check(build: Path) -> Iterator[str]:
     """Compile and audit everything in `_CoqProject`; the lines of the table, then one line with the counts."""
-    words = shlex.split((HERE / "_CoqProject").read_text(encoding="utf-8"), comments=True)
-    files = [word for word in words if word.endswith(".v")]
-    flags = [word for word in words if word not in files]
-    if differing := {path.name for path in HERE.glob("*.v")} ^ set(files):
-        raise ProofError(f"in the folder or in _CoqProject but not in both: {', '.join(sorted(differing))}")
-    names = [name for file in files for name in statements(HERE / file)]
+    files, flags = project()
+    found = all_statements()
+    if not found:
+        raise ProofError("nothing to check: no theorem in any file")
+    labels = labels_of_theorems()
     for file in files:
         shutil.copy(HERE / file, build)
         compile_file(file, flags, build)
-    if not names:
-        raise ProofError("nothing to check: no theorem in any file")
-    workers = min(os.cpu_count() or 1, len(names))
-    with ThreadPoolExecutor(workers) as pool:  # each question takes Coq half a second
-        parts = pool.map(lambda start: assumptions(names[start::workers], flags, build), range(workers))
-        axioms = {name: found for part in parts for name, found in part.items()}
-    used = {axiom for found in axioms.values() for axiom in found}
-    for name in names:
-        if extra := set(axioms[name]) - ALLOWED:
+    axioms = audit(found, flags, build)
+    for name, used in axioms.items():
+        if extra := used - ALLOWED:
             raise ProofError(f"{name} rests on more than the real numbers: {', '.join(sorted(extra))}")
-        module, _, theorem = name.partition(".")
-        yield f"{module + '.v':16}{theorem:46}{', '.join(axiom.rpartition('.')[2] for axiom in axioms[name]) or 'none'}"
-    yield f"{len(files)} files, {len(names)} statements, all proved; {len(used)} axioms, all from Coq's real numbers."
+        told = ", ".join(sorted(axiom.rpartition(".")[2] for axiom in used)) or "none"
+        yield f"{', '.join(labels.get(name, [])):12}{name:72}{told}"
+    claims = sum(statement.is_claim for statement in found)
+    used = set().union(*axioms.values())
+    yield (
+        f"{len(files)} files, {claims} claims and {len(found) - claims} lemmas, all proved; "
+        f"{len(used)} axioms, all from Coq's real numbers."
+    )
 
 
 def main() -> int:
@@ -106,10 +99,11 @@ def main() -> int:
         return 2
     try:
         with tempfile.TemporaryDirectory() as build:
-            print("\n".join([f"{'file':16}{'theorem':46}axioms it rests on", *check(Path(build))]))
+            lines = list(check(Path(build)))
     except ProofError as error:
         print(f"proofs: {error}", file=sys.stderr)
         return 1
+    print("\n".join([f"{'label':12}{'claim':72}axioms it rests on", *lines]))
     return 0
 
 

@@ -1,0 +1,94 @@
+"""claims.toml, read; and CLAIMS.md, the page made of it: `python -m proofs.claims` rewrites that.
+
+Per label: what is claimed, whose claim it is, what is proved of it, and where: Coq, a proof in words, the function of
+`toymodel.theory`, the tests, the figures.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from proofs.statements import HERE, Statement, all_statements
+
+PAGE = HERE / "CLAIMS.md"
+SOURCES = {
+    "paper": "the paper's statement",
+    "exact form": "our exact form of what the paper says in words or under assumptions",
+    "ours": "ours",
+    "neighbour": "of a neighbouring paper",
+}
+STATUSES = ("proved", "proved in part", "tested only")
+HEAD = """# Claims
+
+Every label, with what is proved of it and where to see it. Made by `python -m proofs.claims` from
+[claims.toml](claims.toml) and the Coq sources; a test fails when it is out of date.
+
+Statements in Coq are quoted without the variables of their section: the link leads to the whole. They speak of real
+numbers; what floating point makes of them is the tests' business.
+"""
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """The table of every label."""
+    return tomllib.loads((HERE / "claims.toml").read_text(encoding="utf-8"))
+
+
+def labels_of_theorems() -> dict[str, list[str]]:
+    """By `Module.name`: the labels that list it."""
+    labels: dict[str, list[str]] = {}
+    for label, claim in load().items():
+        for name in claim["theorems"]:
+            labels.setdefault(name, []).append(label)
+    return labels
+
+
+def page() -> str:
+    """CLAIMS.md."""
+    claims, found = load(), {statement.full_name: statement for statement in all_statements()}
+    rows = ["| Label | Claim | Status |", "|---|---|---|"]
+    rows += [
+        f"| [{label}](#{label.lower()}) | {claim['words']} | {claim['status']} |" for label, claim in claims.items()
+    ]
+    return "\n".join([HEAD, *rows, "", *(_section(label, claim, found) for label, claim in claims.items())])
+
+
+def _section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:
+    status = f"{claim['status']}: {claim['open']}" if claim.get("open") else claim["status"]
+    source = SOURCES[claim["source"]] + (f" ({claim['where']})" if claim.get("where") else "")
+    lines = [f"## {label}", "", claim["words"] + ".", "", "```math", claim["formula"].strip(), "```", ""]
+    lines += [f"- Source: {source}.", f"- Status: {status}."]
+    lines += [f"- Proof in words: [{label}.md]({label}.md)."]
+    lines += [f"- Predicted by: {_code(f'toymodel.theory.{name}' for name in claim['predictions'])}."]
+    lines += [f"- Tests: {', '.join(map(_test, claim['tests']))}."]
+    lines += [f"- Seen in: {', '.join(map(_place, claim['seen']))}.", ""]
+    if claim["theorems"]:
+        first, *others = (found[name] for name in claim["theorems"])
+        lines += [f"In Coq, {_theorem(first)}:", "", "```coq", first.text, "```", ""]
+        if others:
+            lines += ["<details><summary>Further statements</summary>", ""]
+            for other in others:
+                lines += [_theorem(other), "", "```coq", other.text, "```", ""]
+            lines += ["</details>", ""]
+    return "\n".join(lines)
+
+
+def _code(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _theorem(statement: Statement) -> str:
+    return f"[`{statement.full_name}`]({statement.module}.v#L{statement.line})"
+
+
+def _test(name: str) -> str:
+    file, _, test = name.partition("::")
+    return f"[`{test}`](../tests/{file})"
+
+
+def _place(name: str) -> str:
+    """A figure by name, or a file of this repository."""
+    return f"[{name}](../figures/{name}.py)" if name.startswith("fig_") else f"[{Path(name).name}](../{name})"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

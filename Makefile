@@ -59,7 +59,8 @@ gallery: $(VENV)/figures.stamp ## the small pictures that the README shows
 lock: ## recompute requirements/*.txt (needs uv); names no index host
 	uv pip compile pyproject.toml requirements/build.in --extra figures \
 	  -o requirements/figures.txt $(LOCK_OPTIONS)
-	uv pip compile pyproject.toml requirements/build.in --extra figures --extra notebooks --extra test --extra lint \
+	uv pip compile pyproject.toml requirements/build.in --extra figures --extra notebooks --extra explorer --extra docs \
+	  --extra test --extra lint \
 	  -c requirements/figures.txt -o requirements/dev.txt $(LOCK_OPTIONS)
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --no-header --no-annotate --upgrade --quiet

@@ -21,6 +21,7 @@ FIGURES = (
     *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
     *("fig_masks", "fig_normalised_batch"),
+    *("fig_remedies", "fig_remedy_pareto", "fig_remedy_tasks", "fig_remedy_trajectories"),
 )
 CHEAP = "fig_suffix_threshold"
 # Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.

@@ -102,7 +102,7 @@ def draw(table: style.Table) -> Figure:
             ends = ax.get_xlim()
             ax.set_xscale("symlog", linthresh=LINEAR)
             ax.set_xticks(list(TICKS), TICKS.values())
-            ax.set_xlim(*np.multiply(ends, 1.5))  # room that was enough on a linear axis
+            ax.set_xlim(*np.multiply(ends, (2.5, 1.5)))  # room that was enough on a linear axis
             ax.minorticks_off()
         else:
             ax.xaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))

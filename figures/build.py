@@ -21,7 +21,15 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-HELPERS = ("intervals", "loss_runs", "remedy_runs", "sentiment_runs", "style", "sweeps")  # what figures share
+HELPERS = (
+    "intervals",
+    "loss_runs",
+    "remedy_runs",
+    "sentiment_runs",
+    "style",
+    "suffix_runs",
+    "sweeps",
+)  # what figures share
 OPTIMISATION = "xla_backend_optimization_level"
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")

@@ -93,13 +93,17 @@ def intervals(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: 
     ax.vlines(x, low, high, color=look.colour, linewidth=0.8)
 
 
-def legend(figure: Figure, looks: dict[str, Look], ncols: int) -> None:
-    """One entry per curve, line and marker together, above the axes."""
-    handles = [
+def entries(looks: dict[str, Look]) -> list[Line2D]:
+    """One entry of a legend per curve, line and marker together."""
+    return [
         Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, markerfacecolor="white", label=label)
         for label, look in looks.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=ncols)
+
+
+def legend(figure: Figure, looks: dict[str, Look], ncols: int) -> None:
+    """`entries` above the axes."""
+    figure.legend(handles=entries(looks), loc="outside upper center", ncols=ncols)
 
 
 def zero_line(ax: Axes) -> None:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.text import Text
 from quick_figures import quick, swept
 
-from figures import build, fig_case_map, fig_overlap, fig_suffix_threshold, style
+from figures import build, fig_case_map, fig_overlap, fig_suffix_threshold, style, suffix_runs
 from toymodel import theory
 from toymodel.sweep import make_sweep
 
@@ -22,6 +22,7 @@ FIGURES = (
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
     *("fig_masks", "fig_normalised_batch"),
     *("fig_remedies", "fig_remedy_pareto", "fig_remedy_tasks", "fig_remedy_trajectories"),
+    "fig_story",
 )
 CHEAP = "fig_suffix_threshold"
 # Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
@@ -32,7 +33,7 @@ ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
     ("name", "columns"),
     [
         ("fig_overlap", ("inner_", "cosine_")),
-        ("fig_suffix_threshold", ("chosen_", "rejected_")),
+        ("fig_suffix_threshold", ("chosen_", "rejected_", "chosen_sq_", "inner_")),
         ("fig_token_map", ("",)),
     ],
 )
@@ -75,10 +76,21 @@ def test_the_threshold_is_where_a_measured_slope_changes_sign(a, b, threshold):
     shown = style.rows(quick("fig_suffix_threshold"), a=a, b=b)["threshold_predicted"]
     np.testing.assert_allclose(shown, threshold, **ROUNDOFF)
     lengths = [int(threshold), int(threshold) + 1]
-    around = swept(make_sweep(fig_suffix_threshold.EXPERIMENT, {"a": a, "b": b, "suffix_length": lengths}))
+    around = swept(make_sweep(suffix_runs.EXPERIMENT, {"a": a, "b": b, "suffix_length": lengths}))
     assert around["suffix_length"].tolist() == lengths
     signs = np.sign(around["chosen_measured" if a > b else "rejected_measured"])
     assert signs.tolist() == ([1, -1] if a > b else [-1, 1])
+
+
+def test_the_story_is_that_of_the_condition():
+    """The chosen falls exactly where ⟨g_w, g_l⟩ exceeds ‖g_w‖², from the threshold on; the rejected falls anyway."""
+    table = quick("fig_story")
+    curves = {name: style.rows(table, curve=name) for name in ("inner", "chosen_sq", "chosen", "rejected", "threshold")}
+    entangled = curves["inner"]["measured"] > curves["chosen_sq"]["measured"]
+    np.testing.assert_array_equal(entangled, curves["chosen"]["measured"] < 0)
+    np.testing.assert_array_equal(entangled, curves["inner"]["x"] > curves["threshold"]["x"][0])
+    assert 0 < entangled.sum() < len(entangled)
+    assert (curves["rejected"]["measured"] < 0).all()
 
 
 def test_every_marker_of_the_case_map_is_in_its_region():

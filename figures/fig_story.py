@@ -9,6 +9,8 @@ that are a label alone, or a label and 2 or 8 words that both answers share; mea
 intervals, linear up to 0.05 nats and logarithmic beyond. The rejected falls in all three (fig_sentiment has both).
 """
 
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,6 +26,7 @@ TITLE = "The pitfall in three steps"
 LABELS = ("T2", "T8", "T9", "T10")
 
 A, B = 0.9, 0.5
+Corner = Literal["upper left", "lower left"]  # where a panel names its curves
 LINEAR = 0.05  # nats: the right axis is linear up to here, and logarithmic beyond
 TICKS = {-0.5: "−0.5", -0.1: "−0.1", 0: "0", 0.05: "0.05"}
 ENTRIES = {"inner": style.Look(style.PURPLE, "D", "-"), "chosen_sq": style.Look(style.BLACK, "^", "--")}
@@ -80,7 +83,7 @@ def draw(table: style.Table) -> Figure:
     return figure
 
 
-def _panel(ax: Axes, table: style.Table, looks: dict[str, style.Look], names_at: str) -> None:
+def _panel(ax: Axes, table: style.Table, looks: dict[str, style.Look], names_at: Corner) -> None:
     """Curves that are predicted have a line; of those that are only measured the line joins the markers."""
     style.zero_line(ax)
     for name, look in looks.items():

@@ -1,16 +1,23 @@
 """The commands, as a shell sees them: output, exit code, and one line on stderr when something is wrong."""
 
+import argparse
 import io
 import json
 import pickle
+import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import toymodel
 from toymodel import check, cli
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -46,6 +53,113 @@ def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "The first 40 of 41 pairs" in out
     assert "41 pair(s): 41 chosen up rejected down" in out
+
+
+def layers_file(folder):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    rng = np.random.default_rng(0)
+    layers = {f"{side}_grad/{name}": rng.standard_normal((2, 3)) for side in ("chosen", "rejected") for name in "ab"}
+    safetensors.save_file(layers, folder / "layers.safetensors")
+    return folder / "layers.safetensors"
+
+
+def test_diagnose_layers(tmp_path, capsys):
+    assert cli.main(["diagnose", str(layers_file(tmp_path))]) == 0
+    assert "By layer, as means over pairs" in capsys.readouterr().out
+    assert cli.main(["diagnose", str(layers_file(tmp_path)), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["summary"]["layers"]) == {"a", "b"}
+
+
+def test_safetensors_that_is_not_installed_is_named(tmp_path, capsys, monkeypatch):
+    path = layers_file(tmp_path)
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    assert cli.main(["diagnose", str(path)]) == 2
+    assert capsys.readouterr().err.endswith("needs the package `safetensors`: pip install 'toymodel[safetensors]'.\n")
+
+
+def test_an_archive_that_is_too_large_says_what_to_do(gradients_file, capsys, monkeypatch):
+    def full(*_):
+        raise MemoryError("Unable to allocate 9. TiB")
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", full)
+    assert cli.main(["diagnose", str(gradients_file)]) == 2
+    err = capsys.readouterr().err
+    assert "does not fit into memory (Unable to allocate 9. TiB); of .safetensors only slices are read." in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def log_file(tmp_path):
+    """As TRL writes it: evaluations with a stretch up and down, then one of both down; training logs beside them."""
+    chosen, rejected = (-10, -9, -11, -13), (-12, -14, -15, -16)
+    rows = [
+        {"step": 10 * i, f"{prefix}{kind}/chosen": up, f"{prefix}{kind}/rejected": down}
+        for i, (up, down) in enumerate(zip(chosen, rejected, strict=True))
+        for prefix, kind in (("", "logps"), ("", "rewards"), ("eval_", "logps"))
+    ]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": rows}))
+    return str(tmp_path / "trainer_state.json")
+
+
+def test_diagnose_log_json(log_file, capsys):
+    assert cli.main(["diagnose", log_file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["stretches"] == [
+        {
+            "case": "chosen_up_rejected_down",
+            **{"first_step": 0, "last_step": 10, "chosen_change": 1, "rejected_change": -2},
+        },
+        {"case": "both_down", "first_step": 10, "last_step": 30, "chosen_change": -4, "rejected_change": -2},
+    ]
+    assert found["summary"]["columns"] == ["eval_logps/chosen", "eval_logps/rejected"]
+    assert found["summary"]["unit"] == "nats"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            [],
+            ["Both down: 1 stretch(es), 20 of 30 steps", "longest is steps 10 to 30", "the same pairs at every state"],
+        ),
+        (["--tolerance", "3"], ["stationary", "Both down: never."]),
+        (["--window", "3"], ["Steps 10 to 20, 2 states"]),
+        (["--columns", "logps/chosen", "logps/rejected"], ["changes are noisy: --window", "Rewards, if logged"]),
+        (["--columns", "rewards/chosen", "rewards/rejected"], ["changes are noisy", "divide by β for nats", "reward:"]),
+    ],
+)
+def test_diagnose_log_table(log_file, capsys, options, told):
+    assert cli.main(["diagnose", log_file, *options]) == 0
+    out = capsys.readouterr().out
+    assert all(words in out for words in told), out
+
+
+def test_diagnose_log_of_many_stretches_is_cut_and_says_so(tmp_path, capsys):
+    lines = [f"{i},{i % 2},{-i}" for i in range(50)]
+    (tmp_path / "log.csv").write_text("\n".join(["step,chosen_logps,rejected_logps", *lines]))
+    assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
+    assert "The first 40 of 49 stretches" in capsys.readouterr().out
+
+
+def test_the_longest_stretch_of_both_down_is_named(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("step,chosen_logps,rejected_logps\n0,0,0\n1,-1,-1\n2,0,-2\n9,-1,-3\n12,0,-4\n")
+    assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
+    out = capsys.readouterr().out
+    assert "Both down: 2 stretch(es), 8 of 12 steps, chosen -2 and rejected -2 nats in them" in out
+    assert "the longest is steps 2 to 9." in out
+
+
+def test_diagnose_tokens(tmp_path, capsys):
+    logps = -np.arange(12.0).reshape(2, 2, 3)
+    np.savez(tmp_path / "t.npz", chosen_token_logps=logps, rejected_token_logps=logps * [1, 2, 0], steps=[0, 50])
+    assert cli.main(["diagnose", str(tmp_path / "t.npz")]) == 0
+    out = capsys.readouterr().out
+    assert "The rejected's -18 nats by position, the largest first: 1: -12, 0: -6, 2: +0." in out
+    assert "Each pair from the first state to the last: 2 both down." in out
+    assert cli.main(["diagnose", str(tmp_path / "t.npz"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mean"]["stretches"][0]["rejected_positions"] == [-6, -12, 0]
+    assert len(found["pairs"]) == 2
 
 
 def result(passed, worst):
@@ -116,6 +230,12 @@ def write_bad_files(folder):
     np.savez(folder / "shapes.npz", chosen_grad=np.ones((1, 2)), rejected_grad=np.ones((2, 2)))
     np.savez(folder / "half.npz", chosen_grad=np.ones((1, 2)))
     np.savez(folder / "none.npz", d_chosen=np.ones(1))
+    np.savez(folder / "mixed.npz", chosen_grad=np.ones((1, 2)), steps=np.ones(2))
+    np.savez(folder / "half_tokens.npz", chosen_token_logps=np.ones((2, 1, 2)))
+    np.savez(folder / "layered.npz", **{"chosen_grad": np.ones((1, 2)), "chosen_grad/a": np.ones((1, 2))})
+    (folder / "text.safetensors").write_text("not safetensors")
+    (folder / "text.json").write_text("no JSON")
+    (folder / "binary.csv").write_bytes(b"\xff\xfe\x00")
     np.savez(folder / "cauchy.npz", chosen_sq=np.ones(1), rejected_sq=np.ones(1), inner=np.full(1, 2.0))
     return {
         "missing.npz": "No such file",
@@ -132,6 +252,14 @@ def write_bad_files(folder):
         "shapes.npz": "must share one shape",
         "half.npz": "`rejected_grad` is missing",
         "none.npz": "got neither",
+        "mixed.npz": "must hold gradients or token log-probabilities, got chosen_grad, steps",
+        "half_tokens.npz": "`rejected_token_logps` is missing",
+        "layered.npz": "must hold `chosen_grad` whole or by layer, got both",
+        "text.safetensors": "cannot read",
+        "missing.safetensors": "No such file",
+        "text.json": "cannot read",
+        "binary.csv": "cannot read",
+        "missing.jsonl": "No such file",
         "cauchy.npz": "inner² <= chosen_sq · rejected_sq",
     }
 
@@ -150,7 +278,7 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "required: COMMAND"),
-        (["diagnose"], "required: FILE.npz"),
+        (["diagnose"], "required: FILE"),
         (["check", "--examples", "many"], "invalid int value"),
         (["nonsense"], "invalid choice"),
     ],
@@ -159,6 +287,19 @@ def test_bad_arguments_exit_with_2(arguments, message, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(arguments)
     assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--window", "3"], "--window is for logs and token log-probabilities"),
+        (["--tolerance", "0.1"], "--tolerance is for logs and token log-probabilities"),
+        (["--columns", "a", "b"], "--columns is for logs (.csv, .json, .jsonl)"),
+    ],
+)
+def test_options_that_gradients_do_not_have(gradients_file, capsys, options, message):
+    assert cli.main(["diagnose", str(gradients_file), *options]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -173,3 +314,67 @@ def test_the_installed_command_runs(gradients_file):
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["summary"]["pairs"] == 3
+
+
+def printed(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+def subcommands():
+    (action,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return action.choices
+
+
+def test_version(capsys):
+    assert printed(["--version"], capsys) == f"toymodel {toymodel.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["", *subcommands()])
+def test_help_has_examples_that_parse_and_fits_a_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = printed([*command.split(), "--help"], capsys)
+    examples = [line.strip() for line in out.splitlines() if line.startswith("  toymodel ")]
+    parsed = [line for line in examples if "--print-completion" not in line]
+    assert parsed
+    for line in parsed:
+        options = cli._parser().parse_args(shlex.split(line.partition("  ")[0].partition(" | ")[0])[1:])
+        assert command in ("", options.command)
+        config = getattr(options, "config", None)
+        assert config is None or (ROOT / config).is_file()
+    assert max(map(len, out.splitlines())) <= 80
+    if not command:
+        assert {line.split()[1] for line in parsed} == set(subcommands())
+        assert "toymodel --print-completion bash" in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_and_options(shell, capsys):
+    script = printed(["--print-completion", shell], capsys)
+    for name, parser in subcommands().items():
+        assert name in script
+        for option in parser._option_string_actions:
+            assert option.lstrip("-") in script, option
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_bash_completes(capsys, tmp_path):
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    script = printed(["--print-completion", "bash"], capsys)
+    (tmp_path / "log.csv").touch()
+
+    def complete(*words):
+        asked = (
+            f"COMP_WORDS=({shlex.join(words)!s}); COMP_CWORD={len(words) - 1}; _shtab_toymodel; echo ${{COMPREPLY[@]}}"
+        )
+        done = subprocess.run([bash, "-c", script + asked], text=True, capture_output=True, check=True, cwd=tmp_path)
+        return done.stdout.split()
+
+    assert complete("toymodel", "di") == ["diagnose"]
+    assert complete("toymodel", "check", "--ex") == ["--examples"]
+    assert complete("toymodel", "diagnose", "lo") == ["log.csv"]

@@ -1,13 +1,19 @@
 """`diagnose` says of a user's gradients what `theory` says of ours."""
 
+import sys
+import tracemalloc
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_close
 from strategies import worlds
 
 from toymodel import PairGram, cosine, diagnose, gradients, positional_pairs, theory
+from toymodel.files import load
 from toymodel.models import linear
 
 
@@ -93,11 +99,133 @@ def test_float64_whatever_the_callers_setting():
 
 
 def test_works_on_exported_gradients(tmp_path):
-    """The way a user's gradients arrive: through an .npz file."""
-    from toymodel.diagnose import load
-
+    """The way a user's gradients arrive: through a file."""
+    safetensors = pytest.importorskip("safetensors.numpy")
     pairs = positional_pairs(jax.random.key(0), 6, vocab_size=5, length=4, matches=2)
     model = linear.positional(5, 4)
     chosen, rejected = gradients.pair_gradients(model, linear.init_params(jax.random.key(1), model), pairs)
-    np.savez(tmp_path / "gradients.npz", chosen_grad=chosen, rejected_grad=rejected)
-    assert diagnose(**load(tmp_path / "gradients.npz")) == diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    arrays = {"chosen_grad": np.asarray(chosen), "rejected_grad": np.asarray(rejected), "d_chosen": np.arange(6.0)}
+    np.savez(tmp_path / "gradients.npz", **arrays)
+    safetensors.save_file(arrays, tmp_path / "gradients.safetensors")
+    for name in ("gradients.npz", "gradients.safetensors"):
+        assert diagnose(**load(tmp_path / name)) == diagnose(**arrays), name
+
+
+def by_layer(n, seed):
+    """Both gradients as dictionaries of three layers, and as one array each."""
+    shapes = {"wte": (5, 3), "h.0/weight": (2, 3, 4), "bias": (1,)}
+    rng = np.random.default_rng(seed)
+    layers = [{name: rng.standard_normal((n, *shape)) for name, shape in shapes.items()} for _ in range(2)]
+    return layers, [np.concatenate([part.reshape(n, -1) for part in side.values()], axis=1) for side in layers]
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_layers_add_up_to_the_whole(n, seed):
+    (chosen, rejected), (whole_w, whole_l) = by_layer(n, seed)
+    d_w, d_l = np.random.default_rng(seed).uniform(-1, 2, (2, n))
+    weights = {"d_chosen": d_w, "d_rejected": d_l}
+    layered = diagnose(chosen_grad=chosen, rejected_grad=rejected, **weights)
+    whole = diagnose(chosen_grad=whole_w, rejected_grad=whole_l, **weights)
+    numbers = ("chosen_sq", "rejected_sq", "inner", "chosen_slope", "rejected_slope")
+    size = 40 * 5**2 * 2 * n**2  # 40 parameters below 5, weights below 2, and products between n pairs in the sum
+    for ours, theirs in zip(
+        (*layered.pairs, layered.summary["sum"]), (*whole.pairs, whole.summary["sum"]), strict=True
+    ):
+        assert_close([ours[name] for name in numbers], [theirs[name] for name in numbers], size, 1e-15)
+    for name in numbers:
+        mean = np.mean([row[name] for row in whole.pairs])
+        assert_close(sum(row[name] for row in layered.summary["layers"].values()), mean, size, 1e-15)
+    alone = diagnose(chosen_grad=chosen["wte"].reshape(n, -1), rejected_grad=rejected["wte"].reshape(n, -1), **weights)
+    wte = layered.summary["layers"]["wte"]
+    for name in numbers:
+        assert_close(wte[name], np.mean([row[name] for row in alone.pairs]), size, 1e-15)
+    assert "layers" not in whole.summary
+    assert wte["case"] == theory.CASES[int(theory.case_of_slopes(wte["chosen_slope"], wte["rejected_slope"]))]
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_layers_from_a_file(tmp_path, kind):
+    (chosen, rejected), _ = by_layer(3, seed=0)
+    arrays = {f"chosen_grad/{name}": part for name, part in chosen.items()}
+    arrays |= {f"rejected_grad/{name}": part for name, part in rejected.items()}
+    if kind == "npz":
+        np.savez(tmp_path / "layers.npz", **arrays)
+    else:
+        pytest.importorskip("safetensors.numpy").save_file(arrays, tmp_path / "layers.safetensors")
+    found, expected = (
+        diagnose(**load(tmp_path / f"layers.{kind}")),
+        diagnose(chosen_grad=chosen, rejected_grad=rejected),
+    )
+    assert found.summary["layers"] == expected.summary["layers"]  # the file may have another order of its own
+    for ours, theirs in zip(found.pairs, expected.pairs, strict=True):
+        assert_close(ours["inner"], theirs["inner"], 40 * 5**2, 1e-15)
+
+
+@given(st.integers(1, 30), st.integers(0, 2**32 - 1))
+def test_slices_of_any_size_give_the_same(at_once, seed):
+    (chosen, rejected), _ = by_layer(3, seed)
+    whole = diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", at_once)
+        sliced = diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    for ours, theirs in zip((*sliced.pairs, sliced.summary["sum"]), (*whole.pairs, whole.summary["sum"]), strict=True):
+        for name in ("chosen_sq", "rejected_sq", "inner", "chosen_slope", "rejected_slope"):
+            assert_close(ours[name], theirs[name], 40 * 5**2 * 2 * 9, 1e-15)
+
+
+def test_large_gradients_stay_in_their_file(tmp_path, monkeypatch):
+    """16 MB of them here: memory holds a slice at a time."""
+    safetensors = pytest.importorskip("safetensors.numpy")
+    monkeypatch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", 2**17)
+    path, gradient = tmp_path / "large.safetensors", np.ones((20, 10**5), np.float32)
+    safetensors.save_file({"chosen_grad": gradient, "rejected_grad": gradient}, path)
+    del gradient
+    tracemalloc.start()
+    diagnosis = diagnose(**load(path))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert diagnosis.pairs[7]["inner"] == 10**5
+    assert diagnosis.summary["sum"]["chosen_sq"] == 20**2 * 10**5
+    # A slice of either side in float64, of 1 MiB, as it was read, and its products: six of them at most.
+    assert peak < 6 * 2**20
+
+
+def test_a_number_that_is_not_finite_is_named_where_it_is(monkeypatch):
+    monkeypatch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", 4)
+    chosen = np.ones((2, 9))
+    chosen[1, 7] = np.inf
+    with pytest.raises(ValueError, match=r"`chosen_grad\[:, 6:\]` must be finite, got inf at index \(1, 1\)"):
+        diagnose(chosen_grad=chosen, rejected_grad=chosen)
+
+
+def test_bfloat16_is_read_as_it_is(tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy")
+    gradient = np.asarray(jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3))
+    safetensors.save_file({"chosen_grad": gradient, "rejected_grad": gradient}, tmp_path / "half.safetensors")
+    assert [row["inner"] for row in diagnose(**load(tmp_path / "half.safetensors")).pairs] == [5, 50]
+
+
+def test_log_probabilities_come_along():
+    entries = {"chosen_sq": np.ones(2), "rejected_sq": np.ones(2), "inner": np.zeros(2)}
+    rows = diagnose(**entries, chosen_logps=np.array([-1, -2]), rejected_logps=np.array([-3, -4.5])).pairs
+    assert [(row["chosen_logps"], row["rejected_logps"]) for row in rows] == [(-1, -3), (-2, -4.5)]
+    assert "chosen_logps" not in diagnose(**entries).pairs[0]
+
+
+BAD_LAYERS = {
+    "one side by layer": ({"a": np.ones((1, 2))}, np.ones((1, 2)), "must have the same layers, got a and none"),
+    "other layers": ({"a": np.ones((1, 2))}, {"b": np.ones((1, 2))}, "must have the same layers, got a and b"),
+    "no layers": ({}, {}, "must have the same layers, got none and none"),
+    "numbers of pairs": (
+        {"a": np.ones((1, 2)), "b": np.ones((2, 2))},
+        {"a": np.ones((1, 2)), "b": np.ones((2, 2))},
+        r"`chosen_grad/b`, `rejected_grad/b` must share one shape \[N, …\] with N = 1",
+    ),
+    "no parameters": ({"a": np.ones((2, 0))}, {"a": np.ones((2, 0))}, "not be empty"),
+}
+
+
+@pytest.mark.parametrize(("chosen", "rejected", "message"), BAD_LAYERS.values(), ids=BAD_LAYERS)
+def test_bad_layers(chosen, rejected, message):
+    with pytest.raises(ValueError, match=message):
+        diagnose(chosen_grad=chosen, rejected_grad=rejected)

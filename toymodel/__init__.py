@@ -12,6 +12,7 @@ from toymodel.diagnose import diagnose
 from toymodel.families import Overlap, bag_pairs, contrast_pairs, edit_pairs, overlap, positional_pairs, prefix_pairs
 from toymodel.gram import PairGram, cosine
 from toymodel.pairs import PreferencePairs, Response
+from toymodel.regimes import diagnose_log, diagnose_tokens
 from toymodel.vocabulary import Vocabulary
 
 __version__ = version("toymodel")
@@ -26,6 +27,8 @@ __all__ = [
     "contrast_pairs",
     "cosine",
     "diagnose",
+    "diagnose_log",
+    "diagnose_tokens",
     "edit_pairs",
     "overlap",
     "positional_pairs",

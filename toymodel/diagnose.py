@@ -1,10 +1,8 @@
 """The gradient condition for gradients a user brings: norms, cosine, case, band and slopes of every pair."""
 
-import os
-import zipfile
-import zlib
+import math
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -13,23 +11,26 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel.files import GRADIENTS, GRAMS, LOGPS, WEIGHTS
+from toymodel.files import load as load
 from toymodel.gram import PairGram
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 
-GRADIENTS = ("chosen_grad", "rejected_grad")
-GRAMS = ("chosen_sq", "rejected_sq", "inner")
-WEIGHTS = ("d_chosen", "d_rejected")
+AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time, 16 MiB
+Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
 
 
 class Diagnosis(NamedTuple):
     """What one small step does to each pair, and to all pairs together; plain numbers, ready for JSON.
 
     `pairs`: per pair `chosen_sq`, `rejected_sq`, `inner`, `cosine`, `case`, `band` ([low, high] of d_w/d_l),
-    `chosen_slope`, `rejected_slope`. The cosine is None where a gradient is zero; the band is None there and where
-    every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
+    `chosen_slope`, `rejected_slope`, and log-probabilities that were given. The cosine is None where a gradient is
+    zero; the band is None there and where every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
     `summary`: number of `pairs`, how many fall in each of `cases`, `undefined_cosines`, `mean_cosine` over the others,
     and `sum`: the same entries (but no band) for Σ log π_w and Σ log π_l under the step summed over all pairs. It needs
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
+    Of gradients by layer also `layers`: the part of each layer in the Gram entries and slopes, as means over pairs,
+    with their cosine and case. Parts add up over layers.
     """
 
     pairs: list[dict[str, Any]]
@@ -38,109 +39,169 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
     *,
-    chosen_grad: Float[np.ndarray, "N P"] | None = None,
-    rejected_grad: Float[np.ndarray, "N P"] | None = None,
+    chosen_grad: Gradients | None = None,
+    rejected_grad: Gradients | None = None,
     chosen_sq: Float[np.ndarray, " N"] | None = None,
     rejected_sq: Float[np.ndarray, " N"] | None = None,
     inner: Float[np.ndarray, " N"] | None = None,
     d_chosen: Float[np.ndarray, " N"] | float = 1.0,
     d_rejected: Float[np.ndarray, " N"] | float = 1.0,
+    chosen_logps: Float[np.ndarray, " N"] | None = None,
+    rejected_logps: Float[np.ndarray, " N"] | None = None,
 ) -> Diagnosis:
     """Diagnose N pairs from their log-probability gradients, or from the three Gram entries alone.
 
     Args:
-      chosen_grad: ∇ log π_w of each pair, over P parameters; likewise `rejected_grad`. Computed in float64.
+      chosen_grad: ∇ log π_w of each pair, over P parameters or by layer; likewise `rejected_grad`. Computed in float64,
+        a slice of the parameters at a time: an array that is a file (`numpy.memmap`, say) need not fit into memory.
       chosen_sq: ‖∇ log π_w‖² of each pair; with `rejected_sq` and `inner`, instead of the gradients.
       d_chosen: weight of each pair's loss on ∇ log π_w, any sign; likewise `d_rejected` on −∇ log π_l.
+      chosen_logps: log π_w, told with each pair and used for nothing else; likewise `rejected_logps`.
 
     Raises:
-      ValueError: neither or both kinds of input, mismatched shapes, values that are not finite numbers, negative
-        squares, or an inner product that the Cauchy–Schwarz inequality forbids.
+      ValueError: neither or both kinds of input, mismatched shapes or layers, values that are not finite numbers,
+        negative squares, or an inner product that the Cauchy–Schwarz inequality forbids.
     """
-    grads = _given(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)), ndim=2)
-    entries = _given(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)), ndim=1)
-    if bool(grads) == bool(entries):
+    layers = _layers_given(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)))
+    entries = _entries_given(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
+    if bool(layers) == bool(entries):
         raise ValueError(
-            f"give either `{'`, `'.join(GRADIENTS)}` or `{'`, `'.join(GRAMS)}`, got {'both' if grads else 'neither'}."
+            f"give either `{'`, `'.join(GRADIENTS)}` or `{'`, `'.join(GRAMS)}`, got {'both' if layers else 'neither'}."
         )
+    n = len(entries[0]) if entries else next(iter(layers.values()))[0].shape[0]
     with jax.enable_x64(True):
-        gram = _gram(*grads) if grads else PairGram(*map(jnp.asarray, entries))
+        d_w, d_l = (_per_pair(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
+        parts, total = _measured(layers, np.asarray(d_w), np.asarray(d_l))
+        gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
         _check_gram(gram)
-        n = len(gram.inner)
-        d_w, d_l = (_weight(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
         columns = _columns(gram, *slopes(gram, d_w, d_l)) | {"band": np.stack(band(gram), axis=-1)}
+        logps = {
+            name: value for name, value in zip(LOGPS, (chosen_logps, rejected_logps), strict=True) if value is not None
+        }
+        columns |= {name: np.asarray(_per_pair(name, value, n)) for name, value in logps.items()}
         rows = [{name: _plain(column[i]) for name, column in columns.items()} for i in range(n)]
-        total = _total(jnp.asarray(grads[0]), jnp.asarray(grads[1]), d_w, d_l) if grads else None
-    cosines = [row["cosine"] for row in rows if row["cosine"] is not None]
-    counts = Counter(row["case"] for row in rows)
-    summary = {
-        "pairs": n,
-        "cases": {name: counts[name] for name in CASES},
-        "undefined_cosines": n - len(cosines),
-        "mean_cosine": float(np.mean(cosines)) if cosines else None,
-        "sum": total,
-    }
+        cosines = [row["cosine"] for row in rows if row["cosine"] is not None]
+        counts = Counter(row["case"] for row in rows)
+        summary = {
+            "pairs": n,
+            "cases": {name: counts[name] for name in CASES},
+            "undefined_cosines": n - len(cosines),
+            "mean_cosine": float(np.mean(cosines)) if cosines else None,
+            "sum": _row(total[:3], total[3:]) if layers else None,
+        }
+        if isinstance(chosen_grad, Mapping):
+            summary["layers"] = {
+                name: _row(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
+                for name, part in parts.items()
+            }
     return Diagnosis(rows, summary)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, by name; pickled objects are refused, never loaded.
-
-    Raises:
-      ValueError: the file is missing, unreadable, not an .npz archive, or holds an array we do not know.
-    """
-    known = (*GRADIENTS, *GRAMS, *WEIGHTS)
-    try:
-        if not zipfile.is_zipfile(path):
-            Path(path).open("rb").close()  # says why, when the file cannot be read at all
-            raise ValueError("it is not an .npz archive")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"cannot read `{path}`: {error}") from error
-    for name in arrays:
-        if name not in known:
-            raise ValueError(f"`{path}` holds an unknown array {name!r}; known are {', '.join(known)}.")
-    return arrays
-
-
-def _given(arrays: dict[str, Any], ndim: int) -> list[np.ndarray]:
-    """The arrays as float64 if all are there, nothing if none is."""
+def _all_given(arrays: dict[str, Any]) -> bool:
+    """Whether all are there, or none is."""
     missing = [name for name, value in arrays.items() if value is None]
-    if len(missing) == len(arrays):
-        return []
-    if missing:
+    if missing and len(missing) < len(arrays):
         raise ValueError(f"`{missing[0]}` is missing; `{'`, `'.join(arrays)}` go together.")
+    return not missing
+
+
+def _entries_given(arrays: dict[str, Any]) -> list[np.ndarray]:
+    """The three Gram entries in float64; nothing if none is given."""
+    if not _all_given(arrays):
+        return []
     values = [_float64(name, value) for name, value in arrays.items()]
-    if len({value.shape for value in values}) > 1 or values[0].ndim != ndim or values[0].size == 0:
-        wanted = "[N, P]" if ndim == 2 else "[N]"
-        raise ValueError(
-            f"`{'`, `'.join(arrays)}` must share one shape {wanted} and not be empty, "
-            f"got {', '.join(str(value.shape) for value in values)}."
-        )
+    _check_shapes(tuple(arrays), values, "[N]", values[0].ndim == 1)
     return values
+
+
+def _layers_given(arrays: dict[str, Any]) -> dict[str, list[Any]]:
+    """By layer (one without a name, when gradients are whole): the gradients [N, *shape]; nothing if none is given."""
+    if not _all_given(arrays):
+        return {}
+    whole = not any(isinstance(value, Mapping) for value in arrays.values())
+    chosen, rejected = ({"": v} if whole else v if isinstance(v, Mapping) else {} for v in arrays.values())
+    if not chosen or chosen.keys() != rejected.keys():
+        raise ValueError(
+            f"`{'` and `'.join(arrays)}` must have the same layers, got {', '.join(chosen) or 'none'} and "
+            f"{', '.join(rejected) or 'none'}."
+        )
+    layers = {layer: [_sliced(chosen[layer]), _sliced(rejected[layer])] for layer in chosen}
+    n = tuple(next(iter(layers.values()))[0].shape[:1])
+    for layer, values in layers.items():
+        names = tuple(_named(side, layer) for side in arrays)
+        shape = tuple(values[0].shape)
+        if whole:
+            _check_shapes(names, values, "[N, P]", len(shape) == 2)
+        else:
+            _check_shapes(
+                names, values, f"[N, …] with N = {', '.join(map(str, n))}", len(shape) >= 2 and shape[:1] == n
+            )
+    return layers
+
+
+def _named(side: str, layer: str) -> str:
+    return f"{side}/{layer}" if layer else side
+
+
+def _sliced(value: Any) -> Any:
+    """As it is, if it can be sliced like an array without being one yet; else an array."""
+    return value if hasattr(value, "shape") and not isinstance(value, jax.Array) else np.asarray(value)
+
+
+def _check_shapes(names: tuple[str, ...], values: list[Any], wanted: str, right: bool) -> None:
+    shapes = [tuple(value.shape) for value in values]
+    if len(set(shapes)) > 1 or not right or 0 in shapes[0]:
+        raise ValueError(
+            f"`{'`, `'.join(names)}` must share one shape {wanted} and not be empty, got {', '.join(map(str, shapes))}."
+        )
 
 
 def _float64(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"):  # bfloat16 is of no numpy kind
         raise ValueError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
     array = array.astype(np.float64)
     require_finite(name, array)
     return array
 
 
-def _weight(name: str, value: Any, n: int) -> Array:
+def _per_pair(name: str, value: Any, n: int) -> Array:
     array = _float64(name, value)
     if array.shape not in ((), (n,)):
         raise ValueError(f"`{name}` must have shape ({n},), got {array.shape}.")
     return jnp.broadcast_to(jnp.asarray(array), n)
 
 
-def _gram(chosen: np.ndarray, rejected: np.ndarray) -> PairGram:
-    with np.errstate(over="ignore"):  # an overflow is reported by name, in `_check_gram`
-        entries = ((chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1))
-    return PairGram(*map(jnp.asarray, entries))
+def _measured(
+    layers: dict[str, list[Any]], d_w: np.ndarray, d_l: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The Gram entries of each pair, [3, N] by layer; and of Σ log π_w and Σ log π_l, with both slopes: [5].
+
+    All of them are sums over parameters: they add up over slices of the parameters.
+    """
+    parts = {layer: np.zeros((3, len(d_w))) for layer in layers}
+    total = np.zeros(5)
+    for layer, sides in layers.items():
+        slices = (_slices(_named(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True))
+        for chosen, rejected in zip(*slices, strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by name, in `_check_gram`
+                parts[layer] += _products(chosen, rejected)
+                sums, step = (chosen.sum(axis=0), rejected.sum(axis=0)), d_w @ chosen - d_l @ rejected
+                total += [*_products(*sums), *(one @ step for one in sums)]
+    return parts, total
+
+
+def _slices(name: str, gradient: Any) -> Iterator[np.ndarray]:
+    """A few parameters of all pairs at a time: [N, some], in float64."""
+    n, width, *rest = gradient.shape
+    some = max(1, AT_ONCE // (n * math.prod(rest)))
+    for start in range(0, width, some):
+        here = f"{name}[:, {start}:]" if start else name
+        yield _float64(here, gradient[:, start : min(start + some, width)]).reshape(n, -1)
+
+
+def _products(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    return np.stack([(chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)])
 
 
 def _check_gram(gram: PairGram) -> None:
@@ -159,12 +220,9 @@ def _check_gram(gram: PairGram) -> None:
         )
 
 
-def _total(chosen: Array, rejected: Array, d_w: Array, d_l: Array) -> dict[str, Any]:
-    """All pairs as one: how Σ log π_w and Σ log π_l move under the joint step Σ (d_w g_w − d_l g_l)."""
-    sum_w, sum_l = chosen.sum(axis=0), rejected.sum(axis=0)
-    step = d_w @ chosen - d_l @ rejected
-    columns = _columns(_gram(np.asarray(sum_w), np.asarray(sum_l)), sum_w @ step, sum_l @ step)
-    return {name: _plain(value) for name, value in columns.items()}
+def _row(entries: Any, both_slopes: Any) -> dict[str, Any]:
+    """What is said of one pair but for its band, from three Gram entries and two slopes."""
+    return {name: _plain(value) for name, value in _columns(PairGram(*entries), *both_slopes).items()}
 
 
 def _columns(gram: PairGram, chosen_slope: Array, rejected_slope: Array) -> dict[str, np.ndarray]:

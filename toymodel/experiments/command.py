@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shtab
 from rich.console import Console
 from rich.table import Table
 
@@ -18,25 +19,31 @@ from toymodel.sweep import make_sweep
 from toymodel.sweep import run as run_sweep
 from toymodel.sweep.command import progress_bar, use_devices
 
-EPILOG = """Each seed is fine-tuned, and trained by DPO, on each of the three tasks. All is kept in DIR: call it
-again to go on, or with more seeds. Settings were chosen on seeds 0 to 2, and the figures show seeds 100 to 111.
+EPILOG = """Each seed is fine-tuned, and trained by DPO, on each of the three tasks. All is
+kept in DIR: call it again to go on, or with more seeds. Settings were chosen on
+seeds 0 to 2, and the figures show seeds 100 to 111.
+
 examples:
   toymodel sentiment --seeds 200:212 --out results
-  toymodel sentiment --seeds 0:4 --model ngram_mlp --set learning_rate=1e-3 --out others --json"""
+  toymodel sentiment --seeds 0:4 --set learning_rate=1e-3 --out others
+  toymodel sentiment --seeds 0:4 --model ngram_mlp --out others --json"""
 
 
 def add_parser(commands: Any) -> None:
     """Add `sentiment` to the subcommands."""
     parser = commands.add_parser(
         "sentiment",
-        help="the paper's sentiment experiment in small: do its signs hold on these seeds?",
-        description="Fine-tune small language models, train them by DPO, and say which way log-probabilities went.",
+        help="the paper's sentiment experiment in small: do its signs hold?",
+        description="Fine-tune small language models, train them by DPO, and say which way the\n"
+        "log-probabilities of their answers went.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seeds", required=True, metavar="FIRST:STOP", help="from FIRST up to, not including, STOP")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder of the results")
-    parser.add_argument("--model", choices=MODELS, default=SENTIMENT.fields["model"].default)
+    out = parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the folder of the results")
+    out.complete = shtab.DIRECTORY
+    default = SENTIMENT.fields["model"].default
+    parser.add_argument("--model", choices=MODELS, default=default, help=f"the kind of network (default {default})")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting, any number of times"
     )

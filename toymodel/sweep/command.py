@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import shtab
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,7 +23,11 @@ EPILOG = """examples:
   toymodel sweep examples/overlap.toml --dry-run
   toymodel sweep examples/overlap.toml --out results
   toymodel sweep examples/overlap.toml --out results --resume
-  toymodel sweep --verify results"""
+  toymodel sweep --status results
+  toymodel sweep --verify results
+
+Results are Parquet files; toymodel.sweep.read(DIR) is their table. See
+examples/README.md for configurations, and for experiments of your own."""
 
 
 def add_parser(commands: Any) -> None:
@@ -34,15 +39,18 @@ def add_parser(commands: Any) -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="the experiment and its settings")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the results")
+    file = parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.toml", help="experiment and settings")
+    out = parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the results")
     parser.add_argument("--resume", action="store_true", help="go on where a run stopped, or with a wider grid")
     parser.add_argument("--dry-run", action="store_true", help="say what it would take, and run nothing but a sample")
     parser.add_argument("--devices", type=int, metavar="N", help="CPU devices to share the work (default: all cores)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that computes the shards")
     parser.add_argument("--workers", type=int, metavar="N", help="start a Dask cluster of N processes here, and use it")
-    parser.add_argument("--status", type=Path, metavar="DIR", help="say how far a sweep has come")
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="check every file of a sweep's folder")
+    status = parser.add_argument("--status", type=Path, metavar="DIR", help="say how far a sweep has come")
+    verify = parser.add_argument("--verify", type=Path, metavar="DIR", help="check every file of a sweep's folder")
+    file.complete = shtab.FILE
+    for folder in (out, status, verify):
+        folder.complete = shtab.DIRECTORY
     parser.set_defaults(run=run)
 
 

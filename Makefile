@@ -1,5 +1,5 @@
 # Every target makes the environment (.venv) it needs from a bare machine with python3 >= 3.11 and make.
-#   make figures | test | proofs | notebooks | bench | lint | env
+#   make figures | test | proofs | notebooks | explorer | docs | bench | lint | env
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help env figures test proofs notebooks bench reference lint format gallery lock clean
+.PHONY: help env figures test proofs notebooks explorer docs bench reference lint format gallery lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,15 @@ proofs: ## compile the Coq proofs and print the axioms they rest on
 notebooks: $(VENV)/dev.stamp ## execute every notebook
 	$(BIN)/jupyter execute notebooks/*.ipynb
 
+# Only this machine can reach it, and it asks nothing of any other.
+explorer: export MARIMO_SKIP_UPDATE_CHECK := 1
+explorer: $(VENV)/dev.stamp ## sliders in the browser: one pair, one step, what it does (Ctrl-C ends it)
+	@$(BIN)/marimo run notebooks/explorer.py --host 127.0.0.1
+
+docs: $(VENV)/dev.stamp ## the documentation, into docs/_build/html; broken links and undocumented public names fail
+	@$(BIN)/python -m sphinx -W --keep-going -q -E -d docs/_build/doctrees docs docs/_build/html
+	@echo "The documentation is docs/_build/html/index.html."
+
 bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives, in one run
 	$(BIN)/python -m benchmarks.token_gram
 	$(BIN)/python -m benchmarks.neural_gram
@@ -41,8 +50,8 @@ bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives,
 	$(BIN)/python -m benchmarks.sweep
 
 reference: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
-reference: $(VENV)/reference.stamp ## the transformer against GPT-2 of Hugging Face transformers, computed anew
-	$(BIN)/python -m pytest tests/test_transformer.py -k gpt2
+reference: $(VENV)/reference.stamp ## transformer and exported gradients against GPT-2 of Hugging Face transformers, anew
+	$(BIN)/python -m pytest tests/test_transformer.py tests/test_torch_gradients.py -k 'gpt2 or torch_gradients'
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
@@ -66,7 +75,7 @@ LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-in
   --no-header --no-annotate --upgrade --quiet
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) .cache figures/out proofs/build
+	rm -rf $(VENV) .cache docs/_build docs/made figures/out proofs/build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

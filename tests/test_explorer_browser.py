@@ -1,0 +1,278 @@
+"""The explorer in a real browser: Debian's Chromium, driven by the keyboard against a server on the loopback.
+
+Without a Chromium these tests are skipped, unless `TOYMODEL_BROWSER_REQUIRED` is set, as CI does: then they fail.
+"""
+
+import contextlib
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+import toymodel as tm
+from toymodel import explore, gradients, theory
+from toymodel.losses import LOSSES
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+SECONDS = 60  # for any one answer, on a busy machine that compiles everything anew
+SLOWEST = 2.0  # seconds from a key to the page: some ten times what a free machine takes
+ROUNDOFF = {"rtol": 1e-9, "atol": 1e-12}  # the same float64 sums in another process
+
+# The element that has the focus, inside whatever shadow trees.
+FOCUSED = """() => {
+  let element = document.activeElement;
+  while (element.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;
+  return element;
+}"""
+# `latencies`: milliseconds from each key to the page whose last picture is of other settings.
+WATCH = """() => {
+  window.latencies = [];
+  let pressed, shown = document.querySelector('#pictures').dataset.settings;
+  document.addEventListener('keydown', () => { pressed = performance.now(); }, true);
+  new MutationObserver(() => {
+    const now = document.querySelector('#pictures')?.dataset.settings;
+    if (now && now !== shown) { shown = now; latencies.push(performance.now() - pressed); }
+  }).observe(document.body, { subtree: true, childList: true, attributes: true });
+}"""
+# Contrast (WCAG 2) of every text on the page with what lies behind it, shadow trees included: the lowest, and its text.
+LOWEST_CONTRAST = """() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const luminance = ([r, g, b]) => [r, g, b]
+    .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = element => {
+    for (let e = element; e; e = e.parentElement ?? e.getRootNode().host) {
+      const colour = rgba(getComputedStyle(e).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255];
+  };
+  let lowest = [Infinity, ''];
+  const visit = node => {
+    for (const child of node.childNodes) {
+      if (child.nodeType === Node.TEXT_NODE && child.textContent.trim() && node.checkVisibility?.()) {
+        const style = getComputedStyle(node);
+        const svg = node instanceof SVGElement;
+        const [one, other] = [luminance(rgba(svg ? style.fill : style.color)), luminance(behind(node))];
+        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        if (contrast < lowest[0]) lowest = [contrast, child.textContent.trim()];
+      }
+      if (child.nodeType === Node.ELEMENT_NODE && !['STYLE', 'SCRIPT'].includes(child.tagName)) {
+        visit(child);
+        if (child.shadowRoot) visit(child.shadowRoot);
+      }
+    }
+  };
+  visit(document.querySelector('#App'));
+  return lowest;
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The path of the browser."""
+    if CHROMIUM is None:
+        reason = "no chromium on the PATH; on Debian or Ubuntu: apt-get install chromium"
+        (pytest.fail if os.environ.get("TOYMODEL_BROWSER_REQUIRED") else pytest.skip)(reason)
+    return CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def server(chromium, tmp_path_factory):  # noqa: ARG001 (no server where there is no browser)
+    """The address of the app, as `make explorer` starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("explorer") / "log"
+    command = ["marimo", "run", "notebooks/explorer.py", "--host", "127.0.0.1", "--headless", "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env={**os.environ, "MARIMO_SKIP_UPDATE_CHECK": "1", "XDG_CONFIG_HOME": str(log.parent)},  # nobody's theme
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that whatever it starts goes with it
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(address, process, log)
+            yield address
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for(address, process, log):
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"no answer after {SECONDS} s: {log.read_text(encoding='utf-8')}")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # nothing outside can be reached
+    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield window
+        window.close()
+
+
+@pytest.fixture
+def opened(server, browser):
+    """Opens the app in a window of some size. At the end: no error on the console, no request but to the server."""
+    contexts, errors, outside = [], [], []
+
+    def open_page(width=1280, height=900):
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(1000 * SECONDS)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("websocket", lambda socket: noted(socket.url.replace("ws://", "http://")))
+        page.on("request", lambda request: noted(request.url))
+        page.goto(server)
+        page.locator("#pictures figure > svg").first.wait_for()
+        return page
+
+    def noted(url):
+        if not url.startswith((f"{server}/", "data:", "blob:")):
+            outside.append(url)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors
+    assert not outside
+
+
+def shown(page):
+    """The settings, the case, and every number on the page at full precision, once all are of the same settings."""
+    page.wait_for_function(
+        "document.querySelector('#verdict').dataset.settings === document.querySelector('#pictures').dataset.settings"
+    )
+    verdict = page.locator("#verdict")
+    numbers = dict(page.locator("data[data-name]").evaluate_all("all => all.map(e => [e.dataset.name, +e.value])"))
+    return json.loads(verdict.get_attribute("data-settings")), verdict.get_attribute("data-case"), numbers
+
+
+def choose_family(page):
+    page.get_by_label("a family of overlap").check()
+    page.wait_for_function("document.querySelector('#pictures').dataset.settings.includes('family')")
+
+
+def pair_of(settings):
+    """The scene that the page says it shows."""
+    make = explore.family_pair if "family" in settings else explore.suffix_pair
+    return make(**{name: value for name, value in settings.items() if name in inspect.signature(make).parameters})
+
+
+def diagnosed(scene, loss):
+    """The same from `diagnose`, of gradients by automatic differentiation."""
+    chosen, rejected = gradients.pair_gradients(*scene)
+    weights = loss.weights(*np.zeros((4, 1)), *np.ones((2, 1)))
+    (row,), _ = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=weights[0], d_rejected=weights[1])
+    row["band_low"], row["band_high"] = row.pop("band")
+    return row.pop("case"), row
+
+
+def same(numbers, expected):
+    for name, value in expected.items():
+        np.testing.assert_allclose(numbers[name], value, err_msg=name, **ROUNDOFF)
+
+
+def focus(page, name):
+    """Tab until the slider of this name has the focus."""
+    target = page.get_by_role("slider", name=name).element_handle()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"target => ({FOCUSED})() === target", target):
+            return
+    pytest.fail(f"no Tab reaches the slider {name!r}")
+
+
+def press(page, key):
+    """Press it, and wait for the page that it leads to."""
+    before = page.evaluate("latencies.length")
+    page.keyboard.press(key)
+    page.wait_for_function("before => latencies.length > before", arg=before)
+
+
+def test_arrow_keys_lengthen_the_suffix_until_both_fall(opened):
+    page = opened()
+    page.evaluate(WATCH)
+    focus(page, "suffix length n")
+    settings, *_ = shown(page)
+    for n, case in ((4, "chosen_up_rejected_down"), (7, "chosen_up_rejected_down"), (8, "both_down")):
+        for _ in range(settings["suffix_length"], n):
+            press(page, "ArrowRight")
+        settings, seen, numbers = shown(page)
+        assert (settings["suffix_length"], seen) == (n, case)
+        scene = pair_of(settings)
+        expected_case, expected = diagnosed(scene, explore.FixedWeights(1.0, 1.0))
+        assert seen == expected_case
+        same(numbers, expected)
+    change = theory.exact_change(*scene, settings["learning_rate"])
+    same(numbers, {"chosen_change": change[0][0], "rejected_change": change[1][0]})
+    expect(page.get_by_role("status")).to_contain_text("both down")
+    milliseconds = page.evaluate("latencies")
+    median = statistics.median(milliseconds)
+    print(f"\nslider to page: median {median:.0f} ms, slowest {max(milliseconds):.0f} ms of {len(milliseconds)}")
+    assert median < 1000 * SLOWEST
+
+
+def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
+    page = opened()
+    choose_family(page)
+    page.get_by_label("loss").click()
+    page.get_by_role("option", name="dpo", exact=True).click()
+    page.wait_for_function("document.querySelector('#pictures').dataset.settings.includes('dpo')")
+    settings, case, numbers = shown(page)
+    expected_case, expected = diagnosed(pair_of(settings), LOSSES["dpo"](beta=settings["beta"]))
+    assert case == expected_case
+    same(numbers, expected)
+    assert page.locator("#curves > svg").count() == 0
+    page.get_by_role("button", name="Train").click()
+    label = re.compile("over 200 steps, in nats: chosen")
+    expect(page.locator("#curves > svg")).to_have_attribute("aria-label", label, timeout=1000 * SECONDS)
+
+
+def test_a_phone_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
+    page = opened(width=390, height=844)
+    choose_family(page)  # the largest map
+    for selector in ("html", "#App"):
+        wide, room = page.locator(selector).evaluate("e => [e.scrollWidth, e.clientWidth]")
+        assert wide <= room <= 390, selector
+    drawn = page.locator("#pictures figure > svg").evaluate_all("all => all.map(e => [e.role, e.ariaLabel])")
+    assert len(drawn) == 3
+    assert all(role == "img" and label for role, label in drawn)
+    contrast, text = page.evaluate(LOWEST_CONTRAST)
+    assert contrast >= 4.5, f"{text!r} has a contrast of {contrast:.2f}"

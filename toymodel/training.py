@@ -28,7 +28,8 @@ from toymodel.updates import Batch, Plain, State, Update
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
-Optimizer = Callable[[Array], optax.GradientTransformation]  # from a learning rate
+#: From a learning rate to an optax optimiser, as `optax.sgd` is.
+Optimizer = Callable[[Array], optax.GradientTransformation]
 Record = Literal["pairs", "loss"]
 
 CHUNK = 1000  # steps in one compiled loop, at most

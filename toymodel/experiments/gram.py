@@ -37,6 +37,7 @@ def _row(setting: SimpleNamespace, model: LinearSoftmax, params: Array, pairs: P
     return row
 
 
+#: `measure` as an experiment, "gram" in a configuration.
 GRAM = Experiment(
     "gram",
     {**FIELDS, "d_chosen": real(1.0, POSITIVE), "d_rejected": real(1.0, POSITIVE)},

@@ -295,6 +295,7 @@ FIELDS = {name: field for name, field in SENTIMENT.fields.items() if name not in
     name: replace(SENTIMENT.fields[name], default=default)
     for name, default in {"pairs": 64, "evaluation_pairs": 24, "steps": 30}.items()
 }
+#: `measure` as an experiment, "remedies" in a configuration.
 REMEDY_COMPARISON = Experiment(
     "remedies",
     FIELDS

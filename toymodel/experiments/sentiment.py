@@ -221,4 +221,5 @@ RULES = (
         f"there are {sentiment.PROMPTS} prompts for `supervised_prompts`, `pairs` and `evaluation_pairs` together",
     ),
 )
+#: `measure` as an experiment, "sentiment" in a configuration.
 SENTIMENT = Experiment("sentiment", SHAPES | NUMBERS, measure, RULES, block=1)

@@ -51,6 +51,7 @@ def _row(setting: SimpleNamespace, pairs: PreferencePairs, model: Model, params:
     return row
 
 
+#: `measure` as an experiment, "training" in a configuration.
 TRAINING = Experiment(
     "training",
     {

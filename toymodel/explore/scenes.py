@@ -18,14 +18,18 @@ from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.pairs import PreferencePairs
 
-LENGTH = 24  # tokens in a response, at most
-WIDEST = 40  # token ids; V of them may occur
+#: Tokens in a response, at most.
+LENGTH = 24
+#: Token ids; V of them may occur.
+WIDEST = 40
 DIM = 2 * LENGTH  # features: one for each position after the chosen and after the rejected tokens
 NEVER = -1e30  # the logit of ids from V on: a probability of exactly 0, and finite
 CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids of `suffix_pair`
 DRAWN_DIM = 16  # of random features
 
+#: Families of overlap that `family_pair` knows.
 FAMILIES = ("positional", "prefix", "contrast", "bag", "edit")
+#: Models that `family_pair` knows.
 MODELS = ("unigram", "positional", "bigram", "prefix", "random_features")
 
 

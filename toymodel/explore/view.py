@@ -25,7 +25,9 @@ from toymodel.theory import Band
 from toymodel.training import Diverged, Run, train
 
 FACTORS = (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 100.0)
-OPTIMIZERS = {name: ALL_OPTIMIZERS[name] for name in ("sgd", "momentum", "adam")}  # whose first step has a Gram
+#: Optimisers by name: those whose first step has a Gram.
+OPTIMIZERS = {name: ALL_OPTIMIZERS[name] for name in ("sgd", "momentum", "adam")}
+#: The cases in words.
 CASE_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "chosen_up_rejected_down": "chosen up, rejected down",

@@ -214,6 +214,7 @@ def _suggestion(name: Any, known: Iterable[str]) -> str:
     return f"known are {', '.join(names)}." if names else "it takes none."
 
 
+#: Every loss by name, as in `LOSSES["dpo"](beta=0.1)`.
 LOSSES = Catalogue()
 
 

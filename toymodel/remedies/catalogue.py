@@ -57,6 +57,7 @@ def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> Prefer
     return keep_lowest(pairs, scores, len(pairs) // 2)
 
 
+#: Every remedy by name, as the comparison knows it.
 REMEDIES: dict[str, Remedy] = {
     "none": Remedy("the loss alone"),
     "likelihood": Remedy("CPO, RPO", (0.01, 0.03, 0.1), loss=WithLikelihood),

@@ -174,7 +174,7 @@ def test_t12_lower_bound_is_nearly_reached_by_two_even_tokens(p, eta, length):
 
 
 def test_t12_needs_a_log_probability_that_is_concave_in_the_parameters():
-    """Head and hidden state both trained, W = (0.1, −0.1), h = 0.1: the slope is 0.0297, a step of 1 raises the chosen by 0.0483."""
+    """Head and hidden state both trained, W = (0.1, −0.1), h = 0.1: slope 0.0297, but a step of 1 changes by 0.0483."""
     model, pairs = unconstrained(linear.unigram(2)), one_token_pair(2, 0, 1)
     params = {"head": jnp.array([[0.1], [-0.1]]), "hidden": jnp.array([[0.1]])}
     slope = gradients.slopes(model, params, pairs)[0][0]

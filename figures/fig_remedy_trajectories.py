@@ -79,15 +79,7 @@ def draw(table: style.Table) -> Figure:
 
 def _curves(ax: Axes, part: style.Table) -> None:
     for side, look in LOOKS.items():
-        style.intervals(ax, part["step"], part[f"{side}_low"], part[f"{side}_high"], look)
-        ax.plot(
-            part["step"],
-            part[f"{side}_measured"],
-            look.line,
-            marker=look.marker,
-            color=look.colour,
-            markerfacecolor="white",
-        )
+        style.measured(ax, part["step"], part, side, look)
     if part["diverged"][0]:
         words = f"{part['diverged'][0]} of {part['seeds'][0]} diverged"
         ax.text(0.5, 0.9, words, transform=ax.transAxes, fontsize=7, ha="center")

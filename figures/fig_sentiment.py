@@ -51,15 +51,7 @@ def draw(table: style.Table) -> Figure:
         part = style.rows(table, task=task)
         for ax, (side, look) in zip(column, LOOKS.items(), strict=True):
             style.zero_line(ax)
-            style.intervals(ax, part["step"], part[f"{side}_low"], part[f"{side}_high"], look)
-            ax.plot(
-                part["step"],
-                part[f"{side}_measured"],
-                look.line,
-                marker=look.marker,
-                color=look.colour,
-                markerfacecolor="white",
-            )
+            style.measured(ax, part["step"], part, side, look)
         column[0].set_title(NAMES[task])
     for row, side in zip(axes, LOOKS, strict=True):
         row[0].set_ylabel(side)

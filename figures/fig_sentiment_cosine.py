@@ -54,15 +54,7 @@ def draw(table: style.Table) -> Figure:
     for ax, (name, title) in zip(axes, PANELS.items(), strict=True):
         for task, look in LOOKS.items():
             part = style.rows(table, task=task)
-            style.intervals(ax, part["step"], part[f"{name}_low"], part[f"{name}_high"], look)
-            ax.plot(
-                part["step"],
-                part[f"{name}_measured"],
-                look.line,
-                marker=look.marker,
-                color=look.colour,
-                markerfacecolor="white",
-            )
+            style.measured(ax, part["step"], part, name, look)
         style.zero_line(ax)
         ax.set(ylabel=title, ylim=HEIGHT[name])
     figure.supxlabel("step of DPO", fontsize=8)

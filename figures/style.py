@@ -93,6 +93,13 @@ def intervals(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: 
     ax.vlines(x, low, high, color=look.colour, linewidth=0.8)
 
 
+def measured(ax: Axes, x: np.ndarray, table: Table, name: str, look: Look) -> None:
+    """What no theory predicts: the means of `name`, with their intervals, joined by the line."""
+    intervals(ax, x, table[f"{name}_low"], table[f"{name}_high"], look)
+    means = table[f"{name}_measured"]
+    ax.plot(x, means, look.line, marker=look.marker, color=look.colour, markerfacecolor="white")
+
+
 def entries(looks: dict[str, Look]) -> list[Line2D]:
     """One entry of a legend per curve, line and marker together."""
     return [

@@ -6,7 +6,7 @@ Where there is nothing, the third candidate is taken.
 TUNED: dict[str, dict[str, list[int]]] = {
     "readout": {
         "none": [4, 4, 5, 5],
-        "likelihood": [2, 2, 5, 5],
+        "likelihood": [1, 1, 5, 5],
         "penalty": [4, 4, 4, 4],
         "gate": [1, 0, 5, 5],
         "normalised_pairs": [4, 4, 5, 4],
@@ -40,7 +40,7 @@ TUNED: dict[str, dict[str, list[int]]] = {
     },
     "transformer": {
         "none": [4, 4, 4, 4],
-        "likelihood": [2, 2, 2, 2],
+        "likelihood": [5, 5, 5, 5],
         "penalty": [5, 4, 4, 4],
         "gate": [5, 5, 4, 4],
         "normalised_pairs": [4, 4, 4, 4],

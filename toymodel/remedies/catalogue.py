@@ -60,7 +60,7 @@ def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> Prefer
 #: Every remedy by name, as the comparison knows it.
 REMEDIES: dict[str, Remedy] = {
     "none": Remedy("the loss alone"),
-    "likelihood": Remedy("CPO, RPO", (0.01, 0.03, 0.1), loss=WithLikelihood),
+    "likelihood": Remedy("CPO, RPO", (0.3, 1.0, 3.0), loss=WithLikelihood),
     "penalty": Remedy("DPO-Positive, arXiv 2402.13228", (1.0, 5.0, 50.0), loss=WithPenalty),
     "gate": Remedy("Gate-DPO", (0.05, 0.1, 0.2), loss=Gated),
     "normalised_pairs": Remedy("arXiv 2410.13828, our reading", update=lambda _: NormalisedPairs()),

@@ -12,10 +12,10 @@ with the mean negative log-likelihood that belongs to it. For losses without a r
 are normalised pairs, calibration and learned mask. With words that are not shared (half shared, none shared) there is
 more than one contrast token: the oracle mask then keeps several.
 
-The penalty, the gate and the three split steps never cost the chosen more than training without them by the interval
-of a cell, in any model, and often less; a likelihood term of the strengths tried spares little. Normalising,
-calibration and the virtual split go either way: less in some tasks, more in others. Learned masks cost more nearly
-everywhere, and fine-tuning on both answers first helps in few.
+The likelihood term, the penalty, the gate and the three split steps never cost the chosen more than training without
+them by the interval of a cell, in any model, and often less in the readout and the MLP. Normalising, calibration and
+the virtual split go either way: less in some tasks, more in others. Learned masks cost more nearly everywhere, and
+fine-tuning on both answers first helps in few.
 """
 
 import numpy as np

@@ -106,19 +106,17 @@ def _slopes(
     """Along the step of each pair's batch, nats per unit of learning rate."""
     n, loss, slopes = len(pairs), LOSSES["dpo"](beta=beta), []
 
-    def of_batch(rule: Update, members: Array) -> tuple[Update, Array]:
+    def of_batch(members: Array) -> Array:
         done = train(model, params, pairs[members], loss, optax.sgd, 1.0, steps=1, update=rule).trajectory
         assert done is not None
         # To first order in the update; that of SGD at rate 1 is the direction of the step.
-        return rule, jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]])
+        return jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]])
 
     # A batch of B is B neighbours, each several times over, which changes no mean: one program for many B.
     for width, some in ((FEW, [B for B in sizes(n) if B <= FEW]), (n, [B for B in sizes(n) if B > FEW])):
         if some:
             batches = [np.arange(0, n, B)[:, None] + np.arange(width) % B for B in some]
-            # The rule is an argument, not captured: traces are told apart by arguments, and once one of another rule
-            # was found in the trace's place.
-            found = jax.lax.scan(of_batch, rule, jnp.asarray(np.concatenate(batches)))[1]  # [batches, 2, width]
+            found = jax.lax.map(of_batch, jnp.asarray(np.concatenate(batches)))  # [batches, 2, width]
             of_sizes = jnp.split(found, np.cumsum([len(rows) for rows in batches])[:-1])
             slopes += [part[:, :, :B].swapaxes(0, 1).reshape(2, n) for B, part in zip(some, of_sizes, strict=True)]
     return jnp.stack(slopes)

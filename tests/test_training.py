@@ -6,7 +6,7 @@ Round-off is `MLPWorld.roundoff`, relative to the bound on the gradients' norms,
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -28,6 +28,7 @@ from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.training import Diverged, train
+from toymodel.updates import Plain, descend
 
 N, STEPS = 3, 4
 # Equal weights, length-averaged, with a likelihood term, both, weights of either sign.
@@ -332,6 +333,22 @@ def test_the_learning_rate_and_the_hyperparameters_are_data():
     before = training._chunk._cache_size()
     run(rate=0.2, loss=LOSSES["dpo"](beta=1))
     assert training._chunk._cache_size() == before
+
+
+def test_updates_that_have_as_many_fields_are_told_apart():
+    """In JAX 0.10 their tree structures compare equal, so that one was given the other's program now and then."""
+
+    def scaled(factor):
+        class Scaled(Plain):
+            def __call__(self, batch, before):
+                return descend(batch, jax.tree.map(lambda leaf: factor * leaf, batch.gradient), before)
+
+        return jax.tree_util.register_dataclass(dataclass(frozen=True)(Scaled))()
+
+    model, pairs = linear.unigram(3), PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=3)
+    for factor in range(1, 13):
+        run = train(model, jnp.zeros((3, 1)), pairs, LOSSES["dpo"](), optax.sgd, 1.0, steps=1, update=scaled(factor))
+        np.testing.assert_allclose(run.params[0], factor * 0.05, rtol=1e-12)  # d_w = β/2; one product more
 
 
 def test_progress_is_reported_and_may_stop_a_run(monkeypatch):

@@ -110,7 +110,8 @@ def train(
     if mesh is not None:
         setting = spread(mesh, axes, setting)
     rows = steps // checkpoint_every + 1 if checkpoint_every else 0
-    static = _Static(optimizer, record, ref_params is None, checkpoint_every or 1, rows, axes, runs, mesh)
+    types = _types(jax.tree.structure((setting.model, setting.loss, setting.update)))
+    static = _Static(optimizer, record, ref_params is None, checkpoint_every or 1, rows, axes, runs, mesh, types)
     state = _start(setting, static)
 
     eager = is_concrete(setting, state)
@@ -141,6 +142,15 @@ class _Static(NamedTuple):
     axes: Setting
     runs: int | None
     mesh: Mesh | None
+    # Of model, loss and update. JAX tells two dataclasses with as many fields apart by their hash alone (0.10: their
+    # tree structures compare equal), so that now and then one would be given the other's program.
+    types: tuple[type, ...]
+
+
+def _types(structure: Any) -> tuple[type, ...]:
+    """Of all nodes, root first."""
+    node = structure.node_data()
+    return () if node is None else (node[0], *(one for child in structure.children() for one in _types(child)))
 
 
 class _References(NamedTuple):

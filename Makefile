@@ -37,7 +37,7 @@ notebooks: $(VENV)/dev.stamp ## execute every notebook
 # Only this machine can reach it, and it asks nothing of any other.
 explorer: export MARIMO_SKIP_UPDATE_CHECK := 1
 explorer: $(VENV)/dev.stamp ## sliders in the browser: one pair, one step, what it does (Ctrl-C ends it)
-	@$(BIN)/marimo run notebooks/explorer.py --host 127.0.0.1
+	@PYTHONPATH=$(CURDIR) $(BIN)/marimo run notebooks/explorer/app.py --host 127.0.0.1
 
 docs: $(VENV)/dev.stamp ## the documentation, into docs/_build/html; broken links and undocumented public names fail
 	@$(BIN)/python -m sphinx -W --keep-going -q -E -d docs/_build/doctrees docs docs/_build/html
@@ -72,7 +72,7 @@ lock: ## recompute requirements/*.txt (needs uv); names no index host
 	  --extra test --extra lint \
 	  -c requirements/figures.txt -o requirements/dev.txt $(LOCK_OPTIONS)
 LOCK_OPTIONS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-  --no-header --no-annotate --upgrade --quiet
+  --no-header --no-annotate --quiet
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) .cache docs/_build docs/made figures/out proofs/build

@@ -31,7 +31,7 @@ from toymodel.sweep import POSITIVE, Experiment, Sweep, cluster, make_sweep, rea
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import SHARD
 from toymodel.sweep.program import table
-from toymodel.sweep.run import results
+from toymodel.sweep.runner import results
 from toymodel.sweep.store import Store, write_whole
 from toymodel.training import train
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.transformer import EPSILON, Transformer
-from toymodel.pairs import PreferencePairs, Response
 
 Tensors = dict[str, torch.Tensor]
 Logps = Callable[..., torch.Tensor]  # of a tuple of parameters

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from figures import style
 from figures.sweeps import Swept
 from toymodel import gradients, theory
-from toymodel.families import contrast_pairs
+from toymodel.data.families import contrast_pairs
 from toymodel.models import linear
 from toymodel.sweep import Experiment, make_sweep, whole
 

@@ -27,7 +27,7 @@ from matplotlib.patches import Patch
 from figures import style
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
-from toymodel.families import contrast_pairs
+from toymodel.data.families import contrast_pairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import POSITIVE, Experiment, make_sweep, one_of, real, whole

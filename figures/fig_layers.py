@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
-from toymodel.sentiment import TASKS
 
 TITLE = "Which layers entangle"
 LABELS = ("T2", "T9")

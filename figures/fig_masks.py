@@ -39,12 +39,12 @@ from figures import sentiment_runs, style
 from figures.fig_network_overlap import MLP
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
 from figures.sweeps import Swept
+from toymodel.data.pairs import PreferencePairs
+from toymodel.data.sentiment import sharing_more
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.losses import LOSSES
 from toymodel.models.logps import pair_logps
-from toymodel.pairs import PreferencePairs
 from toymodel.remedies import LearnedMask
-from toymodel.sentiment import sharing_more
 from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
 

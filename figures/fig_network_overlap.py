@@ -26,10 +26,10 @@ from figures import sentiment_runs, style
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
+from toymodel.data.sentiment import WORDS, sharing_more
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.gram import PairGram
 from toymodel.models.logps import Params
-from toymodel.sentiment import WORDS, sharing_more
 from toymodel.sweep import Experiment, make_sweep
 
 TITLE = "Shared words entangle networks too"

@@ -33,17 +33,17 @@ from figures import sentiment_runs, style
 from figures.fig_network_overlap import MLP
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
 from figures.sweeps import Swept
+from toymodel.data.families import contrast_pairs
+from toymodel.data.pairs import PreferencePairs
+from toymodel.data.sentiment import PROMPT_LENGTH, WORDS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps, network
-from toymodel.families import contrast_pairs
 from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import PreferencePairs
 from toymodel.remedies import NormalisedPairs, NormalisedSides
-from toymodel.sentiment import PROMPT_LENGTH, WORDS
 from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
-from toymodel.updates import Plain, Update
+from toymodel.training.step import Plain, Update
 
 TITLE = "A normalised update, for one pair and for batches"
 LABELS = ("T17", "T20")

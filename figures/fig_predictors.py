@@ -20,8 +20,8 @@ from scipy.stats import rankdata, zscore
 from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
-from toymodel.sentiment import TASKS
 
 TITLE = "Which pairs will fall"
 LABELS = ("T2", "T9", "T16")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
-from toymodel.sentiment import TASKS
+from toymodel.data.sentiment import TASKS
 
 TITLE = "DPO on the sentiment tasks"
 LABELS = ("T4", "T8", "T20")

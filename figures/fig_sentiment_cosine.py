@@ -20,7 +20,7 @@ from figures import sentiment_runs, style
 from figures.sentiment_runs import LOOKS, NAMES
 from figures.sweeps import Swept
 from toymodel import theory
-from toymodel.sentiment import TASKS
+from toymodel.data.sentiment import TASKS
 
 TITLE = "How the gradients of the sentiment tasks come to point the same way"
 LABELS = ("T4", "T10", "T20")

@@ -30,9 +30,9 @@ from matplotlib.patches import Patch, Rectangle
 from figures import style
 from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds
 from figures.sweeps import Swept
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, Reference, fine_tune, first_token_logps, prefer
 from toymodel.models.logps import Params, pair_logps
-from toymodel.sentiment import TASKS
 from toymodel.sweep import Experiment, make_sweep
 
 TITLE = "Where the signs hold"

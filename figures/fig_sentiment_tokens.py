@@ -25,8 +25,8 @@ from figures.intervals import mean_interval
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS
 from figures.sweeps import Swept
 from toymodel import gradients
+from toymodel.data.sentiment import WORDS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
-from toymodel.sentiment import WORDS
 from toymodel.sweep import Experiment, make_sweep
 
 TITLE = "Which words entangle in a fine-tuned network"

@@ -19,7 +19,7 @@ from figures import sentiment_runs, style, suffix_runs
 from figures.sentiment_runs import LOOKS as TASK_LOOKS
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
-from toymodel.sentiment import TASKS
+from toymodel.data.sentiment import TASKS
 from toymodel.sweep import make_sweep
 
 TITLE = "The pitfall in three steps"

@@ -1,5 +1,5 @@
 """Intervals of what is estimated from draws."""
 
-from toymodel.statistics import mean_interval
+from toymodel.experiments.statistics import mean_interval
 
 __all__ = ["mean_interval"]

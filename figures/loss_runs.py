@@ -20,8 +20,8 @@ from jaxtyping import Array, Int
 from figures import style
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, theory
+from toymodel.data.families import contrast_pairs
 from toymodel.experiments import any_loss
-from toymodel.families import contrast_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax

@@ -9,8 +9,8 @@ import numpy as np
 from figures import style
 from figures.intervals import mean_interval
 from figures.sweeps import Swept
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT
-from toymodel.sentiment import TASKS
 from toymodel.sweep import make_sweep
 
 SETTINGS = {name: field.default for name, field in SENTIMENT.fields.items() if name not in ("task", "seed")}

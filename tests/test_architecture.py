@@ -1,61 +1,71 @@
 """Imports only ever point up the data flow, and prediction and measurement never meet inside the package."""
 
 import ast
+import importlib
+import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import toymodel
 
 PACKAGE = Path(toymodel.__file__).parent
-# A module may import from modules earlier in this list; those in one row do not know each other.
-DATA_FLOW = [
-    {"_checks", "statistics"},
-    {"vocabulary", "gram", "pairs"},
-    {"families", "sentiment"},
-    {"models.logps"},
-    {"models.linear", "models.stages"},
-    {"models.mlp", "models.readout", "models.transformer"},
-    {"models.unconstrained"},
-    {"losses.form"},
-    {"losses.pieces", "losses.catalogue"},
-    {"losses.margins", "losses.per_response", "losses.reference_free"},
-    {"losses"},
-    {"gradients.backward", "gradients.products"},
-    {"gradients.built", "gradients.factored", "theory.condition", "theory.overlap", "theory.suffix"},
-    {"gradients.preconditioned"},
-    {"gradients.grams"},
-    {"gradients", "theory.finite_step", "theory.flow", "theory.groups", "theory.remedies"},
-    {"theory.mass"},
-    {"theory"},
-    {"_runs", "_setting", "trajectory", "updates"},
-    {"training"},
-    {"supervised"},
-    {"remedies.balanced", "remedies.beforehand", "remedies.masks", "remedies.reweighted", "remedies.split"},
-    {"remedies.catalogue"},
-    {"remedies"},
-    {"files"},
-    {"diagnose", "regimes", "check.draws"},
-    {"check.discrepancy"},
-    {"check.labels", "check.beyond"},
-    {"check.remedies"},
-    {"check", "sweep.experiment"},
-    {"sweep.grid"},
-    {"sweep.axes", "sweep.program", "sweep.store"},
-    {"sweep.run"},
-    {"sweep"},
-    {"experiments.pairs", "experiments.any_loss", "experiments.tuned_remedies"},
-    {"experiments.gram", "experiments.training"},
-    {"experiments.sentiment"},
-    {"experiments.remedies", "experiments.signs", "explore.scenes"},
-    {"experiments", "explore.view"},
-    {"sweep.config", "explore"},
-    {"sweep.inspection", "sweep.cluster"},
-    {"sweep.command"},
-    {"experiments.command", "diagnose_command"},
-    {"cli"},
+# Folders, and the files of each, in the order of the data flow: a module may import from those in rows above its own,
+# and from folders above its own. Modules in one row, and the two folders in one row, do not know each other.
+FOLDERS = [
+    {
+        "": [{"_checks", "_version"}, {"gram"}],
+    },
+    {"data": [{"vocabulary", "pairs"}, {"families", "sentiment"}]},
+    {"models": [{"logps"}, {"linear", "stages"}, {"mlp", "readout", "transformer"}, {"unconstrained"}]},
+    {
+        "losses": [
+            {"form", "supervised"},
+            {"pieces", "catalogue"},
+            {"margins", "per_response", "reference_free"},
+        ]
+    },
+    {
+        "gradients": [{"backward", "products"}, {"built", "factored"}, {"preconditioned"}, {"inner_products"}],
+        "theory": [
+            {"condition", "overlap", "suffix"},
+            {"finite_step", "flow", "groups", "remedies"},
+            {"mass"},
+        ],
+    },
+    {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
+    {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},
+    {"check": [{"draws"}, {"discrepancy"}, {"labels", "beyond"}, {"remedies"}]},
+    {"diagnosis": [{"readers"}, {"gradients", "logs"}]},
+    {
+        "experiments": [
+            {"experiment", "statistics", "tuned_remedies"},
+            {"pairs", "any_loss"},
+            {"gram", "training"},
+            {"sentiment"},
+            {"remedies", "signs"},
+        ]
+    },
+    {
+        "sweep": [
+            {"grid"},
+            {"axes", "program", "store"},
+            {"config", "runner"},
+            {"inspection", "cluster"},
+        ]
+    },
+    {"commands": [{"sweep"}, {"sentiment", "diagnose"}]},
 ]
-LEVEL = {name: level for level, row in enumerate(DATA_FLOW) for name in row}
+LEVEL = {}
+for depth, folders in enumerate(FOLDERS):
+    for folder, rows in folders.items():
+        for row, files in enumerate(rows):
+            LEVEL |= {f"{folder}.{file}".lstrip("."): (depth, row) for file in files}
+        if folder:
+            LEVEL[folder] = (depth, len(rows))  # its `__init__`
+LEVEL["cli"] = (len(FOLDERS), 0)
 
 
 def module_name(path):
@@ -69,8 +79,9 @@ def imports(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative import"
-            yield from ([node.module] if node.module != "toymodel" else [f"toymodel.{a.name}" for a in node.names])
-            yield from (f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}"[9:] in LEVEL)
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole.removeprefix("toymodel.") in LEVEL else node.module
 
 
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
@@ -79,14 +90,30 @@ MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_imports_point_up(path):
     name = module_name(path)
-    if name == "models":
-        return
     assert name in LEVEL, f"{name} has no place in the data flow yet"
     for imported in imports(path):
-        if imported.startswith("toymodel."):
-            above = imported.removeprefix("toymodel.")
-            if above in LEVEL and above != name:  # a package imports its own modules by its own name
-                assert LEVEL[above] < LEVEL[name], f"{name} imports {above}"
+        above = imported.removeprefix("toymodel.")
+        if above in LEVEL and above != name:  # a package imports its own modules by its own name
+            assert LEVEL[above] < LEVEL[name], f"{name} imports {above}"
+
+
+def test_no_module_is_shadowed_by_a_name_of_its_package():
+    for path in MODULES:
+        package, _, name = f"toymodel.{module_name(path)}".rpartition(".")
+        attribute = getattr(importlib.import_module(package), name, None)
+        assert attribute is None or isinstance(attribute, ModuleType), f"{package}.{name} is {attribute!r}"
+
+
+def test_dir_of_a_package_lists_its_own_names_only():
+    for path in [PACKAGE / "__init__.py", *PACKAGE.glob("*/__init__.py")]:
+        package = importlib.import_module(f"toymodel.{module_name(path)}".removesuffix(".__init__"))
+        if path.parent.name != "commands":
+            assert sorted(dir(package)) == sorted(package.__all__), package.__name__
+
+
+def test_the_package_offers_its_rooms_without_importing_them():
+    code = "import sys, toymodel as tm; assert 'jax' not in sys.modules; tm.train; tm.theory.PairGram; tm.LOSSES['dpo']"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_prediction_never_differentiates_and_never_sees_a_measurement():
@@ -103,7 +130,7 @@ def test_prediction_never_differentiates_and_never_sees_a_measurement():
 
 
 def test_the_library_leaves_global_state_alone():
-    command_line = {PACKAGE / "cli.py", *PACKAGE.rglob("*command.py")}  # a process of their own
+    command_line = {PACKAGE / "cli.py", *PACKAGE.glob("commands/*.py")}  # a process of their own
     for path in {*PACKAGE.rglob("*.py")} - command_line:
         source = path.read_text(encoding="utf-8")
         assert "config.update" not in source, path.name

@@ -13,7 +13,7 @@ from oracles import assert_close
 from strategies import worlds
 
 from toymodel import PairGram, cosine, diagnose, gradients, positional_pairs, theory
-from toymodel.files import load
+from toymodel.diagnosis.readers import load
 from toymodel.models import linear
 
 

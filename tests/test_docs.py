@@ -137,9 +137,9 @@ def test_what_is_public_must_have_a_docstring_and_a_place(monkeypatch):
     constant = "toymodel.theory.CASES is in `__all__` and not in the API reference"
     assert constant in set(reference.undocumented(objects))
     assert constant not in set(reference.undocumented(objects | {"toymodel.theory.condition.CASES"}))
-    monkeypatch.setattr(reference, "modules", lambda: ["toymodel.statistics"])
+    monkeypatch.setattr(reference, "modules", lambda: ["toymodel.experiments.statistics"])
     monkeypatch.setattr(reference, "definitions", lambda _module: [("mean_interval", None)])
-    assert "toymodel.statistics.mean_interval has no docstring" in set(reference.undocumented(objects))
+    assert "toymodel.experiments.statistics.mean_interval has no docstring" in set(reference.undocumented(objects))
 
 
 def test_no_module_is_left_out():

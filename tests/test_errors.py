@@ -24,9 +24,9 @@ from toymodel import (
     theory,
 )
 from toymodel.losses import LOSSES
+from toymodel.losses.supervised import CrossEntropy
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
-from toymodel.supervised import CrossEntropy
 
 KEY = jax.random.key(0)
 PAIRS = PreferencePairs.from_lists([[0], [1]], [[0, 1], [1, 1]], [[2, 1], [2]], vocab_size=3)

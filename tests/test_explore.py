@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toymodel as tm
-from notebooks import explorer_pictures as pictures
-from toymodel import explore, gradients, theory
-from toymodel.explore.scenes import DRAWN_DIM
+from notebooks import explorer as explore
+from notebooks.explorer import pictures
+from notebooks.explorer.scenes import DRAWN_DIM
+from toymodel import gradients, theory
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 

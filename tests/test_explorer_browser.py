@@ -23,7 +23,8 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 import toymodel as tm
-from toymodel import explore, gradients, theory
+from notebooks import explorer as explore
+from toymodel import gradients, theory
 from toymodel.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ def server(chromium, tmp_path_factory):  # noqa: ARG001 (no server where there i
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("explorer") / "log"
-    command = ["marimo", "run", "notebooks/explorer.py", "--host", "127.0.0.1", "--headless", "--port", str(port)]
+    command = ["marimo", "run", "notebooks/explorer/app.py", "--host", "127.0.0.1", "--headless", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],

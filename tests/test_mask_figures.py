@@ -15,8 +15,8 @@ from scipy.stats import t as student
 
 from figures import fig_masks, fig_normalised_batch, style
 from toymodel import gradients, theory
+from toymodel.data.families import contrast_pairs
 from toymodel.experiments.sentiment import LEARNT, fine_tune
-from toymodel.families import contrast_pairs
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
 from toymodel.models.logps import pair_logps

@@ -11,10 +11,11 @@ from scipy.stats import spearmanr
 from strategies import seeds
 
 from figures import fig_layers, fig_network_overlap, fig_predictors, fig_sentiment_tokens, sentiment_runs, style
-from toymodel import PreferencePairs, gradients, sentiment
+from toymodel import PreferencePairs, gradients
+from toymodel.data import sentiment
+from toymodel.data.sentiment import BLAME, PRAISE, TASKS, WORDS
 from toymodel.experiments.sentiment import PARTS
 from toymodel.models import linear
-from toymodel.sentiment import BLAME, PRAISE, TASKS, WORDS
 
 # Sums of at most 1e3 terms of size about 1, in float64: 1e3 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}

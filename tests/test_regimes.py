@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from oracles import assert_close
 
-from toymodel.files import load, load_log
-from toymodel.regimes import diagnose_log, diagnose_tokens
+from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
+from toymodel.diagnosis.readers import load, load_log
 from toymodel.theory import CASES, case_of_slopes
 
 # Whole numbers of nats, so that sums and differences are exact; few of them, so that states repeat.

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, MODEL, mlp_worlds
 
-from toymodel import PreferencePairs, gradients, remedies, theory, updates
-from toymodel.families import contrast_pairs
+from toymodel import PreferencePairs, gradients, remedies, theory
+from toymodel.data.families import contrast_pairs
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
 from toymodel.models import linear
@@ -36,6 +36,7 @@ from toymodel.remedies import (
     WithPenalty,
     split_adam,
 )
+from toymodel.training import step as updates
 from toymodel.training import train
 
 RTOL = 1e-12

@@ -11,6 +11,7 @@ import pytest
 
 from figures import tune_remedies
 from toymodel import theory
+from toymodel.data.sentiment import draw_prompts, sentiment_pairs
 from toymodel.experiments import remedies as comparison
 from toymodel.experiments.remedies import CANDIDATES, LOSSES, REMEDY_COMPARISON, TASKS, candidates, measure
 from toymodel.experiments.sentiment import fine_tune
@@ -20,7 +21,6 @@ from toymodel.models.logps import pair_logps
 from toymodel.models.readout import hidden_states, readout
 from toymodel.remedies import REMEDIES, NormalisedSides, Remedy, split_adam
 from toymodel.remedies.catalogue import half_by_ches
-from toymodel.sentiment import draw_prompts, sentiment_pairs
 from toymodel.training import train
 
 SMALL = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 8, "supervised_prompts": 64, "supervised_steps": 20}

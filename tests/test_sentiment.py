@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
 
-from toymodel import sentiment
-from toymodel.sentiment import PROMPTS, TASKS, WORDS, annotated_pairs, draw_prompts, sentiment_pairs
+from toymodel.data import sentiment
+from toymodel.data.sentiment import PROMPTS, TASKS, WORDS, annotated_pairs, draw_prompts, sentiment_pairs
 
 GOOD, BAD = {"great", "fun", "warm"}, {"dull", "awful", "cold"}
 PRAISE = ["bright", "clever", "gentle", "honest", "lively", "tender"]

@@ -8,8 +8,8 @@ import pytest
 from quick_figures import quick, swept
 
 from figures import fig_network_step, fig_sentiment_cosine, fig_sentiment_regime, sentiment_runs, style, sweeps
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT
-from toymodel.sentiment import TASKS
 
 FIGURES = ("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step")
 

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from toymodel import cli, gradients, sentiment, theory
+from toymodel import cli, gradients, theory
+from toymodel.data import sentiment
+from toymodel.data.pairs import PreferencePairs
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments import SENTIMENT
 from toymodel.experiments.sentiment import LEARNT, PARTS, fine_tune, first_token_logps, in_parts, measure, prefer
 from toymodel.experiments.signs import signs
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.models.stages import features
-from toymodel.pairs import PreferencePairs
-from toymodel.sentiment import TASKS
 from toymodel.sweep import BadSetting, make_sweep
 
 TINY = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 12, "supervised_prompts": 64, "supervised_steps": 30}

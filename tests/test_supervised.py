@@ -12,9 +12,9 @@ from neural import MODEL, mlp_world
 from oracles import assert_close
 
 from toymodel import PreferencePairs
+from toymodel.losses.supervised import CrossEntropy
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
-from toymodel.supervised import CrossEntropy
 from toymodel.training import train
 
 EPS = np.finfo(float).eps

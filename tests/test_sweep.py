@@ -18,7 +18,7 @@ from toymodel import sweep
 from toymodel.experiments import SENTIMENT
 from toymodel.sweep import Choice, make_sweep
 from toymodel.sweep.program import table
-from toymodel.sweep.run import program_name, run
+from toymodel.sweep.runner import program_name, run
 
 FIELDS = list(TINY.fields)
 VALUES = {

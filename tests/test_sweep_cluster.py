@@ -168,7 +168,7 @@ def test_a_worker_with_other_code_is_refused(alone, cluster, tmp_path):
     cluster.start_worker(0)
     with distributed.Client(cluster.address, timeout=60) as client:
         client.wait_for_workers(1, timeout=60)
-        client.run(exec, "import toymodel.sweep.experiment as e; e._code = lambda _: 'other'")
+        client.run(exec, "import toymodel.experiments.experiment as e; e._code = lambda _: 'other'")
     code, _, err = finish(start(alone[0], "--out", tmp_path / "out", "--scheduler", cluster.address))
     assert code == 2
     assert "this worker has other code or other packages" in err

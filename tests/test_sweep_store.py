@@ -140,7 +140,7 @@ def test_a_shard_that_two_workers_wrote_counts_once(folder, capsys):
 
 
 def test_results_of_other_code_are_not_mixed(folder, monkeypatch):
-    monkeypatch.setattr("toymodel.sweep.experiment._code", lambda _: "f" * 64)
+    monkeypatch.setattr("toymodel.experiments.experiment._code", lambda _: "f" * 64)
     with pytest.raises(BadFolder, match=r"holds results of another code .* choose a new folder"):
         sweep.run(WANTED, folder)
 

@@ -27,7 +27,7 @@ from strategies import (
 )
 
 from toymodel import PreferencePairs, gradients, theory
-from toymodel.families import bag_pairs, contrast_pairs, overlap, positional_pairs
+from toymodel.data.families import bag_pairs, contrast_pairs, overlap, positional_pairs
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 

@@ -22,7 +22,7 @@ from oracles import assert_close
 from test_transformer import of_case, ours_of
 
 from toymodel import PairGram, PreferencePairs, cli, diagnose, gradients, theory
-from toymodel.files import load
+from toymodel.diagnosis.readers import load
 from toymodel.models.logps import response_logp
 from toymodel.models.transformer import Transformer
 

@@ -22,13 +22,13 @@ from oracles import assert_close
 from strategies import pairs_of, seeds, world
 
 from toymodel import PreferencePairs, gradients, theory, training
-from toymodel._runs import each_run
-from toymodel.families import contrast_pairs
+from toymodel.data.families import contrast_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.training import Diverged, train
-from toymodel.updates import Plain, descend
+from toymodel.training.step import Plain, descend
+from toymodel.training.vectorise import each_run
 
 N, STEPS = 3, 4
 # Equal weights, length-averaged, with a likelihood term, both, weights of either sign.

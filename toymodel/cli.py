@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from toymodel import __version__, check, diagnose_command
-from toymodel.experiments import command as sentiment_command
-from toymodel.sweep import command as sweep_command
+from toymodel import __version__, check
+from toymodel.commands import diagnose as diagnose_command
+from toymodel.commands import sentiment as sentiment_command
+from toymodel.commands import sweep as sweep_command
 
 EPILOG = """examples:
   toymodel check                         do all predictions hold on new draws?

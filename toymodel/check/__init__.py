@@ -77,3 +77,10 @@ def _discrepancies(names: tuple[str, ...], kind: str, noise: Noise) -> dict[str,
         return {check.label: check.discrepancy(draw) for check in CHECKS if check.label in names}
 
     return jax.vmap(of_one)(noise)
+
+
+__all__ = ["CHECKS", "Check", "Result", "run"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 from toymodel import gradients, theory
 from toymodel.check.discrepancy import ROUNDOFF, Check, excess, relative, wrong
 from toymodel.check.draws import OFFSET, Draw, of_one_pair
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import Model, Params, log_softmax_at, response_logp
 from toymodel.models.unconstrained import UnconstrainedFeatures, UnconstrainedParams, unconstrained
-from toymodel.pairs import PreferencePairs, Response
 
 
 def _step_size(draw: Draw) -> Array:

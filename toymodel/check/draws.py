@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from toymodel import gradients, theory
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import PairGram
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import PreferencePairs
 
 MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
 TABULAR = MODELS[:4]

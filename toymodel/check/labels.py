@@ -9,11 +9,11 @@ from jaxtyping import Array
 from toymodel import gradients, theory
 from toymodel.check.discrepancy import BY_SIGN, ROUNDOFF, Check, relative, wrong
 from toymodel.check.draws import MODELS, OFFSET, ORTHOGONAL, TABULAR, Draw, of_one_pair
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
 from toymodel.models import linear
 from toymodel.models.linear import LinearStates
 from toymodel.models.logps import token_logps
-from toymodel.pairs import PreferencePairs
 
 IMPOSSIBLE = theory.CASES.index("chosen_down_rejected_up")
 

@@ -9,3 +9,7 @@ from toymodel.experiments.training import TRAINING
 EXPERIMENTS = {experiment.name: experiment for experiment in (GRAM, REMEDY_COMPARISON, SENTIMENT, TRAINING)}
 
 __all__ = ["EXPERIMENTS", "GRAM", "REMEDY_COMPARISON", "SENTIMENT", "TRAINING"]
+
+
+def __dir__() -> list[str]:
+    return __all__

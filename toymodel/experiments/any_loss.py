@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import Domain
+from toymodel.experiments.experiment import Choice, Column, Columns, Field, Rule, one_of
 from toymodel.losses import LOSSES
-from toymodel.sweep.experiment import Choice, Column, Columns, Field, Rule, one_of
 
 UNSET = float("nan")  # a hyperparameter that is left at the loss's own default
 ANY = Domain("finite", lambda x: ~np.isinf(x))

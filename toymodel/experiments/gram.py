@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from jaxtyping import Array
 
 from toymodel import gradients, theory
+from toymodel.data.pairs import PreferencePairs
+from toymodel.experiments.experiment import POSITIVE, Experiment, real
 from toymodel.experiments.pairs import FIELDS, RULES, in_random_model, random_pairs
 from toymodel.gram import cosine
 from toymodel.models.linear import LinearSoftmax
-from toymodel.pairs import PreferencePairs
-from toymodel.sweep.experiment import POSITIVE, Experiment, real
 
 
 def measure(setting: SimpleNamespace) -> dict[str, Array]:

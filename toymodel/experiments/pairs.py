@@ -19,12 +19,12 @@ import jax
 from jaxtyping import Array
 
 from toymodel._checks import Domain
-from toymodel.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
+from toymodel.data.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
+from toymodel.data.pairs import PreferencePairs
+from toymodel.experiments.experiment import POSITIVE, Field, Rule, one_of, real, whole
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import Params
-from toymodel.pairs import PreferencePairs
-from toymodel.sweep.experiment import POSITIVE, Field, Rule, one_of, real, whole
 
 Constructors = Mapping[str, Callable[[Array], tuple[Any, Params]]]
 

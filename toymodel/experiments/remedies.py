@@ -21,20 +21,21 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from toymodel import sentiment, theory
-from toymodel._setting import PairLoss
+from toymodel import theory
+from toymodel.data import sentiment
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.experiments.any_loss import AnyLoss
+from toymodel.experiments.experiment import Experiment, Rule, one_of, whole
 from toymodel.experiments.sentiment import RULES, SENTIMENT, fine_tune, first_token_logps
 from toymodel.experiments.tuned_remedies import TUNED
 from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES as ALL_LOSSES
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
-from toymodel.pairs import PreferencePairs, Response
 from toymodel.remedies import REMEDIES, Remedy, fit_both
-from toymodel.sweep.experiment import Experiment, Rule, one_of, whole
 from toymodel.training import train
-from toymodel.updates import Batch, Plain, State, Update
+from toymodel.training.arguments import PairLoss
+from toymodel.training.step import Batch, Plain, State, Update
 
 MODELS = {"readout": "transformer", "ngram_mlp": "ngram_mlp", "transformer": "transformer"}  # and their networks
 TASKS = {  # words after the label, and how many of eight the rejected answer keeps from the chosen one

@@ -11,18 +11,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from toymodel import sentiment, theory
+from toymodel import theory
+from toymodel.data import sentiment
+from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
+from toymodel.experiments.experiment import POSITIVE, Experiment, Rule, one_of, real, whole
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.gradients import layer_gram
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
+from toymodel.losses.supervised import SHARE, CrossEntropy
 from toymodel.models import mlp, transformer
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
-from toymodel.pairs import PreferencePairs, Response
-from toymodel.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
-from toymodel.supervised import SHARE, CrossEntropy
-from toymodel.sweep.experiment import POSITIVE, Experiment, Rule, one_of, real, whole
 from toymodel.training import Run, train
 
 MODELS = ("transformer", "ngram_mlp")

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT
-from toymodel.sentiment import TASKS
-from toymodel.statistics import mean_interval
+from toymodel.experiments.statistics import mean_interval
 
 
 class Sign(NamedTuple):

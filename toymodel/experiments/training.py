@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from toymodel.data.pairs import PreferencePairs
 from toymodel.experiments.any_loss import FIELDS as LOSS_FIELDS
 from toymodel.experiments.any_loss import RULES as LOSS_RULES
 from toymodel.experiments.any_loss import AnyLoss, with_defaults
+from toymodel.experiments.experiment import POSITIVE, Experiment, one_of, real, whole
 from toymodel.experiments.pairs import FIELDS, MODELS, RULES, in_random_model, random_pairs
 from toymodel.models import mlp
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import PreferencePairs
-from toymodel.sweep.experiment import POSITIVE, Experiment, one_of, real, whole
 from toymodel.theory.condition import CASES
 from toymodel.training import train
 

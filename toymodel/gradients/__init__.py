@@ -13,7 +13,7 @@ from toymodel.gradients.built import (
     tangent_kernel,
     token_gradients,
 )
-from toymodel.gradients.grams import layer_gram, pair_gram, token_cosines, token_gram, token_row
+from toymodel.gradients.inner_products import layer_gram, pair_gram, token_cosines, token_gram, token_row
 from toymodel.gradients.preconditioned import adam_preconditioner, first_adam_gram, preconditioned_pair_gram
 
 __all__ = [
@@ -33,3 +33,7 @@ __all__ = [
     "token_gram",
     "token_row",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

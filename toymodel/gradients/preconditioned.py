@@ -15,10 +15,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, is_concrete, require_finite
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gradients.built import pair_gradients
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import PreferencePairs
 
 Tree = TypeVar("Tree")
 

@@ -34,3 +34,7 @@ __all__ = [
     "reference_free",
     "scaled",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

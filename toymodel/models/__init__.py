@@ -1,1 +1,5 @@
-"""Language models: one file a family, and `logps` for what they share."""
+"""Softmax language models small enough to solve: one file a family, and what all of them share."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

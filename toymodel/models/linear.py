@@ -25,7 +25,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_finite, require_int, require_positive
-from toymodel.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs, Response
 
 Key = Array
 ContextKind = Literal["unigram", "positional", "bigram", "prefix"]

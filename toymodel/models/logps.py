@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_finite
-from toymodel.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs, Response
 
 Params = Any  # a pytree of floating-point arrays
 

@@ -12,9 +12,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine
-from toymodel.pairs import Response
 
 Key = Array
 MLPParams = dict[str, Float[Array, "..."]]

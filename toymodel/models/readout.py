@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel.data.pairs import Response
 from toymodel.models.logps import Params
 from toymodel.models.stages import Network, features
-from toymodel.pairs import Response
 
 ReadoutParams = dict[str, Float[Array, "..."]]
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import Response
 
 Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}
 Layers = dict[str, Layer]

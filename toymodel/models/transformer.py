@@ -15,9 +15,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine, scaled, standardised
-from toymodel.pairs import Response
 
 Key = Array
 TransformerParams = dict[str, Any]

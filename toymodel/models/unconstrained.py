@@ -14,8 +14,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int, require_positive
+from toymodel.data.pairs import Response
 from toymodel.models.linear import Key, LinearSoftmax
-from toymodel.pairs import Response
 
 
 class UnconstrainedParams(TypedDict):

@@ -34,3 +34,7 @@ __all__ = [
     "keep_lowest",
     "split_adam",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

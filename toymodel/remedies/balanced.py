@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel.models.logps import Params
-from toymodel.updates import CHOSEN, REJECTED, Batch, State, descend, squared_norm
+from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend, squared_norm
 
 
 @jax.tree_util.register_dataclass

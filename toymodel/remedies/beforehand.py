@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite, require_int
+from toymodel.data.pairs import PreferencePairs
+from toymodel.losses.supervised import CrossEntropy
 from toymodel.models.logps import Model, Params
-from toymodel.pairs import PreferencePairs
-from toymodel.supervised import CrossEntropy
 from toymodel.training import Optimizer, train
 
 

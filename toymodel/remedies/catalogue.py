@@ -10,16 +10,16 @@ import jax
 from jaxtyping import Array, Float
 
 from toymodel import theory
-from toymodel._setting import PairLoss
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.logps import Model, Params
 from toymodel.models.readout import hidden_states
-from toymodel.pairs import PreferencePairs, Response
 from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides
 from toymodel.remedies.beforehand import keep_lowest
 from toymodel.remedies.masks import LearnedMask, OracleMask
 from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
 from toymodel.remedies.split import Split, VirtualSplit
-from toymodel.updates import Update
+from toymodel.training.arguments import PairLoss
+from toymodel.training.step import Update
 
 Strength = float | Float[Array, "*runs"]
 

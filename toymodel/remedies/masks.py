@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel.models.logps import Params
-from toymodel.updates import Batch, State, descend
+from toymodel.training.step import Batch, State, descend
 
 Masks = Float[Array, "2 B T"] | Float[Array, "2 1 T"]
 

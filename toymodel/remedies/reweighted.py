@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from toymodel._setting import PairLoss
+from toymodel.training.arguments import PairLoss
 
 Logps = Float[Array, " n"]
 Number = float | Float[Array, "*runs"]

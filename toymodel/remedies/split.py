@@ -20,7 +20,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from toymodel.models.logps import Params
-from toymodel.updates import CHOSEN, REJECTED, Batch, State, descend
+from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend
 
 First = Literal["chosen", "rejected", "coin"]
 

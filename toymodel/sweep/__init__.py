@@ -4,8 +4,7 @@
 folder lacks and returns their table; `read` reads whatever a folder holds.
 """
 
-from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.experiment import (
+from toymodel.experiments.experiment import (
     POSITIVE,
     REAL,
     BadSetting,
@@ -17,8 +16,9 @@ from toymodel.sweep.experiment import (
     real,
     whole,
 )
+from toymodel.sweep.axes import make_sweep
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import run
+from toymodel.sweep.runner import run
 from toymodel.sweep.store import BadFolder, read
 
 __all__ = [
@@ -38,3 +38,7 @@ __all__ = [
     "run",
     "whole",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from toymodel.sweep.experiment import BadSetting, Columns, Experiment, Rule
+from toymodel.experiments.experiment import BadSetting, Columns, Experiment, Rule
 from toymodel.sweep.grid import SHARD, Grid, Sweep, row_codes
 
 Values = Mapping[str, Any]

@@ -17,7 +17,7 @@ import distributed
 
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import Progress, Task, compute, missing, settings_of
+from toymodel.sweep.runner import Progress, Task, compute, missing, settings_of
 from toymodel.sweep.store import BadFolder, Store, address
 
 RETRIES = 3  # of a task that fails, or whose worker dies

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from toymodel.experiments import EXPERIMENTS
+from toymodel.experiments.experiment import BadSetting, Experiment
 from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.experiment import BadSetting, Experiment
 from toymodel.sweep.grid import SHARD, Sweep
 
 KEYS = ("experiment", "precision", "shard_size", "settings", "grids")

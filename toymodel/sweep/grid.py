@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from toymodel.sweep.experiment import Columns, Experiment
+from toymodel.experiments.experiment import Columns, Experiment
 
 SHARD = 4096  # settings in a file, unless the configuration says otherwise
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from toymodel.experiments.experiment import BadSetting, Columns
 from toymodel.sweep.config import load
-from toymodel.sweep.experiment import BadSetting, Columns
-from toymodel.sweep.run import tasks
+from toymodel.sweep.runner import tasks
 from toymodel.sweep.store import NAME, State, Store, address
 
 Report = tuple[list[str], bool]  # lines to print, and whether all is well

@@ -18,7 +18,7 @@ import polars as pl
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from toymodel.sweep.experiment import Choice, Column, Columns, Experiment
+from toymodel.experiments.experiment import Choice, Column, Columns, Experiment
 from toymodel.sweep.grid import Sweep
 
 ROUND = 32  # blocks that a device is given at once, at most

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import polars as pl
 
-from toymodel.sweep.experiment import PACKAGES, Columns
+from toymodel.experiments.experiment import PACKAGES, Columns
 from toymodel.sweep.grid import Sweep
 
 NAME = re.compile(r"(?P<code>[0-9a-f]{12})-(?P<settings>[0-9a-f]{24})-(?P<content>[0-9a-f]{24})\.parquet")

@@ -104,3 +104,7 @@ __all__ = [
     "uniform_positional_inner",
     "uniform_unigram_inner",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

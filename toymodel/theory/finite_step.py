@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
-from toymodel.pairs import PreferencePairs
 from toymodel.theory.overlap import masked_residuals, pair_states, per_pair
 
 Directions = Float[Array, "*n T V"]

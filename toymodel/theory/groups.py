@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_group
-from toymodel.pairs import PreferencePairs, Response
 from toymodel.theory.overlap import per_pair, response_inner
 
 

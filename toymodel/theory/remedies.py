@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from toymodel._checks import require_finite, require_positive
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_inputs
-from toymodel.pairs import PreferencePairs
 from toymodel.theory.condition import Band, band_centre
 from toymodel.theory.overlap import pair_states, response_inner
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from toymodel._checks import require_finite, require_positive
+from toymodel.data.pairs import PreferencePairs
 from toymodel.models.logps import Model, Params, check_inputs
-from toymodel.pairs import PreferencePairs
 
 Key = Array
 

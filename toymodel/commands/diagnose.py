@@ -11,9 +11,9 @@ import shtab
 from rich.console import Console
 from rich.table import Table
 
-from toymodel.diagnose import Diagnosis, diagnose
-from toymodel.files import TOKENS, Log, load, load_log
-from toymodel.regimes import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
+from toymodel.diagnosis.gradients import Diagnosis, diagnose
+from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
+from toymodel.diagnosis.readers import TOKENS, Log, load, load_log
 
 SHOWN = 40  # rows of a table; more is for scripts
 POSITIONS = 10  # of a response, those that moved most

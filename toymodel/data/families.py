@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import require_counts, require_int
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints
-from toymodel.pairs import PreferencePairs
 
 Key = Array
 

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int
-from toymodel.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
+from toymodel.data.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
+from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.pairs import PreferencePairs
 
 #: Tokens in a response, at most.
 LENGTH = 24

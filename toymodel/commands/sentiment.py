@@ -12,12 +12,12 @@ import shtab
 from rich.console import Console
 from rich.table import Table
 
+from toymodel.commands.sweep import progress_bar, use_devices
+from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import MODELS, SENTIMENT
 from toymodel.experiments.signs import Outcome, signs
-from toymodel.sentiment import TASKS
 from toymodel.sweep import make_sweep
 from toymodel.sweep import run as run_sweep
-from toymodel.sweep.command import progress_bar, use_devices
 
 EPILOG = """Each seed is fine-tuned, and trained by DPO, on each of the three tasks. All is
 kept in DIR: call it again to go on, or with more seeds. Settings were chosen on

@@ -14,9 +14,9 @@ with app.setup:
     import marimo as mo
 
     jax.config.update("jax_enable_x64", True)
-    import explorer_pictures as pictures
-
-    from toymodel import explore, theory
+    from notebooks import explorer as explore
+    from notebooks.explorer import pictures
+    from toymodel import theory
     from toymodel.losses import LOSSES
 
     BY_HAND = "weights set by hand"

@@ -19,12 +19,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_int
-from toymodel._runs import device_mesh, each_run, spread
-from toymodel._setting import Key, PairLoss, Setting, make_batches, make_setting
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.logps import Model, Params, response_logp
-from toymodel.pairs import PreferencePairs, Response
-from toymodel.trajectory import Diverged, Run, Trajectory
-from toymodel.updates import Batch, Plain, State, Update
+from toymodel.training.arguments import Key, PairLoss, Setting, make_batches, make_setting
+from toymodel.training.step import Batch, Plain, State, Update
+from toymodel.training.trajectory import Diverged, Run, Trajectory
+from toymodel.training.vectorise import device_mesh, each_run, spread
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 

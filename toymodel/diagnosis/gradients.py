@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
-from toymodel.files import GRADIENTS, GRAMS, LOGPS, WEIGHTS
-from toymodel.files import load as load
+from toymodel.diagnosis.readers import GRADIENTS, GRAMS, LOGPS, WEIGHTS
+from toymodel.diagnosis.readers import load as load
 from toymodel.gram import PairGram
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import Domain, is_concrete, require_int
-from toymodel.pairs import PreferencePairs
-from toymodel.vocabulary import Vocabulary
+from toymodel.data.pairs import PreferencePairs
+from toymodel.data.vocabulary import Vocabulary
 
 Key = Array
 Task = Literal["single_token", "short_suffix", "long_suffix"]

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.built import token_gradients
 from toymodel.gradients.factored import layer_products
 from toymodel.gradients.products import Products
 from toymodel.gram import PairGram
 from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
 from toymodel.models.stages import Network
-from toymodel.pairs import PreferencePairs, Response
 
 BUILT_NUMBERS = 2**26  # token gradients of more numbers than that are built one at a time
 PAIRS_AT_ONCE = 8  # of a `Network`, whose memory then does not grow with the number of pairs

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from notebooks.explorer.scenes import Scene
 from toymodel import gradients, theory
 from toymodel._checks import require_finite, require_positive
-from toymodel._setting import PairLoss
+from toymodel.data.pairs import PreferencePairs
 from toymodel.experiments.training import OPTIMIZERS as ALL_OPTIMIZERS
-from toymodel.explore.scenes import Scene
 from toymodel.gram import PairGram, Scalars
 from toymodel.losses import LOSSES
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import pair_logps
-from toymodel.pairs import PreferencePairs
 from toymodel.theory import Band
 from toymodel.training import Diverged, Run, train
+from toymodel.training.arguments import PairLoss
 
 FACTORS = (0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0, 30.0, 100.0)
 #: Optimisers by name: those whose first step has a Gram.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from toymodel._checks import require_finite, require_int
-from toymodel.files import MASKS, TOKENS
+from toymodel.diagnosis.readers import MASKS, TOKENS
 from toymodel.theory.condition import CASES, case_of_slopes
 
 

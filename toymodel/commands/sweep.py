@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from toymodel.sweep import config, inspection
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.run import Task, estimate, missing, results, run_here, tasks, writing
+from toymodel.sweep.runner import Task, estimate, missing, results, run_here, tasks, writing
 from toymodel.sweep.store import BadFolder, Store, write_whole
 
 EPILOG = """examples:

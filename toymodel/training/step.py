@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
-from toymodel.pairs import Response
 
 CHOSEN, REJECTED = 0, 1
 

@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 import polars as pl
 
-from toymodel.sweep.experiment import Columns
+from toymodel.experiments.experiment import Columns
 from toymodel.sweep.grid import Shard, Sweep
 from toymodel.sweep.program import Report, table
 from toymodel.sweep.store import BadFolder, State, Store, about_this_machine, address, refuse

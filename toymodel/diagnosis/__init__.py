@@ -1,0 +1,20 @@
+"""The diagnosis of what users bring: `diagnose` gradients of pairs, `diagnose_log` a log, `diagnose_tokens` a run."""
+
+from toymodel.diagnosis.gradients import Diagnosis, diagnose
+from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
+from toymodel.diagnosis.readers import load, load_log
+
+__all__ = [
+    "Diagnosis",
+    "LogDiagnosis",
+    "TokenDiagnosis",
+    "diagnose",
+    "diagnose_log",
+    "diagnose_tokens",
+    "load",
+    "load_log",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,15 +1,5 @@
-"""Experiments that a sweep can run by name."""
+"""Experiments: what one is, and those that a sweep can run by name. `__init__.pyi` lists what is offered."""
 
-from toymodel.experiments.gram import GRAM
-from toymodel.experiments.remedies import REMEDY_COMPARISON
-from toymodel.experiments.sentiment import SENTIMENT
-from toymodel.experiments.training import TRAINING
+import lazy_loader
 
-#: Experiments by the name that a configuration calls them.
-EXPERIMENTS = {experiment.name: experiment for experiment in (GRAM, REMEDY_COMPARISON, SENTIMENT, TRAINING)}
-
-__all__ = ["EXPERIMENTS", "GRAM", "REMEDY_COMPARISON", "SENTIMENT", "TRAINING"]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

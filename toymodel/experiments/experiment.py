@@ -1,51 +1,36 @@
-"""What a sweep runs: the fields of a setting with their ranges, and a function that measures one setting.
+"""What an experiment is: a typed setting, the range of each of its fields, and a function that measures one setting.
 
-Every field is of one of three kinds, by what it asks of the compiler:
+    @dataclass(frozen=True)
+    class Setting:
+        loss: str = one_of(LOSSES, "dpo")
+        length: int = whole(12, low=1, compiled=True)
+        temperature: float = real(1.0, POSITIVE)
 
-Kind                          Such as                      In one compiled program
-compiled (`compiled=True`)    vocabulary size, length      one value; another value is another program
-choice (`one_of`)             model, family, loss          any in use, but settings vectorised together share it
-number (`whole`, `real`)      overlap, temperature, seed   any, a value for each setting
+Words and `compiled` numbers are Python values inside `measure`: each combination of them is a program of its own. All
+other numbers are traced, and a program runs many settings at once.
 """
 
+import dataclasses
 import difflib
-import hashlib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
-import toymodel
 from toymodel._checks import POSITIVE, REAL, Domain
+from toymodel.experiments.code import code_hash
 
-PACKAGES = ("jax", "jaxlib", "numpy", "optax")  # besides our own code, what decides the digits
 Column = np.ndarray  # [settings]: int64, float64 or str
 Columns = dict[str, Column]
-
-
-class Choice(NamedTuple):
-    """What `measure` sees of a choice: which option it is, known at run time, among those that the sweep uses."""
-
-    place: Int[Array, ""]
-    options: tuple[str, ...]
-
-    def switch(self, branches: Mapping[str, Callable[..., Any]], *operands: Any) -> Any:
-        """The branch of that option, on the operands; a branch that the sweep does not use is not compiled."""
-        used = [branches[option] for option in self.options]
-        return used[0](*operands) if len(used) == 1 else jax.lax.switch(self.place, used, *operands)
+Row = dict[str, Array]  # what a setting gave, by name: arrays of fixed shapes
 
 
 class BadSetting(ValueError):
-    """A setting that cannot be run: `key` says which, `grid` in which of several grids."""
+    """A setting that cannot be run: `key` says which field, `grid` in which of several grids."""
 
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
@@ -62,17 +47,13 @@ class Field:
     domain: Domain
     compiled: bool = False
     options: tuple[str, ...] = ()  # of a word
-
-    @property
-    def is_choice(self) -> bool:
-        """A word that the program takes as the place of its option."""
-        return self.kind is str and not self.compiled
+    as_place: bool = False  # a word that `measure` gets as its place among the options
 
     def column(self, name: str, values: Sequence[Any] | np.ndarray) -> Column:
         """The values as an array.
 
         Raises:
-          BadSetting: one is of another kind or outside the range.
+          BadSetting: a value is of another kind or outside the range.
         """
         for value in values if isinstance(values, list | tuple) else ():
             if not _is(self.kind, value):
@@ -89,23 +70,33 @@ class Field:
         return array
 
 
-def whole(default: int | None, *, low: int, high: int | None = None, compiled: bool = False) -> Field:
-    """A whole number in [low, high]."""
+def whole(default: int | None, *, low: int, high: int | None = None, compiled: bool = False) -> Any:
+    """A whole number in [low, high], as the default of a dataclass field."""
     words = f"of at least {low}" if high is None else f"between {low} and {high}"
-    return Field(
-        int, default, Domain(words, lambda x: (x >= low) & (x <= (np.inf if high is None else high))), compiled
-    )
+    domain = Domain(words, lambda x: (x >= low) & (x <= (np.inf if high is None else high)))
+    return _declare(Field(int, default, domain, compiled))
 
 
-def real(default: float | None, domain: Domain = REAL) -> Field:
+def real(default: float | None, domain: Domain = REAL) -> Any:
     """A number in a domain, such as `POSITIVE`."""
-    return Field(float, default, domain)
+    return _declare(Field(float, default, domain))
 
 
-def one_of(options: Iterable[str], default: str | None, *, compiled: bool = False) -> Field:
-    """One of these words."""
+def one_of(options: Iterable[str], default: str | None, *, as_place: bool = False) -> Any:
+    """One of these words. With `as_place`, `measure` gets the place of the word, traced: no program of its own."""
     known = tuple(options)
-    return Field(str, default, Domain(f"among {', '.join(known)}", lambda x: np.isin(x, known)), compiled, known)
+    domain = Domain(f"among {', '.join(known)}", lambda x: np.isin(x, known))
+    return _declare(Field(str, default, domain, not as_place, known, as_place))
+
+
+def replace_default(of: Any, name: str, default: Any) -> Any:
+    """The field `name` of a setting's class with another default, for a class that inherits from it."""
+    return _declare(dataclasses.replace(fields_of(of)[name], default=default))
+
+
+def fields_of(setting: Any) -> dict[str, Field]:
+    """The fields of a setting's class, by name."""
+    return {f.name: f.metadata["field"] for f in dataclasses.fields(setting)}
 
 
 @dataclass(frozen=True)
@@ -122,38 +113,43 @@ class Experiment:
     """A function of one setting, and all that a sweep has to know to run it for many.
 
     Attributes:
-      measure: takes a setting, a namespace with every field: Python values for compiled ones, a `Choice` for choices,
-        traced numbers for the others. Returns arrays of fixed shapes by name; with the fields they
-        are a row of the table.
+      setting: a frozen dataclass whose fields are declared by `whole`, `real` and `one_of`.
+      measure: from a setting, arrays of fixed shapes by name; with the fields they are a row of the table. With
+        `needs`, it is also given the row of the experiment that this one needs.
       rules: what must hold between fields.
       names: for columns of whole numbers, the names that stand for 0, 1, … in the table.
-      complete: fills in what depends on other fields, in the columns of settings of one program.
+      complete: fills in what depends on other fields, in the columns of settings.
+      needs: another experiment, whose row for the same fields `measure` starts from; it is run first and kept as well.
+      needed: the columns of the settings of that experiment, from this one's.
       block: settings vectorised together: enough to fill vector units, few enough for what they work on to stay in a
         cache.
+      shard: settings in a file, unless a sweep says otherwise.
     """
 
     name: str
-    fields: Mapping[str, Field]
-    measure: Callable[[SimpleNamespace], dict[str, Array]]
+    setting: type[Any]
+    measure: Callable[..., Row]
     rules: tuple[Rule, ...] = ()
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     complete: Callable[[Columns], Columns] = lambda columns: columns
+    needs: "Experiment | None" = None
+    needed: Callable[[Columns], Columns] = lambda columns: columns
     block: int = 64
+    shard: int = 4096
 
-    @property
+    def __post_init__(self) -> None:
+        if not inspect.isfunction(self.measure):  # `code` follows it to its source, which a `partial` hides
+            raise ValueError(f"`measure` of {self.name!r} must be a function, got {self.measure!r}.")
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """What a setting holds, by name."""
+        return fields_of(self.setting)
+
+    @cached_property
     def compiled(self) -> tuple[str, ...]:
         """The fields that decide which program a setting needs."""
         return tuple(name for name, field in self.fields.items() if field.compiled)
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The fields that settings vectorised together share."""
-        return tuple(name for name, field in self.fields.items() if field.is_choice)
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        """All other fields."""
-        return tuple(name for name in self.fields if name not in (*self.compiled, *self.choices))
 
     def field(self, name: str) -> Field:
         """A field by name; an unknown one is a `BadSetting` that suggests the nearest."""
@@ -161,39 +157,18 @@ class Experiment:
             raise BadSetting(f"`{self.name}` has no field {name!r}.{_suggestion(name, self.fields)}", name)
         return self.fields[name]
 
-    def __post_init__(self) -> None:
-        if not inspect.isfunction(self.measure):  # `code` follows it to its source, which a `partial` hides
-            raise ValueError(f"`measure` of {self.name!r} must be a function, got {self.measure!r}.")
-
-    @property
-    def code(self) -> str:
-        """Hash of the sources that `measure` comes from, this package's among them, and of the packages underneath."""
-        return _code(self.measure)
-
-
-@cache
-def _code(measure: Callable[..., Any]) -> str:
-    digest = hashlib.sha256(repr([version(package) for package in PACKAGES]).encode())
-    for path in sorted({*Path(toymodel.__file__).parent.rglob("*.py"), *_sources(measure.__module__, set())}):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _sources(module: str, seen: set[str]) -> Iterable[Path]:
-    """The files of a module and of all it takes from the same package."""
-    seen.add(module)
-    here = sys.modules[module]
-    if here.__spec__ is not None or module == "__main__":
-        file = inspect.getsourcefile(here)
-        yield from [Path(file)] if file and Path(file).is_file() else []
-    for value in vars(here).values():
-        other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-        if isinstance(other, str) and other not in seen and other.partition(".")[0] == module.partition(".")[0]:
-            yield from _sources(other, seen)
+    def code(self, words: Iterable[str] = ()) -> str:
+        """Hash of the code that measures: the modules that it really imports, the losses that these words name."""
+        mine = code_hash(self.measure, words)
+        return mine if self.needs is None else code_hash(self.needs.measure, words, also=mine)
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word"}
 _KINDS = {int: "iu", float: "fiu", str: "U"}
+
+
+def _declare(declared: Field) -> Any:
+    return field(default=declared.default, metadata={"field": declared})
 
 
 def _is(kind: type, value: Any) -> bool:
@@ -208,4 +183,4 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {nearest[0]!r}?" if nearest else f" Known are {', '.join(known)}."
 
 
-__all__ = ["POSITIVE", "REAL", "BadSetting", "Choice", "Experiment", "Field", "Rule", "one_of", "real", "whole"]
+__all__ = ["POSITIVE", "REAL", "BadSetting", "Experiment", "Field", "Rule", "one_of", "real", "whole"]

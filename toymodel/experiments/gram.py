@@ -1,26 +1,27 @@
 """The inner products of one random pair in one random model: predicted, measured, and what a small step then does."""
 
-from types import SimpleNamespace
-
-from jaxtyping import Array
+from dataclasses import dataclass
 
 from toymodel import gradients, theory
-from toymodel.data.pairs import PreferencePairs
-from toymodel.experiments.experiment import POSITIVE, Experiment, real
-from toymodel.experiments.pairs import FIELDS, RULES, in_random_model, random_pairs
+from toymodel.experiments.experiment import POSITIVE, Experiment, Row, real
+from toymodel.experiments.pairs import RULES, PairSetting, draw_model, draw_pairs
 from toymodel.gram import cosine
-from toymodel.models.linear import LinearSoftmax
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@dataclass(frozen=True)
+class GramSetting(PairSetting):
+    """A random pair, and the weights that a loss puts on its gradients."""
+
+    d_chosen: float = real(1.0, POSITIVE)
+    d_rejected: float = real(1.0, POSITIVE)
+
+
+def measure(setting: GramSetting) -> Row:
     """Gram entries in nats² per squared parameter unit, slopes in nats per unit of learning rate, cosine and case."""
-    pairs = random_pairs(setting)
-    return in_random_model(setting, pairs, lambda model, params: _row(setting, model, params, pairs))
-
-
-def _row(setting: SimpleNamespace, model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> dict[str, Array]:
+    pairs = draw_pairs(setting)
+    model, params = draw_model(setting, pairs)
     weights = setting.d_chosen, setting.d_rejected
-    row: dict[str, Array] = {}
+    row: Row = {}
     for route, gram in (
         ("predicted", theory.pair_gram(model, params, pairs)),
         ("measured", gradients.pair_gram(model, params, pairs)),
@@ -40,7 +41,7 @@ def _row(setting: SimpleNamespace, model: LinearSoftmax, params: Array, pairs: P
 #: `measure` as an experiment, "gram" in a configuration.
 GRAM = Experiment(
     "gram",
-    {**FIELDS, "d_chosen": real(1.0, POSITIVE), "d_rejected": real(1.0, POSITIVE)},
+    GramSetting,
     measure,
     RULES,
     names={f"case_{route}": theory.CASES for route in ("predicted", "measured")},

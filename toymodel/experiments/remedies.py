@@ -1,19 +1,15 @@
-"""Remedies side by side: from one fine-tuned policy, every remedy around every loss on every task of `TASKS`.
+"""Remedies side by side: from one fine-tuned policy, one remedy around one loss on every task of `TASKS`.
 
 The world is that of `sentiment`, with the long suffix: answers are cut for the shorter tasks, and for a smaller overlap
-some of the rejected answer's words become others. One setting is one model and one seed; its row has arrays
-[remedies, tasks, losses, …], means over evaluation pairs whose prompts were in no training.
+some of the rejected answer's words become others. A row has arrays [tasks, …], means over evaluation pairs whose
+prompts were in no training.
 
 Every loss is divided by its mean d_l at the start, which does not change what Adam does and gives a remedy's strength
-the same unit everywhere: weights are near 1 where training begins. Learning rate and strength are one of `CANDIDATES`,
-equally many for each remedy, or what was found best among these on other seeds (`tuned_remedies`).
+the same unit everywhere: weights are near 1 where training begins. Learning rate and strength, where they are left
+out, are the best of the candidates that were tried on other seeds (`tuned`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -22,20 +18,27 @@ import optax
 from jaxtyping import Array, Float
 
 from toymodel import theory
+from toymodel._checks import Domain
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.experiments.any_loss import AnyLoss
-from toymodel.experiments.experiment import Experiment, Rule, one_of, whole
-from toymodel.experiments.sentiment import RULES, SENTIMENT, fine_tune, first_token_logps
-from toymodel.experiments.tuned_remedies import TUNED
+from toymodel.experiments.experiment import Columns, Experiment, Row, Rule, one_of, real, replace_default, whole
+from toymodel.experiments.sentiment import (
+    FINE_TUNING,
+    REFERENCE_RULES,
+    SentimentSetting,
+    first_token_logps,
+    label_accuracy,
+    reference_policy,
+    to_measure,
+)
+from toymodel.experiments.tuned import tuned
 from toymodel.gradients import pair_gram
-from toymodel.losses import LOSSES as ALL_LOSSES
+from toymodel.losses import LOSSES
+from toymodel.losses.catalogue import Loss
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
-from toymodel.remedies import REMEDIES, Remedy, fit_both
-from toymodel.training import train
-from toymodel.training.arguments import PairLoss
-from toymodel.training.step import Batch, Plain, State, Update
+from toymodel.remedies import REMEDIES, fit_both
+from toymodel.training import Plain, train
 
 MODELS = {"readout": "transformer", "ngram_mlp": "ngram_mlp", "transformer": "transformer"}  # and their networks
 TASKS = {  # words after the label, and how many of eight the rejected answer keeps from the chosen one
@@ -45,76 +48,73 @@ TASKS = {  # words after the label, and how many of eight the rejected answer ke
     "half shared": (8, 4),
     "none shared": (8, 0),
 }
-LOSSES = ("dpo", "ipo_sum", "simpo", "cpo_nll_mean")
-RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)
-SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates, of Adam
-CANDIDATES = len(RATES)
+COMPARED = ("dpo", "ipo_sum", "simpo", "cpo_nll_mean")  # losses
 MOVES = theory.CASES[:4]  # of the true changes of both log-probabilities
 CHECKPOINTS = 7  # states of training that are measured, the first and the last included
+TUNED = Domain("> 0 and finite, or left out", lambda x: np.isnan(x) | ((x > 0) & np.isfinite(x)))
+STRENGTH = Domain(">= 0 and finite, or left out", lambda x: np.isnan(x) | ((x >= 0) & np.isfinite(x)))
+LEFT_OUT = float("nan")
 
 
-def candidates(remedy: Remedy, model: str) -> np.ndarray:
-    """The `CANDIDATES` pairs (learning rate, strength) that a remedy is tried with, [6, 2].
+@dataclass(frozen=True, kw_only=True)
+class RemedySetting(SentimentSetting):
+    """One remedy around one loss, from one reference policy."""
 
-    All rates; or the two largest, which ordinary training does best with, and every strength.
-    """
-    rates = SMALLER[model] * np.array(RATES)
-    if not remedy.strengths:
-        return np.array([(rate, np.nan) for rate in rates])
-    if len(remedy.strengths) != CANDIDATES // 2:
-        raise ValueError(f"a remedy must have no strength or {CANDIDATES // 2} to try, got {remedy.strengths}.")
-    return np.array([(rate, strength) for rate in rates[-2:] for strength in remedy.strengths])
-
-
-def tuned(model: str) -> dict[str, np.ndarray]:
-    """By remedy: the candidate that was found best for each of `LOSSES`; where none was sought, the third one."""
-    found = TUNED.get(model, {})
-    return {name: np.array(found.get(name, [2] * len(LOSSES))) for name in REMEDIES}
+    task: str = one_of(("long_suffix",), "long_suffix")
+    model: str = one_of(MODELS, "transformer")
+    optimizer: str = one_of(("adam",), "adam")
+    pairs: int = replace_default(SentimentSetting, "pairs", 64)
+    evaluation_pairs: int = replace_default(SentimentSetting, "evaluation_pairs", 24)
+    steps: int = replace_default(SentimentSetting, "steps", 30)
+    preference_batch: int = whole(8, low=1, compiled=True)
+    remedy: str = one_of(REMEDIES, "none")
+    loss: str = one_of(COMPARED, "dpo", as_place=True)
+    learning_rate: float = real(LEFT_OUT, TUNED)
+    strength: float = real(LEFT_OUT, STRENGTH)
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
-    """What every remedy did: log-probabilities [remedies, tasks, losses, states] in nats; all else at the end."""
-    wanted = vars(setting) | {"task": "long_suffix", "short_suffix": None, "model": MODELS[setting.model]}
-    reference, supervised = fine_tune(SimpleNamespace(**wanted))
+def measure(setting: RemedySetting, row: Row) -> Row:
+    """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
+    reference = reference_policy(setting, row)
     model: Model = reference.model
     params = reference.params
-    chosen, rejected = (first_token_logps(model, params, side) for side in _sides(reference.evaluation))
     if setting.model == "readout":
         model, params = readout(reference.model, params)
-    key = jax.random.fold_in(jax.random.key(setting.seed), 2)
-    training, evaluation = (
-        _each_task(of_side, pairs)
-        for of_side, pairs in zip(jax.random.split(key), (reference.training, reference.evaluation), strict=True)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
+    sides = (reference.training, reference.evaluation)
+    training, judged = (_each_task(key, pairs) for key, pairs in zip(keys, sides, strict=True))
+    found = jax.lax.map(lambda pairs: _run(setting, model, params, *pairs), (training, judged))
+    return found | {"label_accuracy": label_accuracy(reference), "supervised_loss": row["supervised_loss"]}
+
+
+def _run(
+    setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs, judged: PreferencePairs
+) -> dict[str, Array]:
+    """The remedy on one task."""
+    remedy, start = REMEDIES[setting.remedy], params
+    of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
+    steps = {"steps": setting.steps, "batch_size": setting.preference_batch}
+    strength = jnp.asarray(setting.strength, jnp.float32)
+    if remedy.fit_both:
+        start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **steps)
+    if remedy.pairs is not None:
+        pairs = remedy.pairs(model, start, pairs)
+    loss = _of_unit_weight(model, start, pairs, setting.loss)
+    run = train(
+        model,
+        start,
+        pairs,
+        loss if remedy.loss is None else remedy.loss(loss, strength),
+        optax.adam,
+        setting.learning_rate,
+        key=of_batches,
+        update=Plain() if remedy.update is None else remedy.update(strength),
+        record="loss",
+        checkpoint_every=setting.steps // (CHECKPOINTS - 1),
+        **steps,
     )
-    best, floating = tuned(setting.model), jax.tree.leaves(params)[0].dtype
-
-    def of_group(names: tuple[str, ...]) -> dict[str, Array]:
-        """[remedies, tasks, losses, …] of remedies that one program can run."""
-        choice = jnp.where(setting.candidate < 0, jnp.array([best[name] for name in names]), setting.candidate)
-        tried = jnp.array([candidates(REMEDIES[name], setting.model) for name in names], floating)
-        trials = jnp.take_along_axis(tried, choice[:, :, None], axis=1)  # [remedies, losses, 2]
-        sizes = len(names), len(TASKS), len(LOSSES)
-
-        def of_run(number: Array) -> dict[str, Array]:
-            place, task, which = jnp.unravel_index(number, sizes)
-            pairs, judged = jax.tree.map(lambda leaf: leaf[task], (training, evaluation))
-            rate, strength = trials[place, which]
-            return _run(setting, names, place, model, params, pairs, judged, which, rate, strength)
-
-        columns = jax.lax.map(of_run, jnp.arange(np.prod(sizes)))
-        return jax.tree.map(lambda leaf: leaf.reshape(*sizes, *leaf.shape[1:]), columns)
-
-    groups: dict[Any, list[str]] = {}
-    for name, remedy in REMEDIES.items():  # what comes beforehand changes shapes, all else is a branch
-        groups.setdefault(name if remedy.pairs or remedy.fit_both else None, []).append(name)
-    parts = [of_group(tuple(group)) for group in groups.values()]
-    found = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
-    order = [name for group in groups.values() for name in group]
-    places = np.array([order.index(name) for name in REMEDIES])
-    return jax.tree.map(lambda leaf: leaf[places], found) | {
-        "supervised_loss": supervised.losses[-10:].mean(),
-        "label_accuracy": (chosen > rejected).mean(dtype=chosen.dtype),
-    }
+    measured = _measured(model, to_measure(params), judged, to_measure(run.checkpoints))
+    return measured | {"stopped_at": run.stopped_at}
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
@@ -129,137 +129,38 @@ def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(of_task(*task) for task in TASKS.values()))
 
 
-def _run(
-    setting: SimpleNamespace,
-    names: tuple[str, ...],
-    place: Array,
-    model: Model,
-    params: Params,
-    pairs: PreferencePairs,
-    evaluation: PreferencePairs,
-    which: Array,
-    rate: Array,
-    strength: Array,
-) -> dict[str, Array]:
-    """One remedy around one loss on one task."""
-    of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
-    options: dict[str, Any] = {"steps": setting.steps, "batch_size": setting.preference_batch}
-    remedy, start = REMEDIES[names[0]], params
-    if remedy.fit_both:
-        start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **options)
-    if remedy.pairs is not None:
-        pairs = remedy.pairs(model, start, pairs)
-    run = train(
-        model,
-        start,
-        pairs,
-        _AnyRemedy(_of_unit_weight(model, start, pairs, which), place, strength, names),
-        optax.adam,
-        rate,
-        key=of_batches,
-        update=_AnyUpdate(place, strength, names),
-        record="loss",
-        checkpoint_every=setting.steps // (CHECKPOINTS - 1),
-        **options,
-    )
-    return _measured(model, params, evaluation, run.checkpoints) | {"stopped_at": run.stopped_at}
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["place", "strength"], meta_fields=["names"])
-@dataclass(frozen=True)
-class _AnyUpdate:
-    """The `Update` of the remedy at `place` among `names`, known at run time."""
-
-    place: Array
-    strength: Array
-    names: tuple[str, ...]
-
-    @property
-    def _rules(self) -> list[Update]:
-        makers = _different([REMEDIES[name].update for name in self.names])[0]
-        return [Plain() if make is None else make(self.strength) for make in makers]
-
-    def init(self, token_logps: Float[Array, "2 n T"]) -> Any:
-        return [rule.init(token_logps) for rule in self._rules]
-
-    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        def branch(number: int, rule: Update) -> tuple[State, Params]:
-            after, moved = rule(batch, before._replace(memory=before.memory[number]))
-            memory = [*before.memory[:number], after.memory, *before.memory[number + 1 :]]
-            return after._replace(memory=memory), moved
-
-        number = _different([REMEDIES[name].update for name in self.names])[1][jnp.asarray(self.place, int)]
-        after: tuple[State, Params] = jax.lax.switch(
-            number, [partial(branch, *numbered) for numbered in enumerate(self._rules)]
-        )
-        return after
-
-
-@partial(jax.tree_util.register_dataclass, data_fields=["loss", "place", "strength"], meta_fields=["names"])
-@dataclass(frozen=True)
-class _AnyRemedy:
-    """A loss with the remedy at `place` around it, if that is a loss; its derivatives are the closed-form weights."""
-
-    loss: PairLoss
-    place: Array
-    strength: Array
-    names: tuple[str, ...]
-
-    def value(self, *inputs: Float[Array, " n"]) -> Float[Array, " n"]:
-        here = jax.lax.stop_gradient(inputs)
-        value, d_chosen, d_rejected = self._outcome(*here)
-        return value - d_chosen * (inputs[0] - here[0]) + d_rejected * (inputs[1] - here[1])
-
-    def weights(self, *inputs: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        return self._outcome(*inputs)[1:]
-
-    def _outcome(self, *inputs: Array) -> tuple[Array, Array, Array]:
-        wrappers, numbers = _different([REMEDIES[name].loss for name in self.names])
-
-        def branch(wrap: Callable[[PairLoss, Any], PairLoss] | None) -> tuple[Array, Array, Array]:
-            loss = self.loss if wrap is None else wrap(self.loss, self.strength)
-            return loss.value(*inputs), *loss.weights(*inputs)
-
-        outcome: tuple[Array, Array, Array] = jax.lax.switch(
-            numbers[jnp.asarray(self.place, int)], [partial(branch, wrap) for wrap in wrappers]
-        )
-        return outcome
-
-
-def _different(parts: list[Any]) -> tuple[list[Any], Array]:
-    """Each part once, and where among them every one is: fewer branches to trace and to compile."""
-    once = list(dict.fromkeys(parts))
-    return once, jnp.array([once.index(part) for part in parts])
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class _Scaled:
-    """A loss times a number."""
+class _WeightedSum:
+    """Σ_i share_i · loss_i: one program then trains with any of a few losses, by shares that are 0 but for one."""
 
-    loss: PairLoss
-    scale: Array
+    losses: list[Loss]
+    shares: list[Array]
 
     def value(self, *inputs: Float[Array, " n"]) -> Float[Array, " n"]:
-        return self.scale * self.loss.value(*inputs)
+        """The loss of each pair."""
+        return sum(share * loss.value(*inputs) for share, loss in zip(self.shares, self.losses, strict=True))
 
     def weights(self, *inputs: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        d_chosen, d_rejected = self.loss.weights(*inputs)
-        return self.scale * d_chosen, self.scale * d_rejected
+        """(d_chosen, d_rejected) of each pair."""
+        each = [loss.weights(*inputs) for loss in self.losses]
+        d_chosen, d_rejected = (
+            sum(share * d for share, d in zip(self.shares, side, strict=True)) for side in zip(*each, strict=True)
+        )
+        return d_chosen, d_rejected
 
 
-def _of_unit_weight(model: Model, start: Params, pairs: PreferencePairs, which: Array) -> _Scaled:
-    """One of `LOSSES`, with a mean d_l of 1 at the start."""
-    names = sorted({hyper for loss in LOSSES for hyper in ALL_LOSSES[loss].defaults})
-    hyper = {name: jnp.array([ALL_LOSSES[loss].defaults.get(name, 0.0) for loss in LOSSES])[which] for name in names}
-    loss = AnyLoss(which.astype(float), hyper, LOSSES)
+def _of_unit_weight(model: Model, start: Params, pairs: PreferencePairs, place: Array) -> _WeightedSum:
+    """The loss at a place of `COMPARED`, with a mean d_l of 1 at the start."""
+    losses = [LOSSES[name]() for name in COMPARED]
     logps = pair_logps(model, start, pairs)
-    lengths = (mask.sum(axis=-1).astype(logps[0].dtype) for mask in (pairs.chosen_mask, pairs.rejected_mask))
-    return _Scaled(loss, 1 / loss.weights(*logps, *logps, *lengths)[1].mean())
+    lengths = [mask.sum(axis=-1).astype(logps[0].dtype) for mask in (pairs.chosen_mask, pairs.rejected_mask)]
+    scales = [1 / loss.weights(*logps, *logps, *lengths)[1].mean() for loss in losses]
+    return _WeightedSum(losses, [jnp.where(place == i, scale, 0) for i, scale in enumerate(scales)])
 
 
 def _measured(model: Model, reference: Params, pairs: PreferencePairs, checkpoints: Params) -> dict[str, Array]:
-    """Of one run: what `measure` tells."""
+    """What `measure` tells of one run."""
     logps = jnp.stack(jax.lax.map(lambda params: pair_logps(model, params, pairs), checkpoints))  # [2, states, n]
     last = jax.tree.map(lambda leaf: leaf[-1], checkpoints)
     changes = logps[:, -1] - jnp.stack(pair_logps(model, reference, pairs))
@@ -291,26 +192,31 @@ def _kl(model: Model, params: Params, reference: Params, responses: Response) ->
     return jax.vmap(of_response)(responses)
 
 
-UNUSED = ("task", "short_suffix", "beta", "learning_rate", "optimizer", "checkpoint_every")
-FIELDS = {name: field for name, field in SENTIMENT.fields.items() if name not in UNUSED} | {
-    name: replace(SENTIMENT.fields[name], default=default)
-    for name, default in {"pairs": 64, "evaluation_pairs": 24, "steps": 30}.items()
-}
+def _with_tuned(columns: Columns) -> Columns:
+    """The columns with what was found best, where learning rate or strength are left out."""
+    best = np.array([tuned(*row) for row in zip(columns["model"], columns["remedy"], columns["loss"], strict=True)])
+    given = {name: np.where(np.isnan(columns[name]), best[:, i], columns[name]) for i, name in enumerate(BEST)}
+    return columns | given
+
+
+BEST = ("learning_rate", "strength")
 #: `measure` as an experiment, "remedies" in a configuration.
 REMEDY_COMPARISON = Experiment(
     "remedies",
-    FIELDS
-    | {
-        "model": one_of(MODELS, "transformer", compiled=True),
-        "preference_batch": whole(8, low=1, compiled=True),
-        "candidate": whole(-1, low=-1, high=CANDIDATES - 1),  # −1: the best one
-    },
+    RemedySetting,
     measure,
     (
-        *(rule for rule in RULES if not set(rule.fields) & set(UNUSED)),
+        *REFERENCE_RULES,
         Rule(
             ("steps",), lambda steps: steps % (CHECKPOINTS - 1) == 0, f"`steps` must be a multiple of {CHECKPOINTS - 1}"
         ),
     ),
-    block=1,
+    complete=_with_tuned,
+    needs=FINE_TUNING,
+    needed=lambda columns: (
+        {name: columns[name] for name in FINE_TUNING.fields}
+        | {"model": np.array([MODELS[name] for name in columns["model"]])}
+    ),
+    block=20,
+    shard=40,
 )

@@ -4,18 +4,21 @@ One setting is one seed of one task: its own prompts, words, initial network and
 measured on pairs whose prompts were in neither training.
 """
 
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float
 
 from toymodel import theory
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
-from toymodel.experiments.experiment import POSITIVE, Experiment, Rule, one_of, real, whole
+from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts
+from toymodel.experiments.experiment import POSITIVE, Columns, Experiment, Row, Rule, one_of, real, whole
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.gradients import layer_gram
 from toymodel.gram import PairGram
@@ -28,48 +31,67 @@ from toymodel.training import Run, train
 
 MODELS = ("transformer", "ngram_mlp")
 PARTS = ("head", "last block", "earlier blocks", "embeddings")  # of a network, in which its Gram entries are told
-LEARNT = 0.8  # right labels, of evaluation prompts, from which on a task counts as learnt by fine-tuning
+LEARNT = 0.8  # share of right labels on evaluation prompts from which fine-tuning has taught a task
+QUARTERS = 4  # of fine-tuning: its states 0, 1/4, … 1 are kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceSetting:
+    """A network and its fine-tuning: what a reference policy depends on."""
+
+    task: str = one_of(TASKS, "single_token")
+    short_suffix: int = whole(2, low=1, compiled=True)  # words after the label
+    long_suffix: int = whole(8, low=1, compiled=True)
+    model: str = one_of(MODELS, "transformer")
+    layers: int = whole(2, low=1, compiled=True)
+    dim: int = whole(16, low=1, compiled=True)
+    heads: int = whole(2, low=1, compiled=True)
+    head: str = one_of(("untied", "tied"), "untied")
+    hidden_dim: int = whole(64, low=1, compiled=True)  # of the n-gram MLP
+    supervised_prompts: int = whole(4096, low=1, compiled=True)
+    supervised_optimizer: str = one_of(OPTIMIZERS, "adam")
+    supervised_steps: int = whole(800, low=QUARTERS, compiled=True)
+    batch_size: int = whole(32, low=1, compiled=True)
+    suffix_fit: float = real(0.65, SHARE)  # how often a word of the suffix goes with the right label
+    label_noise: float = real(0.05, SHARE)  # how often annotators take the wrong label
+    supervised_rate: float = real(3e-3, POSITIVE)
+    seed: int = whole(0, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentimentSetting(ReferenceSetting):
+    """A reference policy, and DPO from there."""
+
+    pairs: int = whole(1024, low=1, compiled=True)
+    evaluation_pairs: int = whole(64, low=1, compiled=True)
+    optimizer: str = one_of(OPTIMIZERS, "adam")
+    steps: int = whole(150, low=1, compiled=True)
+    checkpoint_every: int = whole(15, low=1, compiled=True)
+    beta: float = real(0.1, POSITIVE)
+    learning_rate: float = real(1e-4, POSITIVE)
 
 
 class Reference(NamedTuple):
     """A fine-tuned network, and the pairs that it goes on with."""
 
     model: Network
-    params: Params
+    params: Params  # float32, as it was trained
     training: PreferencePairs
     evaluation: PreferencePairs
 
 
-def suffix_length(setting: SimpleNamespace) -> int:
-    """Words after the label in the setting's task."""
-    return {"single_token": 0, "short_suffix": setting.short_suffix, "long_suffix": setting.long_suffix}[setting.task]
+def fine_tune(setting: ReferenceSetting) -> Row:
+    """From random parameters to the reference policy, on prompts of its own.
 
-
-def network(setting: SimpleNamespace, key: Array) -> tuple[Network, Params]:
-    """The setting's model, as large as its task asks, and initial parameters."""
-    longest = PROMPT_LENGTH + 1 + suffix_length(setting)
-    if setting.model == "transformer":
-        model = transformer.Transformer(
-            len(WORDS), longest, setting.layers, setting.dim, setting.heads, tied=setting.head == "tied"
-        )
-        return model, transformer.init_params(key, model)
-    ngram = mlp.NGramMLP(len(WORDS), longest - 1, setting.dim, setting.hidden_dim)
-    return ngram, mlp.init_params(key, ngram)
-
-
-def fine_tune(setting: SimpleNamespace, *, checkpoint_every: int | None = None) -> tuple[Reference, Run]:
-    """From random parameters to the reference policy, on prompts of its own; and the run that led there."""
+    `params` [quarters + 1, P], float32: all parameters in one row, at the start, after each quarter and at the end.
+    """
     of_model, of_prompts, of_words, of_batches = jax.random.split(jax.random.key(setting.seed), 4)
-    model, params = network(setting, of_model)
-    sizes = setting.supervised_prompts, setting.pairs, setting.evaluation_pairs
-    supervised, training, evaluation = _split(sentiment.draw_prompts(of_prompts, sum(sizes)), sizes)
-    words = jax.random.split(of_words, 3)
-    task: Task = setting.task
-    wanted = {"suffix_fit": setting.suffix_fit, "suffix_length": suffix_length(setting)}
+    model, params = draw_network(setting, of_model)
+    prompts = sentiment.draw_prompts(of_prompts, setting.supervised_prompts)
     run = train(
         model,
         params,
-        sentiment.annotated_pairs(words[0], supervised, task, **wanted),
+        sentiment.annotated_pairs(jax.random.split(of_words, 3)[0], prompts, setting.task, **_answers_of(setting)),
         CrossEntropy(setting.label_noise),
         OPTIMIZERS[setting.supervised_optimizer],
         setting.supervised_rate,
@@ -77,22 +99,68 @@ def fine_tune(setting: SimpleNamespace, *, checkpoint_every: int | None = None) 
         batch_size=setting.batch_size,
         key=of_batches,
         record="loss",
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=setting.supervised_steps // QUARTERS,
     )
-    training_pairs = sentiment.sentiment_pairs(words[1], training, task, **wanted)
-    evaluation_pairs = sentiment.sentiment_pairs(words[2], evaluation, task, **wanted)
-    return Reference(model, run.params, training_pairs, evaluation_pairs), run
+    return {
+        "params": jax.vmap(lambda params: ravel_pytree(params)[0])(run.checkpoints),
+        "supervised_loss": run.losses[-10:].mean(),
+    }
 
 
-def _split(prompts: Prompts, sizes: tuple[int, ...]) -> list[Prompts]:
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return [
-        jax.tree.map(lambda leaf, part=slice(end - size, end): leaf[part], prompts)
-        for size, end in zip(sizes, ends, strict=True)
-    ]
+def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Network, Params]:
+    """The setting's model, as large as its task asks, and initial parameters in float32."""
+    longest = PROMPT_LENGTH + 1 + suffix_length(setting)
+    model: Network
+    if setting.model == "transformer":
+        model = transformer.Transformer(
+            len(WORDS), longest, setting.layers, setting.dim, setting.heads, tied=setting.head == "tied"
+        )
+        params = transformer.init_params(key, model)
+    else:
+        model = mlp.NGramMLP(len(WORDS), longest - 1, setting.dim, setting.hidden_dim)
+        params = mlp.init_params(key, model)
+    return model, in_single_precision(params)
 
 
-def prefer(setting: SimpleNamespace, reference: Reference) -> Run:
+def reference_policy(setting: SentimentSetting, tuned: Row, quarter: int = QUARTERS) -> Reference:
+    """What `fine_tune` gave after some quarters of it, and the pairs for training and evaluation.
+
+    No prompt is in two of fine-tuning, training and evaluation.
+    """
+    of_model, of_prompts, of_words, _ = jax.random.split(jax.random.key(setting.seed), 4)
+    model, random = draw_network(setting, of_model)
+    params = ravel_pytree(random)[1](tuned["params"][quarter].astype(jnp.float32))
+    supervised, pairs, evaluation = setting.supervised_prompts, setting.pairs, setting.evaluation_pairs
+    prompts = sentiment.draw_prompts(of_prompts, supervised + pairs + evaluation)
+    words = jax.random.split(of_words, 3)
+    sides = (slice(supervised, supervised + pairs), slice(supervised + pairs, None))
+    training, judged = (
+        sentiment.sentiment_pairs(key, Prompts(*(leaf[side] for leaf in prompts)), setting.task, **_answers_of(setting))
+        for key, side in zip(words[1:], sides, strict=True)
+    )
+    return Reference(model, params, training, judged)
+
+
+def suffix_length(setting: ReferenceSetting) -> int:
+    """Words after the label in the setting's task."""
+    return {"single_token": 0, "short_suffix": setting.short_suffix, "long_suffix": setting.long_suffix}[setting.task]
+
+
+def _answers_of(setting: ReferenceSetting) -> dict[str, float]:
+    return {"suffix_fit": setting.suffix_fit, "suffix_length": suffix_length(setting)}
+
+
+def in_single_precision(params: Params) -> Params:
+    """Parameters for training: float32 is as good there, and quicker."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+
+
+def to_measure(params: Params) -> Params:
+    """Parameters for measurement: float64, where it is enabled."""
+    return jax.tree.map(lambda leaf: leaf.astype(float), params)
+
+
+def prefer(setting: SentimentSetting, reference: Reference) -> Run:
     """DPO from the reference policy, with checkpoints."""
     return train(
         reference.model,
@@ -109,24 +177,43 @@ def prefer(setting: SimpleNamespace, reference: Reference) -> Run:
     )
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
-    """At every checkpoint k of the training with preferences, for each of the n evaluation pairs.
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
+    """At every checkpoint: log-probabilities of the evaluation pairs, Gram entries and CHES scores, [k, n].
 
-    Columns: log-probabilities in nats, Gram entries in nats² per squared parameter unit, [k, n]; those of `PARTS`,
-    which sum to them, [k, parts, n]; the CHES score [k, n]. Before it: how often the label is right.
+    Gram entries are those of all parameters, and of each of `PARTS`, [k, parts, n], which add up to them. Of the
+    reference: how often its label is right.
     """
-    reference, supervised = fine_tune(setting)
+    reference = reference_policy(setting, tuned)
     run = prefer(setting, reference)
-    model, pairs = reference.model, reference.evaluation
-    chosen, rejected = (
-        first_token_logps(model, reference.params, side) for side in (pairs.chosen_response, pairs.rejected_response)
-    )
     row = {
         "stopped_at": run.stopped_at,
-        "supervised_loss": supervised.losses[-10:].mean(),
-        "label_accuracy": (chosen > rejected).mean(dtype=chosen.dtype),
+        "supervised_loss": tuned["supervised_loss"],
+        "label_accuracy": label_accuracy(reference),
     }
-    return row | jax.lax.map(lambda params: _at(model, params, pairs), run.checkpoints)
+    return row | jax.lax.map(
+        lambda params: _at(reference.model, to_measure(params), reference.evaluation), run.checkpoints
+    )
+
+
+def label_accuracy(reference: Reference) -> Float[Array, ""]:
+    """Share of evaluation prompts at which the right label is the likelier one."""
+    model, params, pairs = reference.model, to_measure(reference.params), reference.evaluation
+    chosen, rejected = (
+        first_token_logps(model, params, side) for side in (pairs.chosen_response, pairs.rejected_response)
+    )
+    return (chosen > rejected).mean(dtype=chosen.dtype)
+
+
+def learnt(table: Mapping[str, np.ndarray], what: str, fewest: int = 2) -> Bool[np.ndarray, " settings"]:
+    """Which settings learnt their labels in fine-tuning: those that a figure or a verdict is about.
+
+    Raises:
+      ValueError: fewer than `fewest` did.
+    """
+    found = table["label_accuracy"] >= LEARNT
+    if found.sum() < fewest:
+        raise ValueError(f"fine-tuning did not teach {what}: right labels in {table['label_accuracy']} of cases.")
+    return np.asarray(found)
 
 
 def _at(model: Network, params: Params, pairs: PreferencePairs) -> dict[str, Array]:
@@ -175,47 +262,37 @@ def _ches(model: Network, params: Params, pairs: PreferencePairs) -> Float[Array
     return theory.ches(hidden(pairs.chosen_response), hidden(pairs.rejected_response))
 
 
-SHAPES: dict[str, Any] = {
-    "task": one_of(TASKS, "single_token", compiled=True),
-    "short_suffix": whole(2, low=1, compiled=True),  # words after the label
-    "long_suffix": whole(8, low=1, compiled=True),
-    "model": one_of(MODELS, "transformer", compiled=True),
-    "layers": whole(2, low=1, compiled=True),
-    "dim": whole(16, low=1, compiled=True),
-    "heads": whole(2, low=1, compiled=True),
-    "head": one_of(("untied", "tied"), "untied", compiled=True),
-    "hidden_dim": whole(64, low=1, compiled=True),  # of the n-gram MLP
-    "supervised_prompts": whole(4096, low=1, compiled=True),
-    "supervised_optimizer": one_of(OPTIMIZERS, "adam", compiled=True),
-    "supervised_steps": whole(800, low=1, compiled=True),
-    "pairs": whole(1024, low=1, compiled=True),
-    "evaluation_pairs": whole(64, low=1, compiled=True),
-    "batch_size": whole(32, low=1, compiled=True),
-    "optimizer": one_of(OPTIMIZERS, "adam", compiled=True),
-    "steps": whole(150, low=1, compiled=True),
-    "checkpoint_every": whole(15, low=1, compiled=True),
-}
-NUMBERS: dict[str, Any] = {
-    "suffix_fit": real(0.65, SHARE),  # how often a word of the suffix goes with the right label
-    "label_noise": real(0.05, SHARE),  # how often annotators take the wrong label
-    "supervised_rate": real(3e-3, POSITIVE),
-    "beta": real(0.1, POSITIVE),
-    "learning_rate": real(1e-4, POSITIVE),
-    "seed": whole(0, low=0),
-}
-RULES = (
+QUARTERED = Rule(
+    ("supervised_steps",),
+    lambda steps: steps % QUARTERS == 0,
+    f"`supervised_steps` must be a multiple of {QUARTERS}",
+)
+REFERENCE_RULES = (
+    QUARTERED,
     Rule(
         ("short_suffix", "long_suffix"),
         lambda short, long: short < long,
         "`long_suffix` must be longer than `short_suffix`",
     ),
     Rule(("dim", "heads"), lambda dim, heads: dim % heads == 0, "`heads` must divide `dim`"),
-    Rule(("batch_size", "pairs"), lambda batch, pairs: batch <= pairs, "`batch_size` must be at most `pairs`"),
     Rule(
         ("batch_size", "supervised_prompts"),
         lambda batch, prompts: batch <= prompts,
         "`batch_size` must be at most `supervised_prompts`",
     ),
+)
+#: `fine_tune` as an experiment, "fine_tuning" in a configuration.
+FINE_TUNING = Experiment("fine_tuning", ReferenceSetting, fine_tune, REFERENCE_RULES, block=12, shard=12)
+
+
+def reference_columns(columns: Columns) -> Columns:
+    """The settings of fine-tuning, among those of an experiment that starts from there."""
+    return {name: columns[name] for name in FINE_TUNING.fields}
+
+
+RULES = (
+    *REFERENCE_RULES,
+    Rule(("batch_size", "pairs"), lambda batch, pairs: batch <= pairs, "`batch_size` must be at most `pairs`"),
     Rule(
         ("supervised_prompts", "pairs", "evaluation_pairs"),
         lambda a, b, c: a + b + c <= sentiment.PROMPTS,
@@ -223,4 +300,13 @@ RULES = (
     ),
 )
 #: `measure` as an experiment, "sentiment" in a configuration.
-SENTIMENT = Experiment("sentiment", SHAPES | NUMBERS, measure, RULES, block=1)
+SENTIMENT = Experiment(
+    "sentiment",
+    SentimentSetting,
+    measure,
+    RULES,
+    needs=FINE_TUNING,
+    needed=reference_columns,
+    block=12,
+    shard=12,
+)

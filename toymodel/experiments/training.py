@@ -1,20 +1,15 @@
 """Preference training of one small model on a few random pairs: where both log-probabilities go, and by which case."""
 
+from dataclasses import dataclass
 from functools import partial
-from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
 
-from toymodel.data.pairs import PreferencePairs
-from toymodel.experiments.any_loss import FIELDS as LOSS_FIELDS
-from toymodel.experiments.any_loss import RULES as LOSS_RULES
-from toymodel.experiments.any_loss import AnyLoss, with_defaults
-from toymodel.experiments.experiment import POSITIVE, Experiment, one_of, real, whole
-from toymodel.experiments.pairs import FIELDS, MODELS, RULES, in_random_model, random_pairs
+from toymodel.experiments import losses, pairs
+from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, real, whole
 from toymodel.models import mlp
-from toymodel.models.logps import Model, Params
 from toymodel.theory.condition import CASES
 from toymodel.training import train
 
@@ -26,17 +21,30 @@ OPTIMIZERS = {
 }
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetting(pairs.PairSetting, losses.LossSetting):
+    """A few random pairs, a model, a loss and an optimiser."""
+
+    model: str = one_of((*pairs.MODELS, "ngram_mlp"), "positional")
+    context_length: int = whole(2, low=1, compiled=True)  # of the n-gram MLP, whose embeddings have `dim` entries
+    hidden_dim: int = whole(8, low=1, compiled=True)
+    pairs: int = whole(1, low=1, compiled=True)
+    optimizer: str = one_of(OPTIMIZERS, "sgd")
+    learning_rate: float = real(0.1, POSITIVE)
+    steps: int = whole(100, low=1, compiled=True)
+
+
+def measure(setting: TrainingSetting) -> Row:
     """Means over the pairs: log-probabilities in nats, from the start to the last state; shares of the cases of T10."""
-    pairs = random_pairs(setting, setting.pairs)
-    network = mlp.NGramMLP(setting.vocab_size, setting.context_length, setting.dim, setting.hidden_dim)
-    others = {"ngram_mlp": lambda key: (network, mlp.init_params(key, network))}
-    return in_random_model(setting, pairs, partial(_row, setting, pairs), others)
-
-
-def _row(setting: SimpleNamespace, pairs: PreferencePairs, model: Model, params: Params) -> dict[str, Array]:
-    loss, optimizer = AnyLoss.of(setting), OPTIMIZERS[setting.optimizer]
-    run = train(model, params, pairs, loss, optimizer, setting.learning_rate, steps=setting.steps)
+    batch = pairs.draw_pairs(setting, setting.pairs)
+    model: Any = None
+    if setting.model == "ngram_mlp":
+        model = mlp.NGramMLP(setting.vocab_size, setting.context_length, setting.dim, setting.hidden_dim)
+        params = mlp.init_params(pairs.keys_of_model(setting)[1], model)
+    else:
+        model, params = pairs.draw_model(setting, batch)
+    optimizer = OPTIMIZERS[setting.optimizer]
+    run = train(model, params, batch, losses.loss_of(setting), optimizer, setting.learning_rate, steps=setting.steps)
     trajectory = run.trajectory
     assert trajectory is not None
     row = {"stopped_at": run.stopped_at, "loss_start": run.losses[0], "loss_end": run.losses[-1]}
@@ -54,19 +62,9 @@ def _row(setting: SimpleNamespace, pairs: PreferencePairs, model: Model, params:
 #: `measure` as an experiment, "training" in a configuration.
 TRAINING = Experiment(
     "training",
-    {
-        **FIELDS,
-        "model": one_of((*MODELS, "ngram_mlp"), "positional"),
-        "context_length": whole(2, low=1, compiled=True),  # of the n-gram MLP, whose embeddings have `dim` entries
-        "hidden_dim": whole(8, low=1, compiled=True),
-        "pairs": whole(1, low=1, compiled=True),
-        **LOSS_FIELDS,
-        "optimizer": one_of(OPTIMIZERS, "sgd", compiled=True),
-        "learning_rate": real(0.1, POSITIVE),
-        "steps": whole(100, low=1, compiled=True),
-    },
+    TrainingSetting,
     measure,
-    (*RULES, *LOSS_RULES),
-    complete=with_defaults,
+    (*pairs.RULES, *losses.RULES),
+    complete=losses.with_defaults,
     block=32,
 )

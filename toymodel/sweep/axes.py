@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from toymodel.experiments.experiment import BadSetting, Columns, Experiment, Rule
-from toymodel.sweep.grid import SHARD, Grid, Sweep, row_codes
+from toymodel.sweep.grid import Grid, Sweep, row_codes
 
 Values = Mapping[str, Any]
 
 
-def make_sweep(experiment: Experiment, *parts: Values, precision: str = "float64", shard_size: int = SHARD) -> Sweep:
+def make_sweep(
+    experiment: Experiment, *parts: Values, precision: str = "float64", shard_size: int | None = None
+) -> Sweep:
     """The settings of one or several grids.
 
     Args:
@@ -26,6 +28,7 @@ def make_sweep(experiment: Experiment, *parts: Values, precision: str = "float64
     """
     if precision not in ("float64", "float32"):
         raise BadSetting(f'`precision` must be "float64" or "float32", got {precision!r}.', "precision")
+    shard_size = experiment.shard if shard_size is None else shard_size
     if not isinstance(shard_size, int) or isinstance(shard_size, bool) or shard_size < 1:
         raise BadSetting(f"`shard_size` must be a whole number of at least 1, got {shard_size!r}.", "shard_size")
     grids: list[Grid] = []

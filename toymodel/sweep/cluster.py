@@ -1,13 +1,11 @@
 """Running a sweep on a Dask cluster: each missing shard is a task; the worker that computes it writes it.
 
 Tasks are named by their settings, and the scheduler keeps them when the client goes: whoever comes back with the same
-sweep attaches to what is still running, and finds the rest in the folder. That folder must be one that all see.
+sweep attaches to what is still running, and finds the rest in the folder. All must see that folder.
 """
 
-import os
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +13,12 @@ from typing import Any
 
 import distributed
 
+from toymodel._files import BadFolder
+from toymodel.experiments.experiment import Experiment
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.runner import Progress, Task, compute, missing, settings_of
-from toymodel.sweep.store import BadFolder, Store, address
+from toymodel.sweep.runner import Progress, Task, compute, missing, run_needed
+from toymodel.sweep.store import Notice, Store, address
 
 RETRIES = 3  # of a task that fails, or whose worker dies
 FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there
@@ -37,13 +37,13 @@ def run_on_cluster(
     scheduler: str | Any,
     *,
     progress: Progress = lambda *_: None,
-    notice: Callable[[str], Any] = lambda _: None,
+    notice: Notice = lambda _: None,
     patience: int = PATIENCE,
 ) -> int:
     """Have a cluster compute what the folder lacks; returns the number of settings computed.
 
     Args:
-      config: the configuration of the sweep, in the sweep's folder, from where the workers read it.
+      config: the configuration of the sweep, in the sweep's folder, from where the workers read its experiment.
       scheduler: an address, the `.json` file that a scheduler was told to write, or a `distributed` cluster.
       patience: seconds to wait for a scheduler that was there to come back.
 
@@ -51,9 +51,14 @@ def run_on_cluster(
       ClusterLost: the scheduler cannot be reached, or not again.
       BadFolder: a worker cannot use the folder, or runs other code.
     """
+
+    def run_first(needed: Sweep, folder: Path) -> None:
+        run_on_cluster(needed, Store.create(folder, needed), config, scheduler, notice=notice, patience=patience)
+
     computed, wait = 0, FIRST_PATIENCE
     lost = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
-    while tasks := missing(sweep, store):
+    while tasks := missing(sweep, store, notice):
+        run_needed(sweep, store, tasks, None, run_first)
         try:
             with _client(scheduler, wait) as client:
                 for number, task in enumerate(_finished(client, sweep, store, config, tasks), start=1):
@@ -73,10 +78,12 @@ def _finished(client: Any, sweep: Sweep, store: Store, config: Path, tasks: list
         future = client.submit(
             compute_on_worker,
             str(store.folder.resolve()),
-            config.name,
-            sweep.experiment.code,
+            str(config.resolve()),
+            sweep.experiment.name,
+            sweep.experiment.code(),
+            sweep.precision,
             task,
-            key=f"toymodel-{store.code}-{address(settings_of(sweep, task))}",
+            key=f"toymodel-{task.code[:12]}-{address(task.settings)}",
             retries=RETRIES,
             pure=False,
         )
@@ -104,8 +111,8 @@ def _client(scheduler: Any, patience: int) -> distributed.Client:
             time.sleep(1)
 
 
-def compute_on_worker(folder: str, config: str, code: str, task: Task) -> None:
-    """Compute one shard on this worker and write it to the folder.
+def compute_on_worker(folder: str, config: str, name: str, code: str, precision: str, task: Task) -> None:
+    """Compute one task on this worker and write it to the folder.
 
     Raises:
       BadFolder: the folder is not here, or this worker would compute with other code.
@@ -113,31 +120,17 @@ def compute_on_worker(folder: str, config: str, code: str, task: Task) -> None:
     where = Path(folder)
     if not (where / "sweep.json").is_file():
         raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
-    sweep = _loaded(where / "configs" / config)
-    if sweep.experiment.code != code:
+    experiment = _experiment(config, name)
+    if experiment.code() != code:
         raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
     with ONE_AT_A_TIME:
-        compute(sweep, Store.open(where), task)
+        compute(Sweep(experiment, (), precision), Store.open(where), task)
 
 
 @lru_cache(maxsize=4)
-def _loaded(config: Path) -> Sweep:
-    return load(config)
-
-
-def local(workers: int) -> distributed.LocalCluster:
-    """A cluster of processes on this machine, each with one thread, one device and a core of its own."""
-    cluster = distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=40
-    )
-    with distributed.Client(cluster) as client:
-        client.run(_keep_to_one_core)
-    return cluster
-
-
-def _keep_to_one_core(dask_worker: distributed.Worker) -> None:
-    """Before jax starts: it would start a thread for every core it may use, in every worker."""
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        for thread in Path("/proc/self/task").iterdir():  # later threads do as those that start them
-            os.sched_setaffinity(int(thread.name), {cores[int(dask_worker.name) % len(cores)]})
+def _experiment(config: str, name: str) -> Experiment:
+    """The experiment of a configuration, or the one of this name that it needs."""
+    experiment = load(config).experiment
+    while experiment.name != name and experiment.needs is not None:
+        experiment = experiment.needs
+    return experiment

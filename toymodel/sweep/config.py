@@ -1,16 +1,15 @@
 """A sweep written in TOML; what is wrong with it is told with the file and the line."""
 
-import importlib
 import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from toymodel.experiments import EXPERIMENTS
+from toymodel.experiments.catalogue import EXPERIMENTS, load_object
 from toymodel.experiments.experiment import BadSetting, Experiment
 from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.grid import SHARD, Sweep
+from toymodel.sweep.grid import Sweep
 
 KEYS = ("experiment", "precision", "shard_size", "settings", "grids")
 
@@ -58,7 +57,7 @@ def _sweep(table: dict[str, Any], beside: Path) -> Sweep:
         _experiment(table.get("experiment"), beside),
         *(settings | grid for grid in grids),
         precision=table.get("precision", "float64"),
-        shard_size=table.get("shard_size", SHARD),
+        shard_size=table.get("shard_size"),
     )
 
 
@@ -66,12 +65,9 @@ def _experiment(name: Any, beside: Path) -> Experiment:
     known = f"one of {', '.join(EXPERIMENTS)}, or module:OBJECT"
     if not isinstance(name, str) or not (name in EXPERIMENTS or ":" in name):
         raise BadSetting(f"`experiment` must be {known}, got {name!r}.", "experiment")
-    if name in EXPERIMENTS:
-        return EXPERIMENTS[name]
-    module, _, attribute = name.partition(":")
     sys.path.insert(0, str(beside))  # a module beside the configuration is found as well as an installed one
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = load_object(EXPERIMENTS.get(name, name))
     except (ImportError, AttributeError) as error:
         raise BadSetting(f"cannot import `experiment` {name!r}: {error}.", "experiment") from None
     finally:

@@ -1,219 +1,184 @@
-"""Running a sweep in this process: the shards that are missing are computed one by one, and written one by one."""
+"""Running a sweep in this process: the shards that are missing are computed one by one, and written one by one.
 
-import hashlib
-import io
-import os
-import socket
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+Several processes may run sweeps of one folder at once: each claims a shard before it computes it.
+"""
+
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import numpy as np
 import polars as pl
 
+from toymodel._files import BadFolder
 from toymodel.experiments.experiment import Columns
-from toymodel.sweep.grid import Shard, Sweep
+from toymodel.sweep.grid import Sweep, needed_sweep
 from toymodel.sweep.program import Report, table
-from toymodel.sweep.store import BadFolder, State, Store, about_this_machine, address, refuse
-
-LONGEST = 200  # letters of a program's name
+from toymodel.sweep.store import Notice, Store, program_name, refuse
 
 Progress = Callable[[int, str], Any]  # called with the number of settings just done, and "shard 3 of 8"
 
 
 class Task(NamedTuple):
-    """A shard that is not there yet, or what is not there of it: rows held by files of an earlier grid are left out."""
+    """What of a shard is not there yet."""
 
-    shard: Shard
-    rows: np.ndarray | None
-    size: int
+    program: str
+    code: str
+    settings: Columns
+
+    @property
+    def size(self) -> int:
+        """The number of settings."""
+        return len(next(iter(self.settings.values())))
 
 
-def run(sweep: Sweep, folder: Path | str, *, progress: Progress = lambda *_: None) -> pl.LazyFrame:
+def run(
+    sweep: Sweep,
+    folder: Path | str,
+    *,
+    needed_in: Path | None = None,
+    progress: Progress = lambda *_: None,
+    notice: Notice = lambda _: None,
+) -> pl.LazyFrame:
     """Compute what the folder lacks of a sweep, and read the sweep's table from it, in the order of its settings.
 
     Interrupted at any point, by whatever means, it goes on from the shards that are whole when it is called again.
     Settings that a file holds already, of this grid or of another, are not computed again.
 
+    Args:
+      needed_in: where the sweeps lie that this one needs, to be shared with others (default: in the folder).
+      notice: told of files that are set aside.
+
     Raises:
-      BadFolder: the folder is not this sweep's, another process writes to it, or it cannot be written to.
+      BadFolder: the folder is not this sweep's, or cannot be written to.
     """
     store = Store.create(Path(folder), sweep)
-    with writing(store) as record:
-        run_here(sweep, store, missing(sweep, store), record, progress)
+    todo = missing(sweep, store, notice)
+    run_needed(sweep, store, todo, needed_in, lambda needed, at: run(needed, at, notice=notice, progress=progress))
+    with store.record() as record:
+        run_here(sweep, store, todo, needed_in, record, progress)
     return results(sweep, store)
 
 
-def run_here(
-    sweep: Sweep, store: Store, todo: list[Task], record: dict[str, Any], progress: Progress = lambda *_: None
+def run_needed(
+    sweep: Sweep, store: Store, todo: list[Task], needed_in: Path | None, run: Callable[[Sweep, Path], Any]
 ) -> None:
-    """Compute tasks one after the other, keeping count in the record of the run."""
-    for number, task in enumerate(todo, start=1):
-        compute(sweep, store, task, partial(_report, progress, f"shard {number} of {len(todo)}"))
-        record["settings"] += task.size
+    """Have `run` compute what the tasks need of another experiment."""
+    if todo and sweep.experiment.needs:
+        columns = {name: np.concatenate([task.settings[name] for task in todo]) for name in sweep.experiment.fields}
+        needed = needed_sweep(sweep, columns)
+        run(needed, _needed_folder(needed, store, needed_in))
+
+
+def run_here(
+    sweep: Sweep,
+    store: Store,
+    todo: list[Task],
+    needed_in: Path | None,
+    record: dict[str, Any],
+    progress: Progress = lambda *_: None,
+) -> None:
+    """Compute tasks one after the other, keeping count in the record of the run; what others compute comes last."""
+    left, wait = list(enumerate(todo, start=1)), False
+    while left:
+        of_others = []
+        for number, task in left:
+            report = partial(_report, progress, f"shard {number} of {len(todo)}")
+            with store.claim(task.settings, wait=wait) as mine:
+                if not mine:
+                    of_others.append((number, task))
+                elif store.has(task.program, task.code, task.settings):  # another process was quicker
+                    report(task.size)
+                else:
+                    compute(sweep, store, task, needed_in, report)
+                    record["settings"] += task.size
+        left, wait = of_others, True
 
 
 def _report(progress: Progress, shard: str, count: int) -> None:
     progress(count, shard)
 
 
-def missing(sweep: Sweep, store: Store, notice: Callable[[str], Any] = lambda _: None) -> list[Task]:
-    """What is left to compute. Damaged and repeated files are set aside first, and `notice` is told of each.
-
-    Raises:
-      BadFolder: the table holds a file that no sweep of this folder wrote.
-    """
-    state = store.state()
-    store.set_aside([*state.damaged, *state.repeated])
-    for path in state.damaged:
-        notice(f"{path} is damaged; its settings are computed anew.")
-    for path in state.repeated:
-        notice(f"{path} has the settings of another file; it is set aside.")
-    refuse(state._replace(damaged=[]))
-    return tasks(sweep, state)
-
-
-def tasks(sweep: Sweep, state: State) -> list[Task]:
-    """What of a sweep the files of a table do not hold."""
-    held = _held_otherwise(sweep, state)
+def missing(sweep: Sweep, store: Store, notice: Notice = lambda _: None) -> list[Task]:
+    """What is left to compute. Files that are damaged, or of other code, are set aside first; `notice` is told."""
     found = []
+    held: dict[str, pl.DataFrame | None] = {}
     for shard in sweep.shards():
-        settings = sweep.settings(shard)
-        if address(settings) in state.whole:
-            continue
-        rows = None if held is None else _rows_not_in(held, settings)
-        if rows is None or len(rows):
-            found.append(Task(shard, rows, shard.stop - shard.start if rows is None else len(rows)))
+        name, code = program_name(shard.program), sweep.experiment.code(_words(shard.program.compiled))
+        if name not in held:
+            whole, damaged = store.files(name)
+            for path in damaged:
+                notice(f"{path} is damaged; its settings are computed anew.")
+            old = [path for path in whole if not path.name.startswith(code[:12])]
+            for path in old:
+                notice(f"{path} was computed by other code; it is set aside.")
+            for path in (*damaged, *old):
+                store.set_aside(path)
+            files = [path for path in whole if path not in old]
+            fields = list(sweep.experiment.fields)
+            held[name] = pl.scan_parquet(files, glob=False).select(fields).unique().collect() if files else None
+        settings = _without(held[name], sweep.settings(shard))
+        if len(next(iter(settings.values()))):
+            found.append(Task(name, code, settings))
     return found
 
 
-def compute(sweep: Sweep, store: Store, task: Task, report: Report = lambda _: None) -> Path:
-    """Compute one shard and write it."""
-    settings = settings_of(sweep, task)
-    return store.write(program_name(sweep, task.shard), settings, table(sweep, settings, report))
+def compute(
+    sweep: Sweep, store: Store, task: Task, needed_in: Path | None = None, report: Report = lambda _: None
+) -> Path:
+    """Compute one task and write it."""
+    needed = None
+    if sweep.experiment.needs:
+        of_task = needed_sweep(sweep, task.settings)
+        rows = results(of_task, Store.open(_needed_folder(of_task, store, needed_in)))
+        fields = list(of_task.experiment.fields)
+        wanted = {name: sweep.experiment.needed(task.settings)[name] for name in fields}
+        joined = _joined(pl.DataFrame(wanted), rows).collect()
+        needed = {column.name: column.to_numpy() for column in joined.drop(fields)}
+    rows = table(sweep.experiment, task.settings, needed, precision=sweep.precision, report=report)
+    return store.write(task.program, task.code, task.settings, rows)
 
 
 def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     """The table of exactly this sweep's settings, in their order.
 
     Raises:
-      BadFolder: a file is damaged or foreign, or a setting is missing.
+      BadFolder: a file is damaged, or a setting is missing.
     """
-    state = store.state()
-    refuse(state)
-    files = [state.whole.get(address(sweep.settings(shard))) for shard in sweep.shards()]
-    whole = [path for path in files if path is not None]
-    if len(whole) == len(files):
-        return pl.scan_parquet(whole, glob=False)
-    if left := sum(task.size for task in tasks(sweep, state)):
-        raise BadFolder(f"{store.folder} lacks {left} of {sweep.size} settings; run it again.")
+    files = []
+    for name, code in {
+        program_name(program): sweep.experiment.code(_words(program.compiled)) for program in sweep.programs
+    }.items():
+        whole, damaged = store.files(name, code[:12])
+        refuse(damaged)
+        files += whole
     settings = pl.concat([pl.DataFrame(sweep.settings(shard)) for shard in sweep.shards()])
-    found = pl.scan_parquet(sorted(state.whole.values()), glob=False)
+    found = pl.scan_parquet(files, glob=False).unique(settings.columns, keep="first") if files else None
+    if found is None:
+        raise BadFolder(f"{store.folder} lacks all of {sweep.size} settings; run it again.")
+    left = settings.lazy().join(found.select(settings.columns), on=settings.columns, how="anti").collect().height
+    if left:
+        raise BadFolder(f"{store.folder} lacks {left} of {sweep.size} settings; run it again.")
+    return _joined(settings, found)
+
+
+def _joined(settings: pl.DataFrame, found: pl.LazyFrame) -> pl.LazyFrame:
     return settings.lazy().join(found, on=settings.columns, how="left", maintain_order="left")
 
 
-@contextmanager
-def writing(store: Store) -> Iterator[dict[str, Any]]:
-    """The right to write to a folder, for one process at a time, and the record of the run, written before and after.
-
-    Raises:
-      BadFolder: another process has it.
-    """
-    lock = filelock.FileLock(store.folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise BadFolder(
-            f"another sweep is writing to {store.folder} ({_latest_run(store)}); wait for it, or choose another folder."
-        ) from None
-    try:
-        store.remove_leftovers()
-        started = datetime.now(UTC)
-        name = f"{started:%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}"
-        record = {"started": started.isoformat(), **about_this_machine(), **store.identity, "settings": 0}
-        store.write_run(name, record)
-        yield record
-        store.write_run(name, record | {"ended": datetime.now(UTC).isoformat()})
-    finally:
-        lock.release()
-
-
-class Estimate(NamedTuple):
-    """What a sweep will take, from the first programs, timed here."""
-
-    timed: int  # programs
-    compile_seconds: float  # for all programs, one after the other
-    run_seconds: float
-    bytes: int
-
-
-def estimate(sweep: Sweep, todo: list[Task], programs: int = 2) -> Estimate:
-    """Compile and run a little of the first few programs, and extrapolate to all tasks."""
-    first: dict[str, Task] = {}
-    for task in todo:
-        first.setdefault(program_name(sweep, task.shard), task)
-    compiling, running, size, rows = 0.0, 0.0, 0, 0
-    timed = list(first.values())[:programs]
-    for task in timed:
-        settings = {name: column[: 8 * sweep.experiment.block] for name, column in settings_of(sweep, task).items()}
-        cold, _ = _timed(sweep, settings)
-        warm, frame = _timed(sweep, settings)
-        content = io.BytesIO()
-        frame.write_parquet(content)
-        compiling, running = compiling + cold - warm, running + warm
-        size, rows = size + len(content.getvalue()), rows + frame.height
-    left = sum(task.size for task in todo)
-    if not timed:
-        return Estimate(0, 0.0, 0.0, 0)
-    return Estimate(len(timed), compiling / len(timed) * len(first), running / rows * left, round(size / rows * left))
-
-
-def program_name(sweep: Sweep, shard: Shard) -> str:
-    """The compiled fields of a shard's settings: its place in the table.
-
-    Not `name=value`: readers of Parquet would take that for a column. File systems allow a name 255 bytes: of a longer
-    one the end is a hash of the whole.
-    """
-    compiled = sweep.programs[shard.program].compiled
-    name = ",".join(f"{name}-{value}" for name, value in compiled.items()) or "all"
-    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
-
-
-def settings_of(sweep: Sweep, task: Task) -> Columns:
-    """The settings that a task computes."""
-    settings = sweep.settings(task.shard)
-    return settings if task.rows is None else {name: column[task.rows] for name, column in settings.items()}
-
-
-def _held_otherwise(sweep: Sweep, state: State) -> pl.DataFrame | None:
-    """The settings in files that are not shards of this sweep: of other grids, or cut otherwise."""
-    if not state.whole:
-        return None
-    ours = {address(sweep.settings(shard)) for shard in sweep.shards()}
-    others = sorted(path for settings, path in state.whole.items() if settings not in ours)
-    if not others:
-        return None
-    return pl.scan_parquet(others, glob=False).select(*sweep.experiment.fields).collect()
-
-
-def _rows_not_in(held: pl.DataFrame, settings: Columns) -> np.ndarray | None:
-    """The numbers of the settings that are not held; None when that is all of them."""
+def _without(held: pl.DataFrame | None, settings: Columns) -> Columns:
+    """The settings that are not held."""
+    if held is None:
+        return settings
     wanted = pl.DataFrame(settings).with_row_index("row")
     rows = wanted.join(held, on=list(settings), how="anti")["row"].sort().to_numpy()
-    return None if len(rows) == wanted.height else rows
+    return {name: column[rows] for name, column in settings.items()}
 
 
-def _timed(sweep: Sweep, settings: Columns) -> tuple[float, pl.DataFrame]:
-    began = time.monotonic()
-    frame = table(sweep, settings)
-    return time.monotonic() - began, frame
+def _words(compiled: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(value for value in compiled.values() if isinstance(value, str))
 
 
-def _latest_run(store: Store) -> str:
-    runs = sorted(path.stem for path in store.folder.glob("runs/*.json"))
-    return f"begun {runs[-1]}" if runs else "just begun"
+def _needed_folder(needed: Sweep, store: Store, needed_in: Path | None) -> Path:
+    return (needed_in or store.folder / "needed") / f"{needed.experiment.name}-{needed.experiment.code()[:12]}"

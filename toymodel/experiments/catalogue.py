@@ -1,0 +1,19 @@
+"""The experiments that a configuration calls by name, each imported when it is wanted."""
+
+import importlib
+from typing import Any
+
+#: Name in a configuration: module and object.
+EXPERIMENTS = {
+    "gram": "toymodel.experiments.gram:GRAM",
+    "remedies": "toymodel.experiments.remedies:REMEDY_COMPARISON",
+    "fine_tuning": "toymodel.experiments.sentiment:FINE_TUNING",
+    "sentiment": "toymodel.experiments.sentiment:SENTIMENT",
+    "training": "toymodel.experiments.training:TRAINING",
+}
+
+
+def load_object(place: str) -> Any:
+    """The object at "module:OBJECT"."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import Domain
+from toymodel._pytree import pytree
 from toymodel.experiments.experiment import Choice, Column, Columns, Field, Rule, one_of
 from toymodel.losses import LOSSES
 
@@ -54,7 +55,7 @@ RULES = tuple(
 )
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["place", "hyper"], meta_fields=["options"])
+@partial(pytree, static=["options"])
 @dataclass(frozen=True)
 class AnyLoss:
     """What training asks of a loss, for the loss at `place` among `options`.

@@ -22,6 +22,7 @@ import optax
 from jaxtyping import Array, Float
 
 from toymodel import theory
+from toymodel._pytree import pytree
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.experiments.any_loss import AnyLoss
@@ -165,7 +166,7 @@ def _run(
     return _measured(model, params, evaluation, run.checkpoints) | {"stopped_at": run.stopped_at}
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["place", "strength"], meta_fields=["names"])
+@partial(pytree, static=["names"])
 @dataclass(frozen=True)
 class _AnyUpdate:
     """The `Update` of the remedy at `place` among `names`, known at run time."""
@@ -195,7 +196,7 @@ class _AnyUpdate:
         return after
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["loss", "place", "strength"], meta_fields=["names"])
+@partial(pytree, static=["names"])
 @dataclass(frozen=True)
 class _AnyRemedy:
     """A loss with the remedy at `place` around it, if that is a loss; its derivatives are the closed-form weights."""
@@ -232,7 +233,7 @@ def _different(parts: list[Any]) -> tuple[list[Any], Array]:
     return once, jnp.array([once.index(part) for part in parts])
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class _Scaled:
     """A loss times a number."""

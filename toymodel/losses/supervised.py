@@ -1,7 +1,6 @@
 """Supervised fine-tuning, as a loss for `training.train`: it raises the answers on both sides of a pair, by shares."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import Domain, is_concrete
+from toymodel._pytree import pytree
 
 Logps = Float[Array, " n"]
 SHARE = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["rejected_share"], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class CrossEntropy:
     """−((1 − s) log π_w + s log π_l), in nats: what annotators cost of whom a share s gives the rejected answer.

@@ -17,11 +17,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend, squared_norm
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class NormalisedPairs:
     """Pairwise normalised gradient descent, our reading: the batch mean of √(d_w d_l ‖g_w‖‖g_l‖) (ĝ_w − ĝ_l).
@@ -42,7 +43,7 @@ class NormalisedPairs:
         return descend(batch, direction, before)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class NormalisedSides:
     """The same once a batch, with G_w and G_l, the means of d_w g_w and d_l g_l: √(‖G_w‖‖G_l‖) (Ĝ_w − Ĝ_l).
@@ -59,7 +60,7 @@ class NormalisedSides:
         return descend(batch, _turned(chosen, rejected, log_ratio), before)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Calibrated:
     """Reward calibration (arXiv 2604.18239), our reading: d_w e^a and d_l e^−a, a steering their ratio to r*.

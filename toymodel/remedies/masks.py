@@ -15,13 +15,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import Batch, State, descend
 
 Masks = Float[Array, "2 B T"] | Float[Array, "2 1 T"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class OracleMask:
     """Tokens count that differ from the other answer's at the same position, or have none opposite."""
@@ -36,7 +37,7 @@ class OracleMask:
         return descend(batch, jax.grad(_mean_loss(batch))(before.params, contrast[None]), before)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class LearnedMask:
     """u starts at 1 and follows its own gradient, one step of size `rate` at a time, kept in [0, 1].

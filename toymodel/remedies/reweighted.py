@@ -10,19 +10,19 @@ for `WithPenalty`, whose chosen log-probability is moved by the penalty first. A
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._pytree import pytree
 from toymodel.training.arguments import PairLoss
 
 Logps = Float[Array, " n"]
 Number = float | Float[Array, "*runs"]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class WithLikelihood:
     """ℓ − λ log π_w: the negative log-likelihood of the chosen answer, in nats, beside any loss (T19)."""
@@ -40,7 +40,7 @@ class WithLikelihood:
         return d_chosen + self.strength, d_rejected
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class WithPenalty:
     """Any loss at log π_w − λ max(0, log π_ref,w − log π_w): DPO-Positive's penalty on a chosen answer that fell.
@@ -64,7 +64,7 @@ class WithPenalty:
         return w - self.strength * jax.nn.relu(ref_w - w)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["loss", "threshold", "sharpness"], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class Gated:
     """Any loss whose push on the rejected answer fades where that is already unlikely.

@@ -19,13 +19,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend
 
 First = Literal["chosen", "rejected", "coin"]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["seed"], meta_fields=["first"])
+@partial(pytree, static=["first"])
 @dataclass(frozen=True)
 class Split:
     """Both halves in turn.
@@ -59,7 +60,7 @@ class Split:
         return after, jax.tree.map(jnp.add, first, second)
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class VirtualSplit:
     """Each half where a part κ/2 of the other's plain step leads, weights held; for optimisers with a memory.

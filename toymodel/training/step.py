@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
 
@@ -84,7 +85,7 @@ class Update(Protocol):
         """The state after the step, and by how much the parameters moved."""
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Plain:
     """The optimiser's step along the gradient of the mean loss."""

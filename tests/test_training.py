@@ -21,12 +21,12 @@ from neural import MODEL, mlp_world, mlp_worlds
 from oracles import assert_close
 from strategies import pairs_of, seeds, world
 
-from toymodel import PreferencePairs, gradients, theory, training
+from toymodel import PreferencePairs, gradients, theory
 from toymodel.data.families import contrast_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
-from toymodel.training import Diverged, train
+from toymodel.training import Diverged, loop, train
 from toymodel.training.step import Plain, descend
 from toymodel.training.vectorise import each_run
 
@@ -319,10 +319,10 @@ def test_runs_are_shared_out_between_devices_that_divide_them():
 
 def test_chunks_are_one_program_and_change_nothing(monkeypatch):
     whole = run(steps=5, batch_size=2, key=KEY)
-    monkeypatch.setattr(training, "CHUNK", 4)
-    before = training._chunk._cache_size()
+    monkeypatch.setattr(loop, "CHUNK", 4)
+    before = loop._chunk._cache_size()
     chunked = run(steps=5, batch_size=2, key=KEY)  # 3 + 2 steps, the last of which idles once
-    assert training._chunk._cache_size() == before + 1
+    assert loop._chunk._cache_size() == before + 1
     assert_same(chunked, whole, 1e-13)  # one loop body, compiled twice
     both = run(rate=jnp.array([0.1, 0.2]), steps=5, batch_size=2, key=KEY, over=("learning_rate",))
     assert_same(at(both, 0), whole, 1e-12)
@@ -330,9 +330,9 @@ def test_chunks_are_one_program_and_change_nothing(monkeypatch):
 
 def test_the_learning_rate_and_the_hyperparameters_are_data():
     run()
-    before = training._chunk._cache_size()
+    before = loop._chunk._cache_size()
     run(rate=0.2, loss=LOSSES["dpo"](beta=1))
-    assert training._chunk._cache_size() == before
+    assert loop._chunk._cache_size() == before
 
 
 def test_updates_that_have_as_many_fields_are_told_apart():
@@ -352,7 +352,7 @@ def test_updates_that_have_as_many_fields_are_told_apart():
 
 
 def test_progress_is_reported_and_may_stop_a_run(monkeypatch):
-    monkeypatch.setattr(training, "REPORTS", 3)
+    monkeypatch.setattr(loop, "REPORTS", 3)
     calls = []
     reported = run(steps=10, record="loss", progress=calls.append)
     assert calls == [4, 8, 10]
@@ -370,7 +370,7 @@ def test_progress_is_reported_and_may_stop_a_run(monkeypatch):
 def test_inside_a_trace_a_run_is_one_loop(monkeypatch):
     plain = run()
     losses = plain._replace(trajectory=None)
-    monkeypatch.setattr(training, "CHUNK", 3)
+    monkeypatch.setattr(loop, "CHUNK", 3)
     calls = []
     assert_same(jax.jit(lambda rate: run(rate=rate, progress=calls.append))(0.1), plain, 1e-12)
     assert_same(jax.jit(lambda: run(record="loss"))(), losses, 1e-12)  # nothing traced goes in
@@ -568,7 +568,7 @@ def test_a_run_from_the_reference_starts_at_log_ratios_of_exactly_zero(level):
 
 def test_checkpoints_are_the_parameters_of_shorter_runs(monkeypatch):
     """Steps 4, 8 and 12 of 15, in chunks of 5, whose borders they do not meet."""
-    monkeypatch.setattr(training, "CHUNK", 7)
+    monkeypatch.setattr(loop, "CHUNK", 7)
     long = run(steps=15, record="loss", checkpoint_every=4)
     assert long.checkpoints.shape == (4, *START.shape)
     np.testing.assert_array_equal(long.checkpoints[0], START)
@@ -580,7 +580,7 @@ def test_checkpoints_are_the_parameters_of_shorter_runs(monkeypatch):
 
 def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
     """A tree of parameters, Adam in minibatches, chunks of 4 that idle once: as recorded, and as the last state is."""
-    monkeypatch.setattr(training, "CHUNK", 5)
+    monkeypatch.setattr(loop, "CHUNK", 5)
     start = mlp_world(PAIRS).params
     options = {"model": MODEL, "optimizer": ADAM, "batch_size": 2, "key": KEY, "steps": 7}
     every = run(start, **options, checkpoint_every=1)
@@ -599,7 +599,7 @@ def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
 
 
 def test_checkpoints_of_runs_of_which_one_diverges(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 3)
+    monkeypatch.setattr(loop, "CHUNK", 3)
     rates = jnp.array([1e-3, 1e120, 1e-2])
     options = {"loss": IPO, "steps": 8, "record": "loss", "checkpoint_every": 1}
     together = run(rate=rates, over=("learning_rate",), **options)

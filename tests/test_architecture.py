@@ -16,7 +16,7 @@ PACKAGE = Path(toymodel.__file__).parent
 # and from folders above its own. Modules in one row, and the two folders in one row, do not know each other.
 FOLDERS = [
     {
-        "": [{"_checks", "_version"}, {"gram"}],
+        "": [{"_checks", "_pytree", "_version"}, {"gram"}],
     },
     {"data": [{"vocabulary", "pairs"}, {"families", "sentiment"}]},
     {"models": [{"logps"}, {"linear", "stages"}, {"mlp", "readout", "transformer"}, {"unconstrained"}]},

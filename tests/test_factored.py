@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from oracles import assert_close, gram_sizes, token_sizes
 from strategies import seeds, worlds
 
-from toymodel import PairGram, PreferencePairs, gradients, positional_pairs, theory
+from toymodel import PairGram, PreferencePairs, gradients, positional_pairs, pytree, theory
 from toymodel.gradients import factored, grams, products
 from toymodel.models import linear, mlp, transformer, unconstrained
 from toymodel.models.logps import token_logps
@@ -29,7 +29,7 @@ from toymodel.models.transformer import Transformer
 V, P, T_W, T_L = 5, 2, 3, 4  # widths of prompts and responses, padding included
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class TiedBigram:
     """z = E (W [E(y^{i−2}); E(y^{i−1})] + b): positionwise from the table up to a head that is the table."""

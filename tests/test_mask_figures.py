@@ -14,7 +14,7 @@ from quick_figures import quick, swept
 from scipy.stats import t as student
 
 from figures import fig_masks, fig_normalised_batch, style
-from toymodel import gradients, theory
+from toymodel import gradients, pytree, theory
 from toymodel.data.families import contrast_pairs
 from toymodel.experiments.sentiment import LEARNT, fine_tune
 from toymodel.gram import PairGram
@@ -125,7 +125,7 @@ def test_masks_are_shares_and_the_pairs_differ_where_they_should():
     assert (line[1:] > 0).all()  # of half shared suffixes, no position is the same in all pairs
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class OfUnitWeight:
     """DPO whose weights are 1 where it starts: minus the log-sigmoid of β times the margin, times 2/β."""

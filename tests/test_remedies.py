@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, MODEL, mlp_worlds
 
-from toymodel import PreferencePairs, gradients, remedies, theory
+from toymodel import PreferencePairs, gradients, pytree, remedies, theory
 from toymodel.data.families import contrast_pairs
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
@@ -56,7 +56,7 @@ UPDATES = {
 worlds = mlp_worlds(3, temperature=st.sampled_from([3.0, 1.0, 0.3]))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Constant:
     """A loss with weights that do not change, so that its two halves are gradients of functions."""

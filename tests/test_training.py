@@ -16,17 +16,20 @@ import optax
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jax.extend.core import jaxprs_in_params
 from jax.flatten_util import ravel_pytree
 from neural import MODEL, mlp_world, mlp_worlds
 from oracles import assert_close
 from strategies import pairs_of, seeds, world
 
-from toymodel import PreferencePairs, gradients, theory, training
+from toymodel import PreferencePairs, gradients, pytree, theory
 from toymodel.data.families import contrast_pairs
 from toymodel.losses import LOSSES
-from toymodel.models import linear
+from toymodel.losses.supervised import CrossEntropy
+from toymodel.models import linear, transformer
 from toymodel.models.logps import pair_logps
-from toymodel.training import Diverged, train
+from toymodel.remedies import Calibrated, LearnedMask, NormalisedPairs, NormalisedSides, WithLikelihood
+from toymodel.training import Diverged, loop, train
 from toymodel.training.step import Plain, descend
 from toymodel.training.vectorise import each_run
 
@@ -286,7 +289,8 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np, optax
 from toymodel import positional_pairs
 from toymodel.losses import LOSSES
-from toymodel.models import linear
+from toymodel.losses.supervised import CrossEntropy
+from toymodel.models import linear, transformer
 from toymodel.training import train
 pairs = positional_pairs(jax.random.key(0), 2, vocab_size=4, length=3, matches=1)
 model = linear.positional(4, 3)
@@ -319,10 +323,10 @@ def test_runs_are_shared_out_between_devices_that_divide_them():
 
 def test_chunks_are_one_program_and_change_nothing(monkeypatch):
     whole = run(steps=5, batch_size=2, key=KEY)
-    monkeypatch.setattr(training, "CHUNK", 4)
-    before = training._chunk._cache_size()
+    monkeypatch.setattr(loop, "CHUNK", 4)
+    before = loop._chunk._cache_size()
     chunked = run(steps=5, batch_size=2, key=KEY)  # 3 + 2 steps, the last of which idles once
-    assert training._chunk._cache_size() == before + 1
+    assert loop._chunk._cache_size() == before + 1
     assert_same(chunked, whole, 1e-13)  # one loop body, compiled twice
     both = run(rate=jnp.array([0.1, 0.2]), steps=5, batch_size=2, key=KEY, over=("learning_rate",))
     assert_same(at(both, 0), whole, 1e-12)
@@ -330,29 +334,32 @@ def test_chunks_are_one_program_and_change_nothing(monkeypatch):
 
 def test_the_learning_rate_and_the_hyperparameters_are_data():
     run()
-    before = training._chunk._cache_size()
+    before = loop._chunk._cache_size()
     run(rate=0.2, loss=LOSSES["dpo"](beta=1))
-    assert training._chunk._cache_size() == before
+    assert loop._chunk._cache_size() == before
 
 
-def test_updates_that_have_as_many_fields_are_told_apart():
-    """In JAX 0.10 their tree structures compare equal, so that one was given the other's program now and then."""
+@pytest.mark.parametrize("register", [pytree, jax.tree_util.register_dataclass])
+def test_updates_that_have_as_many_fields_are_told_apart(register):
+    """Whoever made them pytrees: JAX 0.10 compares those of its own decorator as equal, and may mistake one."""
 
     def scaled(factor):
         class Scaled(Plain):
             def __call__(self, batch, before):
                 return descend(batch, jax.tree.map(lambda leaf: factor * leaf, batch.gradient), before)
 
-        return jax.tree_util.register_dataclass(dataclass(frozen=True)(Scaled))()
+        return register(dataclass(frozen=True)(Scaled))()
 
     model, pairs = linear.unigram(3), PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=3)
+    before = loop._chunk._cache_size()
     for factor in range(1, 13):
         run = train(model, jnp.zeros((3, 1)), pairs, LOSSES["dpo"](), optax.sgd, 1.0, steps=1, update=scaled(factor))
         np.testing.assert_allclose(run.params[0], factor * 0.05, rtol=1e-12)  # d_w = β/2; one product more
+    assert loop._chunk._cache_size() == before + 12
 
 
 def test_progress_is_reported_and_may_stop_a_run(monkeypatch):
-    monkeypatch.setattr(training, "REPORTS", 3)
+    monkeypatch.setattr(loop, "REPORTS", 3)
     calls = []
     reported = run(steps=10, record="loss", progress=calls.append)
     assert calls == [4, 8, 10]
@@ -370,7 +377,7 @@ def test_progress_is_reported_and_may_stop_a_run(monkeypatch):
 def test_inside_a_trace_a_run_is_one_loop(monkeypatch):
     plain = run()
     losses = plain._replace(trajectory=None)
-    monkeypatch.setattr(training, "CHUNK", 3)
+    monkeypatch.setattr(loop, "CHUNK", 3)
     calls = []
     assert_same(jax.jit(lambda rate: run(rate=rate, progress=calls.append))(0.1), plain, 1e-12)
     assert_same(jax.jit(lambda: run(record="loss"))(), losses, 1e-12)  # nothing traced goes in
@@ -478,6 +485,40 @@ def test_float32_stays_float32():
     np.testing.assert_allclose(result.losses, run().losses, rtol=1e-5)
 
 
+def float64_arrays(jaxpr, in_loop=False):
+    """Operations inside a loop that return an array of float64, by name and shape."""
+    for equation in jaxpr.eqns:
+        inside = in_loop or equation.primitive.name == "scan"
+        for result in equation.outvars:
+            if in_loop and result.aval.dtype == jnp.float64 and result.aval.shape:
+                yield equation.primitive.name, result.aval.shape
+        for inner in jaxprs_in_params(equation.params):
+            yield from float64_arrays(inner, inside)
+
+
+@pytest.mark.parametrize(
+    ("loss", "update", "record"),
+    [
+        (CrossEntropy(0.05), None, "loss"),
+        (LOSSES["dpo"](beta=0.1), None, "pairs"),
+        (LOSSES["dpo"](beta=0.1), NormalisedPairs(), "loss"),
+        (LOSSES["dpo"](beta=0.1), NormalisedSides(), "loss"),
+        (LOSSES["dpo"](beta=0.1), Calibrated(0.9), "loss"),
+        (WithLikelihood(LOSSES["dpo"](beta=0.1), 0.5), LearnedMask(0.01), "loss"),
+    ],
+    ids=["fine-tuning", "dpo", "pairs", "sides", "calibrated", "masks"],
+)
+def test_a_step_in_float32_is_in_float32_throughout(loss, update, record):
+    """Python floats as hyperparameters, and float64 allowed: adam's bias correction makes numbers of it, no arrays."""
+    model = transformer.Transformer(5, 6, 1, 4, 2)
+    start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), transformer.init_params(KEY, model))
+    options = {"batch_size": 2, "key": KEY, "checkpoint_every": 2, "steps": 3, "record": record, "update": update}
+    jaxpr = jax.make_jaxpr(lambda params: train(model, params, PAIRS, loss, optax.adam, 1e-3, **options))
+    assert not set(float64_arrays(jaxpr(start).jaxpr))
+    double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), start)
+    assert set(float64_arrays(jaxpr(double).jaxpr))
+
+
 # --- Bad input ------------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -568,7 +609,7 @@ def test_a_run_from_the_reference_starts_at_log_ratios_of_exactly_zero(level):
 
 def test_checkpoints_are_the_parameters_of_shorter_runs(monkeypatch):
     """Steps 4, 8 and 12 of 15, in chunks of 5, whose borders they do not meet."""
-    monkeypatch.setattr(training, "CHUNK", 7)
+    monkeypatch.setattr(loop, "CHUNK", 7)
     long = run(steps=15, record="loss", checkpoint_every=4)
     assert long.checkpoints.shape == (4, *START.shape)
     np.testing.assert_array_equal(long.checkpoints[0], START)
@@ -580,7 +621,7 @@ def test_checkpoints_are_the_parameters_of_shorter_runs(monkeypatch):
 
 def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
     """A tree of parameters, Adam in minibatches, chunks of 4 that idle once: as recorded, and as the last state is."""
-    monkeypatch.setattr(training, "CHUNK", 5)
+    monkeypatch.setattr(loop, "CHUNK", 5)
     start = mlp_world(PAIRS).params
     options = {"model": MODEL, "optimizer": ADAM, "batch_size": 2, "key": KEY, "steps": 7}
     every = run(start, **options, checkpoint_every=1)
@@ -599,7 +640,7 @@ def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
 
 
 def test_checkpoints_of_runs_of_which_one_diverges(monkeypatch):
-    monkeypatch.setattr(training, "CHUNK", 3)
+    monkeypatch.setattr(loop, "CHUNK", 3)
     rates = jnp.array([1e-3, 1e120, 1e-2])
     options = {"loss": IPO, "steps": 8, "record": "loss", "checkpoint_every": 1}
     together = run(rate=rates, over=("learning_rate",), **options)

@@ -1,4 +1,5 @@
 from . import check, data, diagnosis, experiments, gradients, losses, models, remedies, sweep, theory, training
+from ._pytree import pytree
 from ._version import __version__
 from .data import (
     Overlap,
@@ -42,6 +43,7 @@ __all__ = [
     "overlap",
     "positional_pairs",
     "prefix_pairs",
+    "pytree",
     "remedies",
     "sweep",
     "theory",

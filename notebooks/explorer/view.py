@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from notebooks.explorer.scenes import Scene
-from toymodel import gradients, theory
+from toymodel import gradients, pytree, theory
 from toymodel._checks import require_finite, require_positive
 from toymodel.data.pairs import PreferencePairs
 from toymodel.experiments.training import OPTIMIZERS as ALL_OPTIMIZERS
@@ -58,7 +58,7 @@ class View(NamedTuple):
         return float(self.gram.inner / norms) if norms > 0 else float("nan")
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class FixedWeights:
     """A loss that puts the same weights on the two gradients wherever it is: d_l log π_l − d_w log π_w."""

@@ -6,7 +6,6 @@ places hold id 0 and a mask of False; nothing depends on the id found there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Self
 
 import jax
@@ -15,9 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import is_concrete, require_int
+from toymodel._pytree import pytree
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["prompt", "prompt_mask", "tokens", "mask"], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class Response:
     """One response to one prompt (or a batch of them, with leading axes). This is what a model reads."""
@@ -33,11 +33,7 @@ class Response:
         _check_side("tokens", self.tokens, self.mask, self.prompt.shape[:-1], vocab_size)
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["prompt", "prompt_mask", "chosen", "chosen_mask", "rejected", "rejected_mask"],
-    meta_fields=[],
-)
+@pytree
 @dataclass(frozen=True)
 class PreferencePairs:
     """A batch of preference pairs (or a single one, without the leading axis). A pytree of arrays.

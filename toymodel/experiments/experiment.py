@@ -1,6 +1,6 @@
 """What an experiment is: a typed setting, the range of each of its fields, and a function that measures one setting.
 
-    @dataclass(frozen=True)
+    @setting
     class Setting:
         loss: str = one_of(LOSSES, "dpo")
         length: int = whole(12, low=1, compiled=True)
@@ -16,16 +16,18 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 from jaxtyping import Array
 
 from toymodel._checks import POSITIVE, REAL, Domain
+from toymodel._pytree import pytree
 from toymodel.experiments.code import code_hash
 
 Column = np.ndarray  # [settings]: int64, float64 or str
 Columns = dict[str, Column]
+T = TypeVar("T")
 Row = dict[str, Array]  # what a setting gave, by name: arrays of fixed shapes
 
 
@@ -94,6 +96,13 @@ def replace_default(of: Any, name: str, default: Any) -> Any:
     return _declare(dataclasses.replace(fields_of(of)[name], default=default))
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(whole, real, one_of))
+def setting(cls: type[T]) -> type[T]:
+    """Make a class of such fields a frozen dataclass, and a pytree whose numbers are traced and whose rest is not."""
+    made = dataclass(frozen=True, kw_only=True)(cls)
+    return pytree(made, static=[name for name, field in fields_of(made).items() if field.compiled])
+
+
 def fields_of(setting: Any) -> dict[str, Field]:
     """The fields of a setting's class, by name."""
     return {f.name: f.metadata["field"] for f in dataclasses.fields(setting)}
@@ -113,7 +122,7 @@ class Experiment:
     """A function of one setting, and all that a sweep has to know to run it for many.
 
     Attributes:
-      setting: a frozen dataclass whose fields are declared by `whole`, `real` and `one_of`.
+      setting: a class made by `setting`, whose fields are declared by `whole`, `real` and `one_of`.
       measure: from a setting, arrays of fixed shapes by name; with the fields they are a row of the table. With
         `needs`, it is also given the row of the experiment that this one needs.
       rules: what must hold between fields.
@@ -121,6 +130,8 @@ class Experiment:
       complete: fills in what depends on other fields, in the columns of settings.
       needs: another experiment, whose row for the same fields `measure` starts from; it is run first and kept as well.
       needed: the columns of the settings of that experiment, from this one's.
+      whole: `measure` is compiled as one program; else it is a sequence of jitted stages, and those that do not depend
+        on a word are compiled once for all its values.
       block: settings vectorised together: enough to fill vector units, few enough for what they work on to stay in a
         cache.
       shard: settings in a file, unless a sweep says otherwise.
@@ -134,6 +145,7 @@ class Experiment:
     complete: Callable[[Columns], Columns] = lambda columns: columns
     needs: "Experiment | None" = None
     needed: Callable[[Columns], Columns] = lambda columns: columns
+    whole: bool = True
     block: int = 64
     shard: int = 4096
 
@@ -183,4 +195,4 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {nearest[0]!r}?" if nearest else f" Known are {', '.join(known)}."
 
 
-__all__ = ["POSITIVE", "REAL", "BadSetting", "Experiment", "Field", "Rule", "one_of", "real", "whole"]
+__all__ = ["POSITIVE", "REAL", "BadSetting", "Experiment", "Field", "Rule", "one_of", "real", "setting", "whole"]

@@ -1,14 +1,12 @@
 """The inner products of one random pair in one random model: predicted, measured, and what a small step then does."""
 
-from dataclasses import dataclass
-
 from toymodel import gradients, theory
-from toymodel.experiments.experiment import POSITIVE, Experiment, Row, real
+from toymodel.experiments.experiment import POSITIVE, Experiment, Row, real, setting
 from toymodel.experiments.pairs import RULES, PairSetting, draw_model, draw_pairs
 from toymodel.gram import cosine
 
 
-@dataclass(frozen=True)
+@setting
 class GramSetting(PairSetting):
     """A random pair, and the weights that a loss puts on its gradients."""
 

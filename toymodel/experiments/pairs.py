@@ -10,7 +10,6 @@ Family         `overlap` is                                  Largest
 `edit`         tokens that both keep, in order               L
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -19,7 +18,7 @@ from jaxtyping import Array
 from toymodel._checks import Domain
 from toymodel.data.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
 from toymodel.data.pairs import PreferencePairs
-from toymodel.experiments.experiment import POSITIVE, Rule, one_of, real, whole
+from toymodel.experiments.experiment import POSITIVE, Rule, one_of, real, setting, whole
 from toymodel.models import linear
 from toymodel.models.logps import Params
 
@@ -28,7 +27,7 @@ MODELS = ("unigram", "positional", "bigram", "prefix", "random_features", "posit
 CORRELATION = Domain("in [-1, 1]", lambda x: (x >= -1) & (x <= 1))
 
 
-@dataclass(frozen=True)
+@setting
 class PairSetting:
     """A random pair of one family in one random model."""
 

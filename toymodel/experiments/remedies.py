@@ -9,7 +9,10 @@ the same unit everywhere: weights are near 1 where training begins. Learning rat
 out, are the best of the candidates that were tried on other seeds (`tuned`).
 """
 
+import dataclasses
 from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +22,20 @@ from jaxtyping import Array, Float
 
 from toymodel import theory
 from toymodel._checks import Domain
+from toymodel._pytree import pytree
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.experiments.experiment import Columns, Experiment, Row, Rule, one_of, real, replace_default, whole
+from toymodel.experiments.experiment import (
+    Columns,
+    Experiment,
+    Row,
+    Rule,
+    one_of,
+    real,
+    replace_default,
+    setting,
+    whole,
+)
 from toymodel.experiments.sentiment import (
     FINE_TUNING,
     REFERENCE_RULES,
@@ -29,12 +43,12 @@ from toymodel.experiments.sentiment import (
     first_token_logps,
     label_accuracy,
     reference_policy,
-    to_measure,
 )
 from toymodel.experiments.tuned import tuned
 from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
 from toymodel.losses.catalogue import Loss
+from toymodel.models.flat import Flat
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
@@ -56,7 +70,7 @@ STRENGTH = Domain(">= 0 and finite, or left out", lambda x: np.isnan(x) | ((x >=
 LEFT_OUT = float("nan")
 
 
-@dataclass(frozen=True, kw_only=True)
+@setting
 class RemedySetting(SentimentSetting):
     """One remedy around one loss, from one reference policy."""
 
@@ -75,22 +89,36 @@ class RemedySetting(SentimentSetting):
 
 def measure(setting: RemedySetting, row: Row) -> Row:
     """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
-    reference = reference_policy(setting, row)
+    network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")  # the same for all remedies
+    model, params, training, judged, accuracy = _prepare(network, row["params"], setting.model == "readout")
+    found = []
+    for task in range(len(TASKS)):
+        pairs, unseen = jax.tree.map(itemgetter(task), (training, judged))
+        checkpoints, stopped_at = _train(setting, model, params, pairs)
+        found.append(_measure(model, params, unseen, checkpoints) | {"stopped_at": stopped_at})
+    by_task = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
+    return by_task | {"label_accuracy": accuracy, "supervised_loss": row["supervised_loss"]}
+
+
+@partial(jax.jit, static_argnames="of_readout")
+def _prepare(
+    setting: RemedySetting, tuned: Array, of_readout: bool
+) -> tuple[Model, Params, PreferencePairs, PreferencePairs, Array]:
+    """Model and parameters to train, the pairs of all tasks to train on and to judge by, and the label accuracy."""
+    reference = reference_policy(setting, {"params": tuned})
     model: Model = reference.model
-    params = reference.params
-    if setting.model == "readout":
-        model, params = readout(reference.model, params)
+    params: Params = reference.params
+    if of_readout:
+        model, params = readout(reference.network, reference.model.unflatten(params))
     keys = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
     sides = (reference.training, reference.evaluation)
     training, judged = (_each_task(key, pairs) for key, pairs in zip(keys, sides, strict=True))
-    found = jax.lax.map(lambda pairs: _run(setting, model, params, *pairs), (training, judged))
-    return found | {"label_accuracy": label_accuracy(reference), "supervised_loss": row["supervised_loss"]}
+    return model, params, training, judged, label_accuracy(reference)
 
 
-def _run(
-    setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs, judged: PreferencePairs
-) -> dict[str, Array]:
-    """The remedy on one task."""
+@jax.jit
+def _train(setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs) -> tuple[Params, Array]:
+    """The parameters at all checkpoints, and where training stopped."""
     remedy, start = REMEDIES[setting.remedy], params
     of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
     steps = {"steps": setting.steps, "batch_size": setting.preference_batch}
@@ -98,7 +126,7 @@ def _run(
     if remedy.fit_both:
         start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **steps)
     if remedy.pairs is not None:
-        pairs = remedy.pairs(model, start, pairs)
+        pairs = remedy.pairs(*_as_network(model, start), pairs)
     loss = _of_unit_weight(model, start, pairs, setting.loss)
     run = train(
         model,
@@ -113,8 +141,12 @@ def _run(
         checkpoint_every=setting.steps // (CHECKPOINTS - 1),
         **steps,
     )
-    measured = _measured(model, to_measure(params), judged, to_measure(run.checkpoints))
-    return measured | {"stopped_at": run.stopped_at}
+    return run.checkpoints, run.stopped_at
+
+
+def _as_network(model: Model, params: Params) -> tuple[Model, Params]:
+    """A model and its parameters in the form that measurements take."""
+    return (model.network, model.unflatten(params)) if isinstance(model, Flat) else (model, params)
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
@@ -129,7 +161,7 @@ def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(of_task(*task) for task in TASKS.values()))
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class _WeightedSum:
     """Σ_i share_i · loss_i: one program then trains with any of a few losses, by shares that are 0 but for one."""
@@ -159,8 +191,13 @@ def _of_unit_weight(model: Model, start: Params, pairs: PreferencePairs, place: 
     return _WeightedSum(losses, [jnp.where(place == i, scale, 0) for i, scale in enumerate(scales)])
 
 
-def _measured(model: Model, reference: Params, pairs: PreferencePairs, checkpoints: Params) -> dict[str, Array]:
-    """What `measure` tells of one run."""
+@jax.jit
+def _measure(model: Model, reference: Params, pairs: PreferencePairs, checkpoints: Params) -> dict[str, Array]:
+    """What `measure` tells of one run, in float64 where that is enabled."""
+    model, (reference, checkpoints) = (
+        _as_network(model, reference)[0],
+        [_as_network(model, jax.tree.map(lambda leaf: leaf.astype(float), p))[1] for p in (reference, checkpoints)],
+    )
     logps = jnp.stack(jax.lax.map(lambda params: pair_logps(model, params, pairs), checkpoints))  # [2, states, n]
     last = jax.tree.map(lambda leaf: leaf[-1], checkpoints)
     changes = logps[:, -1] - jnp.stack(pair_logps(model, reference, pairs))
@@ -213,6 +250,7 @@ REMEDY_COMPARISON = Experiment(
     ),
     complete=_with_tuned,
     needs=FINE_TUNING,
+    whole=False,
     needed=lambda columns: (
         {name: columns[name] for name in FINE_TUNING.fields}
         | {"model": np.array([MODELS[name] for name in columns["model"]])}

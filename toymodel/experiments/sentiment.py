@@ -5,26 +5,25 @@ measured on pairs whose prompts were in neither training.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float
 
 from toymodel import theory
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts
-from toymodel.experiments.experiment import POSITIVE, Columns, Experiment, Row, Rule, one_of, real, whole
+from toymodel.experiments.experiment import POSITIVE, Columns, Experiment, Row, Rule, one_of, real, setting, whole
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.gradients import layer_gram
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
 from toymodel.losses.supervised import SHARE, CrossEntropy
 from toymodel.models import mlp, transformer
+from toymodel.models.flat import Flat
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
 from toymodel.training import Run, train
@@ -35,7 +34,7 @@ LEARNT = 0.8  # share of right labels on evaluation prompts from which fine-tuni
 QUARTERS = 4  # of fine-tuning: its states 0, 1/4, … 1 are kept
 
 
-@dataclass(frozen=True, kw_only=True)
+@setting
 class ReferenceSetting:
     """A network and its fine-tuning: what a reference policy depends on."""
 
@@ -58,7 +57,7 @@ class ReferenceSetting:
     seed: int = whole(0, low=0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@setting
 class SentimentSetting(ReferenceSetting):
     """A reference policy, and DPO from there."""
 
@@ -74,10 +73,20 @@ class SentimentSetting(ReferenceSetting):
 class Reference(NamedTuple):
     """A fine-tuned network, and the pairs that it goes on with."""
 
-    model: Network
-    params: Params  # float32, as it was trained
+    model: Flat  # of the network, to train
+    params: Float[Array, " P"]  # float32, as it was trained
     training: PreferencePairs
     evaluation: PreferencePairs
+
+    @property
+    def network(self) -> Network:
+        """The network, to measure."""
+        network: Network = self.model.network
+        return network
+
+    def to_measure(self, params: Float[Array, "*states P"]) -> Params:
+        """Parameters as the network has them, in float64 where that is enabled."""
+        return self.model.unflatten(params.astype(float))
 
 
 def fine_tune(setting: ReferenceSetting) -> Row:
@@ -102,13 +111,13 @@ def fine_tune(setting: ReferenceSetting) -> Row:
         checkpoint_every=setting.supervised_steps // QUARTERS,
     )
     return {
-        "params": jax.vmap(lambda params: ravel_pytree(params)[0])(run.checkpoints),
+        "params": run.checkpoints,
         "supervised_loss": run.losses[-10:].mean(),
     }
 
 
-def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Network, Params]:
-    """The setting's model, as large as its task asks, and initial parameters in float32."""
+def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Flat, Float[Array, " P"]]:
+    """The setting's network, as large as its task asks, and initial parameters in float32."""
     longest = PROMPT_LENGTH + 1 + suffix_length(setting)
     model: Network
     if setting.model == "transformer":
@@ -119,7 +128,7 @@ def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Network, Params
     else:
         model = mlp.NGramMLP(len(WORDS), longest - 1, setting.dim, setting.hidden_dim)
         params = mlp.init_params(key, model)
-    return model, in_single_precision(params)
+    return Flat.of(model, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
 
 
 def reference_policy(setting: SentimentSetting, tuned: Row, quarter: int = QUARTERS) -> Reference:
@@ -128,8 +137,8 @@ def reference_policy(setting: SentimentSetting, tuned: Row, quarter: int = QUART
     No prompt is in two of fine-tuning, training and evaluation.
     """
     of_model, of_prompts, of_words, _ = jax.random.split(jax.random.key(setting.seed), 4)
-    model, random = draw_network(setting, of_model)
-    params = ravel_pytree(random)[1](tuned["params"][quarter].astype(jnp.float32))
+    model, _ = draw_network(setting, of_model)
+    params = tuned["params"][quarter].astype(jnp.float32)
     supervised, pairs, evaluation = setting.supervised_prompts, setting.pairs, setting.evaluation_pairs
     prompts = sentiment.draw_prompts(of_prompts, supervised + pairs + evaluation)
     words = jax.random.split(of_words, 3)
@@ -148,16 +157,6 @@ def suffix_length(setting: ReferenceSetting) -> int:
 
 def _answers_of(setting: ReferenceSetting) -> dict[str, float]:
     return {"suffix_fit": setting.suffix_fit, "suffix_length": suffix_length(setting)}
-
-
-def in_single_precision(params: Params) -> Params:
-    """Parameters for training: float32 is as good there, and quicker."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
-
-
-def to_measure(params: Params) -> Params:
-    """Parameters for measurement: float64, where it is enabled."""
-    return jax.tree.map(lambda leaf: leaf.astype(float), params)
 
 
 def prefer(setting: SentimentSetting, reference: Reference) -> Run:
@@ -190,14 +189,13 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
         "supervised_loss": tuned["supervised_loss"],
         "label_accuracy": label_accuracy(reference),
     }
-    return row | jax.lax.map(
-        lambda params: _at(reference.model, to_measure(params), reference.evaluation), run.checkpoints
-    )
+    checkpoints = reference.to_measure(run.checkpoints)
+    return row | jax.lax.map(lambda params: _at(reference.network, params, reference.evaluation), checkpoints)
 
 
 def label_accuracy(reference: Reference) -> Float[Array, ""]:
     """Share of evaluation prompts at which the right label is the likelier one."""
-    model, params, pairs = reference.model, to_measure(reference.params), reference.evaluation
+    model, params, pairs = reference.network, reference.to_measure(reference.params), reference.evaluation
     chosen, rejected = (
         first_token_logps(model, params, side) for side in (pairs.chosen_response, pairs.rejected_response)
     )
@@ -307,6 +305,6 @@ SENTIMENT = Experiment(
     RULES,
     needs=FINE_TUNING,
     needed=reference_columns,
-    block=12,
+    block=4,
     shard=12,
 )

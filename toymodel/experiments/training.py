@@ -1,6 +1,5 @@
 """Preference training of one small model on a few random pairs: where both log-probabilities go, and by which case."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from toymodel.experiments import losses, pairs
-from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, real, whole
+from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, real, setting, whole
 from toymodel.models import mlp
 from toymodel.theory.condition import CASES
 from toymodel.training import train
@@ -21,7 +20,7 @@ OPTIMIZERS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@setting
 class TrainingSetting(pairs.PairSetting, losses.LossSetting):
     """A few random pairs, a model, a loss and an optimiser."""
 

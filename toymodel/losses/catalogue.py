@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, REAL, Domain, is_concrete, require_finite
+from toymodel._pytree import pytree
 from toymodel.gram import Scalars
 from toymodel.losses.form import Form, Side
 
@@ -34,7 +35,7 @@ FlipRate = Annotated[float, Domain("in [0, 0.5)", lambda x: (x >= 0) & (x < 0.5)
 PositiveFlipRate = Annotated[float, Domain("in (0, 0.5)", lambda x: (x > 0) & (x < 0.5))]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["hyper"], meta_fields=["definition"])
+@partial(pytree, static=["definition"])
 @dataclass(frozen=True)
 class Loss:
     """A preference loss with its hyperparameters. A pytree of them: `jax.vmap` over losses sweeps hyperparameters.

@@ -1,7 +1,6 @@
-"""Supervised fine-tuning, as a loss for `training.train`: it raises the answers on both sides of a pair, by shares."""
+"""Supervised fine-tuning as a loss for `training.train`, with label noise."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +8,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import Domain, is_concrete
+from toymodel._pytree import pytree
 
 Logps = Float[Array, " n"]
 SHARE = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["rejected_share"], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class CrossEntropy:
-    """−((1 − s) log π_w + s log π_l), in nats: what annotators cost of whom a share s gives the rejected answer.
+    """Cross-entropy with label noise, in nats: −((1 − s) log π_w + s log π_l), where a share s of annotators errs.
 
-    d_w = 1 − s and d_l = −s. At s = 0 it is the usual likelihood of the chosen answers, at 1/2 that of both alike.
-    Learnt well, the two answers have the probabilities that the annotators gave them.
+    They give the rejected answer. d_w = 1 − s and d_l = −s: at s = 0 it is the usual negative log-likelihood of the
+    chosen answers, at 1/2 that of both alike. At its minimum, the two answers have the probabilities 1 − s and s.
 
     Raises:
       ValueError: `rejected_share` is not in [0, 1].

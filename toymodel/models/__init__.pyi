@@ -1,3 +1,3 @@
-from . import linear, logps, mlp, readout, stages, transformer, unconstrained
+from . import flat, linear, logps, mlp, readout, stages, transformer, unconstrained
 
-__all__ = ["linear", "logps", "mlp", "readout", "stages", "transformer", "unconstrained"]
+__all__ = ["flat", "linear", "logps", "mlp", "readout", "stages", "transformer", "unconstrained"]

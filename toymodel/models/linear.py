@@ -25,6 +25,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel._pytree import pytree
 from toymodel.data.pairs import PreferencePairs, Response
 
 Key = Array
@@ -42,11 +43,7 @@ class LinearStates(NamedTuple):
     mask: Bool[Array, " T"]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["features", "frozen_logits", "known"],
-    meta_fields=["kind", "vocab_size", "tabular"],
-)
+@partial(pytree, static=["kind", "vocab_size", "tabular"])
 @dataclass(frozen=True)
 class LinearSoftmax:
     """z(c) = z⁰(c) + W φ(c). A context in no row (a prefix never seen) has φ = 0 and z⁰ = 0: uniform for every W."""

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine
@@ -20,11 +21,7 @@ Key = Array
 MLPParams = dict[str, Float[Array, "..."]]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=[],
-    meta_fields=["vocab_size", "context_length", "embedding_dim", "hidden_dim"],
-)
+@partial(pytree, static=["vocab_size", "context_length", "embedding_dim", "hidden_dim"])
 @dataclass(frozen=True)
 class NGramMLP:
     """Sizes of the model; it has no frozen arrays.

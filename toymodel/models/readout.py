@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Params
 from toymodel.models.stages import Network, features
@@ -14,7 +14,7 @@ from toymodel.models.stages import Network, features
 ReadoutParams = dict[str, Float[Array, "..."]]
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Readout:
     """A network's hidden states, and a head of its own as parameters: {"weight" [V, d], "bias" [V]}."""

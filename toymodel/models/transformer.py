@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine, scaled, standardised
@@ -26,11 +27,7 @@ ATTENTION = ("attention_norm", "attention_in", "attention_out")
 MLP = ("mlp_norm", "mlp_in", "mlp_out")
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=[],
-    meta_fields=["vocab_size", "context_length", "layers", "dim", "heads", "tied"],
-)
+@partial(pytree, static=["vocab_size", "context_length", "layers", "dim", "heads", "tied"])
 @dataclass(frozen=True)
 class Transformer:
     """Sizes of the model; it has no frozen arrays.

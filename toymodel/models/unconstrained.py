@@ -5,7 +5,6 @@ model in which log π is not concave in the parameters. `linear.frozen_features`
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TypedDict
 
 import jax
@@ -14,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int, require_positive
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.linear import Key, LinearSoftmax
 
@@ -25,7 +25,7 @@ class UnconstrainedParams(TypedDict):
     hidden: Float[Array, "rows d"]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["table"], meta_fields=[])
+@pytree
 @dataclass(frozen=True)
 class UnconstrainedFeatures:
     """z(c) = W h(c), one hidden state for each context that a tabular model tells apart. A context in no row: h = 0."""

@@ -1,13 +1,13 @@
 """Remedies for entangled gradients, each a small piece that `training.train` takes.
 
-Module        What it changes                        Used as
+Module        What it changes                        How it is used
 `reweighted`  the weights on the two gradients       train(loss=WithLikelihood(dpo, 0.1))
 `balanced`    their ratio, by the gradients' norms   train(update=NormalisedPairs())
 `masks`       which tokens count                     train(update=LearnedMask(strength=0.01))
-`split`       the order in which they are taken      train(update=Split("coin"))
-`beforehand`  pairs and starting point               train(pairs=keep_lowest(pairs, scores, 100))
+`split`       the order of the two gradients         train(update=Split("coin"))
+`beforehand`  the pairs and the starting point       train(pairs=keep_lowest(pairs, scores, 100))
 
-What theory says of them is in `toymodel.theory.remedies`; `REMEDIES` lists them for the comparison.
+Their theory is in `toymodel.theory.remedies`; `REMEDIES` lists them for the comparison.
 """
 
 from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides

@@ -14,7 +14,7 @@ from toymodel.training import Optimizer, train
 
 
 def keep_lowest(pairs: PreferencePairs, scores: Float[Array, " n"], keep: int) -> PreferencePairs:
-    """The `keep` pairs of lowest score, lowest first: with `theory.ches` the filter of arXiv 2410.08847.
+    """The `keep` pairs with the lowest scores, lowest first. With `theory.ches` it is the filter of arXiv 2410.08847.
 
     Raises:
       ValueError: `scores` is not finite or not one number per pair; `keep` is not from 1 to n.
@@ -37,10 +37,9 @@ def fit_both(
     steps: int,
     **options: Any,
 ) -> Params:
-    """Supervised fine-tuning on chosen and rejected answers alike (Ren & Sutherland, arXiv 2407.10490).
+    """Fine-tune on chosen and rejected answers alike (Ren & Sutherland, arXiv 2407.10490); returns the parameters.
 
-    Preference training is then to start from these parameters, as its reference. `options` are those of
-    `training.train`.
+    Preference training should then start from them, with them as its reference. `options` go to `training.train`.
     """
     loss = CrossEntropy(0.5)
     return train(model, params, pairs, loss, optimizer, learning_rate, steps=steps, record="loss", **options).params

@@ -1,4 +1,4 @@
-"""`REMEDIES`: every remedy that the comparison knows, each with its source, its one strength and what it costs.
+"""`REMEDIES` lists every remedy of the comparison, with its source, the strengths to try and what it costs.
 
 To add one: an entry here, or `REMEDIES["name"] = Remedy(...)` before the comparison runs (see CONTRIBUTING.md).
 """
@@ -26,16 +26,16 @@ Strength = float | Float[Array, "*runs"]
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is done to ordinary training; whichever of the four parts are given.
+    """What a remedy changes in ordinary training: whichever of the last four attributes are given.
 
     Attributes:
       source: where it comes from; "our reading" where that source gives no formula, or not all of it.
-      strengths: values to choose among of its one hyperparameter; none if it has none.
-      extra: gradients of a batch that a step computes besides the ordinary one.
-      loss: from a loss and the strength, another loss.
-      update: from the strength, an `Update`.
-      pairs: from model, parameters and pairs, the pairs to train on.
-      fit_both: fine-tune on both answers first, the strength being the learning rate.
+      strengths: values to try of its one hyperparameter; empty if it has none.
+      extra: number of gradients of a batch that a step computes besides the ordinary one.
+      loss: makes another loss from a loss and the strength.
+      update: makes an `Update` from the strength.
+      pairs: chooses the pairs to train on, from model, parameters and pairs.
+      fit_both: whether to fine-tune on both answers first, with the strength as learning rate.
     """
 
     source: str
@@ -50,14 +50,14 @@ class Remedy:
 def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> PreferencePairs:
     """The half of the pairs with the lowest CHES scores under a `Network` or a `Readout`."""
 
-    def hidden(responses: Response) -> Float[Array, "n T d"]:
+    def compute_hidden(responses: Response) -> Float[Array, "n T d"]:
         return jax.vmap(lambda r: hidden_states(model, params, r) * r.mask[:, None])(responses)
 
-    scores = theory.ches(hidden(pairs.chosen_response), hidden(pairs.rejected_response))
+    scores = theory.ches(compute_hidden(pairs.chosen_response), compute_hidden(pairs.rejected_response))
     return keep_lowest(pairs, scores, len(pairs) // 2)
 
 
-#: Every remedy by name, as the comparison knows it.
+#: By name.
 REMEDIES: dict[str, Remedy] = {
     "none": Remedy("the loss alone"),
     "likelihood": Remedy("CPO, RPO", (0.3, 1.0, 3.0), loss=WithLikelihood),

@@ -35,7 +35,7 @@ def table(
     rows = len(next(iter(settings.values())))
     # The same whatever the number of devices, and so are the digits. A program of many small settings is compiled once.
     block = experiment.block if experiment.block >= SMALL else min(experiment.block, rows)
-    devices = min(len(jax.local_devices()), -(-rows // block))
+    devices = min(len(jax.local_devices()), -(-rows // block)) if experiment.whole else 1
     with jax.enable_x64(precision == "float64"):
         program, parts = _program(experiment, compiled, block, devices, precision), []
         for start in range(0, rows, devices * block):
@@ -67,12 +67,15 @@ def _program(
     """From numbers [devices · block], and what else is needed, to results; compiled when first called."""
     del block, precision  # another one is another program
 
-    def one(numbers: dict[str, Array], needed: Row | None) -> Row:
+    def measure(numbers: dict[str, Array], needed: Row | None) -> Row:
         setting = experiment.setting(**dict(compiled), **numbers)
         return experiment.measure(setting) if needed is None else experiment.measure(setting, needed)
 
+    vectorised = jax.vmap(measure)
+    if not experiment.whole:
+        return vectorised
     if devices == 1:
-        return jax.jit(jax.vmap(one))
+        return jax.jit(vectorised)
     mesh = Mesh(jax.local_devices()[:devices], "devices")
     split = PartitionSpec("devices")  # type: ignore[no-untyped-call]
-    return jax.jit(jax.shard_map(jax.vmap(one), mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
+    return jax.jit(jax.shard_map(vectorised, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))

@@ -5,8 +5,8 @@
     runs/<start>-<host>-<pid>.json    who computed what, when and on what
     set_aside/                    what was damaged, or computed by another version of a loss
 
-A file's name holds hashes: of the code that it depends on, of its settings, and of its own bytes. So a file that was cut
-short or changed does not answer to its name, and a shard that is there is found by its settings alone.
+A file's name holds hashes: of the code that it depends on, of its settings, and of its own bytes. So a file that was
+cut short or changed does not answer to its name, and a shard that is there is found by its settings alone.
 """
 
 import hashlib

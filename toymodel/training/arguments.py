@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from toymodel._checks import require_finite, require_positive
-from toymodel.data.pairs import PreferencePairs
-from toymodel.models.logps import Model, Params, check_inputs
+from toymodel._checks import require_finite, require_int, require_positive
+from toymodel.models.logps import check_inputs
 
 Key = Array
+Both = tuple[Array, Array]  # for the chosen and for the rejected responses
+NUMBERS = ("learning_rate", "loss", "update")  # arguments whose leaves are hyperparameters
 
 
 class PairLoss(Protocol):
@@ -24,94 +25,85 @@ class PairLoss(Protocol):
     def value(self, w: Array, l: Array, ref_w: Array, ref_l: Array, n_w: Array, n_l: Array, /) -> Array:  # noqa: E741
         """The loss of each pair."""
 
-    def weights(
-        self,
-        w: Array,
-        l: Array,  # noqa: E741
-        ref_w: Array,
-        ref_l: Array,
-        n_w: Array,
-        n_l: Array,
-        /,
-    ) -> tuple[Array, Array]:
+    def weights(self, w: Array, l: Array, ref_w: Array, ref_l: Array, n_w: Array, n_l: Array, /) -> Both:  # noqa: E741
         """(d_chosen, d_rejected) of each pair."""
 
 
 class Setting(NamedTuple):
-    """What may differ from run to run. A second one, of 0 and None, says what does and has a leading axis of runs."""
+    """The arguments of `train` that `over` may name. A second one holds the axis of runs of each: 0, or None."""
 
     model: Any
     params: Any
     pairs: Any
     loss: Any
     learning_rate: Any
+    key: Any
     ref_params: Any
     update: Any
-    batches: Any
+    batches: Any = None  # made from the key: [*runs, steps, B]
 
 
-def make_setting(
-    model: Model,
-    params: Params,
-    pairs: PreferencePairs,
-    loss: PairLoss,
-    learning_rate: float | Array,
-    ref_params: Params | None,
-    key: Key | None,
-    update: Any,
-    over: tuple[str, ...],
+def check_options(setting: Setting, optimizer: Any, record: str, steps: Any, checkpoint_every: Any, over: Any) -> None:
+    """Raise `ValueError` on an argument of the wrong kind."""
+    if isinstance(over, str):
+        raise ValueError(f"`over` must be a sequence of names, got {over!r}; ({over!r},) is one.")
+    require_int("steps", steps, low=1)
+    if not callable(optimizer):
+        raise ValueError("`optimizer` must make an optimiser from a learning rate: `optax.sgd`, not `optax.sgd(0.1)`.")
+    if not hasattr(setting.loss, "weights"):
+        wanted = '`LOSSES["dpo"](beta=0.1)`'
+        raise ValueError(f"`loss` must be a loss with its hyperparameters, {wanted}, got {setting.loss!r}.")
+    if record not in ("pairs", "loss"):
+        raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
+    if checkpoint_every is not None:
+        require_int("checkpoint_every", checkpoint_every, low=1)
+    update = setting.update
+    if isinstance(update, type) or not (callable(update) and hasattr(update, "init")):
+        raise ValueError(f"`update` must have `init` and be called with a batch, as `Plain()` is, got {update!r}.")
+
+
+def prepare(
+    setting: Setting, over: tuple[str, ...], steps: int, batch_size: int | None
 ) -> tuple[Setting, Setting, int | None]:
-    """The arguments after their checks, which have an axis of runs, and the number of runs."""
-    require_positive("learning_rate", learning_rate)
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    loss, learning_rate, update = jax.tree.map(lambda number: jnp.asarray(number, dtype), (loss, learning_rate, update))
-    given = {
-        "model": model,
-        "params": params,
-        "pairs": pairs,
-        "loss": loss,
-        "learning_rate": learning_rate,
-        "ref_params": ref_params,
-        "key": key,
-        "update": update,
-    }
-    runs = _number_of_runs(given, over)
-    # Hyperparameters left at one number are the same in all runs.
-    loss, update = (
-        jax.tree.map(lambda number: number if number.ndim else jnp.full(runs, number), value) if name in over else value
-        for name, value in (("loss", loss), ("update", update))
-    )
-    for name, value in (("learning_rate", learning_rate), ("loss", loss), ("update", update)):
-        require_finite(name, value)
-        for leaf in jax.tree.leaves(value):
-            if leaf.ndim != (name in over):
-                wanted = (
-                    f"one number for each of {runs} runs" if name in over else "one number (or `over` must name it)"
-                )
-                raise ValueError(f"`{name}` must hold {wanted}, got shape {leaf.shape}.")
-    if "pairs" in over and pairs.chosen.ndim != 3:
-        raise ValueError(f"`pairs` must hold a batch for each run, [runs, n, T], got shape {pairs.chosen.shape}.")
-    if "pairs" in over:
-        runs_joined = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), pairs)  # -1 fails at 0
-        check_inputs(model, params, runs_joined)
-    else:
-        check_inputs(model, params, pairs)
-    if ref_params is None:
-        ref_params, over = params, (*over, *(["ref_params"] if "params" in over else []))
-    require_finite("ref_params", ref_params)
+    """The arguments after their checks and with their minibatches, which have an axis of runs, and the number of runs.
+
+    Hyperparameters become arrays of the parameters' precision.
+    """
+    require_positive("learning_rate", setting.learning_rate)
+    dtype = jnp.result_type(*jax.tree.leaves(setting.params))
+    as_arrays = {name: jax.tree.map(lambda x: jnp.asarray(x, dtype), getattr(setting, name)) for name in NUMBERS}
+    setting = setting._replace(**as_arrays)
+    runs = _count_runs(setting, over)
+    for name in NUMBERS:
+        checked = _spread_numbers(name, getattr(setting, name), runs if name in over else None)
+        setting = setting._replace(**{name: checked})
+    _check_pairs(setting, "pairs" in over)
+    if setting.ref_params is None:
+        setting = setting._replace(ref_params=setting.params)
+        over = (*over, "ref_params") if "params" in over else over
+    require_finite("ref_params", setting.ref_params)
+    if (setting.key is None) != (batch_size is None):
+        given = "key" if batch_size is None else "batch_size"
+        raise ValueError(f"`key` and `batch_size` go together, got only `{given}`.")
+    if batch_size is not None:
+        n = setting.pairs.chosen.shape[-2]
+        require_int("batch_size", batch_size, low=1, high=n)
+        setting = setting._replace(batches=_draw_batches(setting.key, n, batch_size, steps, "key" in over))
     axes = Setting(*(0 if {"batches": "key"}.get(name, name) in over else None for name in Setting._fields))
-    return Setting(model, params, pairs, loss, learning_rate, ref_params, update, None), axes, runs
+    return setting, axes, runs
 
 
-def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
+def _count_runs(setting: Setting, over: tuple[str, ...]) -> int | None:
     """The size of the leading axis of everything named; None when nothing is."""
     runs: int | None = None
     for name in over:
-        if name not in given:
-            raise ValueError(f"`over` must hold names among {', '.join(given)}, got {name!r}.")
-        leaves = [leaf for leaf in jax.tree.leaves(given[name]) if name not in ("loss", "update") or leaf.ndim]
+        if name not in Setting._fields[:-1]:
+            raise ValueError(f"`over` must hold names among {', '.join(Setting._fields[:-1])}, got {name!r}.")
+        argument = getattr(setting, name)
+        # A hyperparameter left at one number is the same in all runs.
+        leaves = [leaf for leaf in jax.tree.leaves(argument) if name not in ("loss", "update") or leaf.ndim]
         if not leaves:
-            raise ValueError(f"`{name}` must hold arrays when `over` names it, got {given[name]!r}.")
+            raise ValueError(f"`{name}` must hold arrays when `over` names it, got {argument!r}.")
         for leaf in leaves:
             if not leaf.shape or leaf.shape[0] != (runs or leaf.shape[0]):
                 raise ValueError(f"`{name}` must have a leading axis of {runs or 'all'} runs, got shape {leaf.shape}.")
@@ -119,14 +111,36 @@ def _number_of_runs(given: dict[str, Any], over: tuple[str, ...]) -> int | None:
     return runs
 
 
+def _spread_numbers(name: str, numbers: Any, runs: int | None) -> Any:
+    """Finite hyperparameters, each one number for each of so many runs, or one number where `runs` is None."""
+    if runs is not None:
+        numbers = jax.tree.map(lambda x: x if x.ndim else jnp.full(runs, x), numbers)
+    require_finite(name, numbers)
+    for leaf in jax.tree.leaves(numbers):
+        if leaf.ndim != (runs is not None):
+            wanted = "one number (or `over` must name it)" if runs is None else f"one number for each of {runs} runs"
+            raise ValueError(f"`{name}` must hold {wanted}, got shape {leaf.shape}.")
+    return numbers
+
+
+def _check_pairs(setting: Setting, many: bool) -> None:
+    """Raise `ValueError` on malformed pairs, or on parameters that are not finite."""
+    pairs = setting.pairs
+    if many and pairs.chosen.ndim != 3:
+        raise ValueError(f"`pairs` must hold a batch for each run, [runs, n, T], got shape {pairs.chosen.shape}.")
+    if many:  # all runs in one batch; a size of −1 would fail for an empty prompt
+        pairs = jax.tree.map(lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), pairs)
+    check_inputs(setting.model, setting.params, pairs)
+
+
 @partial(jax.jit, static_argnums=(1, 2, 3, 4))
-def make_batches(key: Key, n: int, batch_size: int, steps: int, many_keys: bool) -> Int[Array, "*runs steps B"]:
+def _draw_batches(key: Key, n: int, batch_size: int, steps: int, many_keys: bool) -> Int[Array, "*runs steps B"]:
     """A permutation of the n pairs for each epoch, cut into batches."""
     in_epoch = n // batch_size
 
-    def of_key(key: Key) -> Array:
+    def draw(key: Key) -> Array:
         keys = jax.random.split(key, math.ceil(steps / in_epoch))
         orders = jax.vmap(lambda key: jax.random.permutation(key, n))(keys)
         return orders[:, : in_epoch * batch_size].reshape(-1, batch_size)[:steps]
 
-    return jax.vmap(of_key)(key) if many_keys else of_key(key)
+    return jax.vmap(draw)(key) if many_keys else draw(key)

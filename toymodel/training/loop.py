@@ -3,6 +3,9 @@
 The usual update takes the ordinary route, `jax.grad` of the mean loss through the model; remedies are other ones. The
 record takes another: one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights
 d_w and d_l, the slopes of all pairs along the joint step (T9, T20).
+
+`train` checks its arguments, makes the state before the first step (`_start`) and takes the steps in compiled chunks
+(`_chunk`), each step by `_step`.
 """
 
 import math
@@ -18,19 +21,21 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import is_concrete, require_int
+from toymodel._checks import is_concrete
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.models.logps import Model, Params, response_logp
-from toymodel.training.arguments import Key, PairLoss, Setting, make_batches, make_setting
+from toymodel.models.logps import Model, Params
+from toymodel.training.arguments import Key, PairLoss, Setting, check_options, prepare
 from toymodel.training.step import Batch, Plain, State, Update
 from toymodel.training.trajectory import Diverged, Run, Trajectory
-from toymodel.training.vectorise import device_mesh, each_run, spread
+from toymodel.training.vectorise import device_mesh, each_run
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
 #: From a learning rate to an optax optimiser, as `optax.sgd` is.
 Optimizer = Callable[[Array], optax.GradientTransformation]
 Record = Literal["pairs", "loss"]
+#: What is recorded of a step, NaN where it was not taken: the mean loss over the batch, and of all pairs a row [n].
+_Row = tuple[Float[Array, ""], Trajectory | None]
 
 CHUNK = 1000  # steps in one compiled loop, at most
 REPORTS = 50  # about how often a run calls `progress`; at least once a chunk
@@ -65,7 +70,7 @@ def train(
         its end sit that epoch out. Default: all pairs at every step.
       key: for the permutations; wanted exactly when `batch_size` is given.
       ref_params: parameters of the reference policy. Default: `params`; log-ratios are then exactly 0 at the start.
-      update: what a step does, such as some of `toymodel.remedies`. Default: `updates.Plain()`, the optimiser along the
+      update: what a step does, such as some of `toymodel.remedies`. Default: `Plain()`, the optimiser along the
         gradient of the mean loss.
       over: which of "model", "params", "pairs", "loss", "learning_rate", "key", "ref_params" and "update" have a
         leading axis of runs in all their arrays. The runs are one compiled program, and are shared out between
@@ -82,56 +87,31 @@ def train(
         was not stops (its parameters stay as they were before that step) and the others go on: see `Run.stopped_at`.
       ValueError: bad input.
     """
-    if isinstance(over, str):
-        raise ValueError(f"`over` must be a sequence of names, got {over!r}; ({over!r},) is one.")
-    over = tuple(over)
-    require_int("steps", steps, low=1)
-    if not callable(optimizer):
-        raise ValueError("`optimizer` must make an optimiser from a learning rate: `optax.sgd`, not `optax.sgd(0.1)`.")
-    if not hasattr(loss, "weights"):
-        raise ValueError(f'`loss` must be a loss with its hyperparameters, `LOSSES["dpo"](beta=0.1)`, got {loss!r}.')
-    if record not in ("pairs", "loss"):
-        raise ValueError(f'`record` must be "pairs" or "loss", got {record!r}.')
-    if checkpoint_every is not None:
-        require_int("checkpoint_every", checkpoint_every, low=1)
-    rule = Plain() if update is None else update
-    if isinstance(rule, type) or not (callable(rule) and hasattr(rule, "init")):
-        raise ValueError(f"`update` must have `init` and be called with a batch, as `Plain()` is, got {rule!r}.")
-    setting, axes, runs = make_setting(model, params, pairs, loss, learning_rate, ref_params, key, rule, over)
-    if (key is None) != (batch_size is None):
-        raise ValueError(
-            f"`key` and `batch_size` go together, got only `{'key' if batch_size is None else 'batch_size'}`."
-        )
-    if batch_size is not None:
-        n = pairs.chosen.shape[-2]
-        require_int("batch_size", batch_size, low=1, high=n)
-        setting = setting._replace(batches=make_batches(key, n, batch_size, steps, "key" in over))
+    update = Plain() if update is None else update
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update)
+    check_options(setting, optimizer, record, steps, checkpoint_every, over)
+    setting, axes, runs = prepare(setting, tuple(over), steps, batch_size)
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
-    if mesh is not None:
-        setting = spread(mesh, axes, setting)
-    rows = steps // checkpoint_every + 1 if checkpoint_every else 0
-    types = _types(jax.tree.structure((setting.model, setting.loss, setting.update)))
-    static = _Static(optimizer, record, ref_params is None, checkpoint_every or 1, rows, axes, runs, mesh, types)
-    state = _start(setting, static)
-
-    eager = is_concrete(setting, state)
+    every, checkpoints = checkpoint_every or 1, steps // checkpoint_every + 1 if checkpoint_every else 0
+    types = type(model), type(loss), type(update)
+    program = _Program(optimizer, record, ref_params is None, every, checkpoints, axes, runs, mesh, types)
+    loop = _start(program, setting)
+    eager = is_concrete(setting, loop)
     longest = steps if not eager else CHUNK if progress is None else min(CHUNK, math.ceil(steps / REPORTS))
-    length = math.ceil(steps / math.ceil(steps / longest))  # all alike: one program, and a few idle steps at the end
-    parts: list[_Part] = []
-    for start in range(0, steps, length):
-        state, part = _chunk(setting, state, start + np.arange(length), steps, static)
-        parts.append(part)
-        done = min(start + length, steps)
+    rows: list[_Row] = []
+    for numbers in _cut_into_chunks(steps, longest, record):
+        loop, row = _chunk(program, setting, loop, numbers, steps)
+        rows.append(row)
         if eager:
-            reached = np.asarray(state.number)  # waits for the chunk
+            done, reached = min(int(numbers[-1]) + 1, steps), np.asarray(loop.number)  # waits for the chunk
             if runs is None and reached < done:
-                raise Diverged(int(reached), _run(setting, state, parts, int(reached), static))
+                raise Diverged(int(reached), _join(program, setting, loop, rows, int(reached)))
             if progress is not None:
                 progress(done)
-    return _run(setting, state, parts, steps, static)
+    return _join(program, setting, loop, rows, steps)
 
 
-class _Static(NamedTuple):
+class _Program(NamedTuple):
     """What is compiled in."""
 
     optimizer: Optimizer
@@ -142,15 +122,7 @@ class _Static(NamedTuple):
     axes: Setting
     runs: int | None
     mesh: Mesh | None
-    # Of model, loss and update. JAX tells two dataclasses with as many fields apart by their hash alone (0.10: their
-    # tree structures compare equal), so that now and then one would be given the other's program.
-    types: tuple[type, ...]
-
-
-def _types(structure: Any) -> tuple[type, ...]:
-    """Of all nodes, root first."""
-    node = structure.node_data()
-    return () if node is None else (node[0], *(one for child in structure.children() for one in _types(child)))
+    types: tuple[type, ...]  # of model, loss and update, for those that JAX's `register_dataclass` made: see `pytree`
 
 
 class _References(NamedTuple):
@@ -164,211 +136,182 @@ class _References(NamedTuple):
     record: Float[Array, "*runs 2 n"]
 
 
-class _State(NamedTuple):
-    params: Params
-    opt_state: Any
-    memory: Any  # the update's
-    number: Int[Array, "*runs"]  # stays behind from the first step that was not finite
-    ref_logps: "_References"
+class _Loop(NamedTuple):
+    """What one step hands on to the next."""
+
+    state: State
+    number: Int[Array, "*runs"]  # of the state; stays behind from the first step that was not finite
+    references: _References
     checkpoints: Params  # [*runs, checkpoints, …], or None
 
 
-class _Part(NamedTuple):
-    """The record of some steps."""
+def _cut_into_chunks(steps: int, longest: int, record: Record) -> list[Int[np.ndarray, " length"]]:
+    """Numbers of the steps of each chunk, equally many, so that they are one program; the last may go beyond the end.
 
-    losses: Float[Array, "*runs length"]
-    logps: tuple[Float[Array, "*runs length+1 n"], ...]  # chosen and rejected, or nothing
-    columns: tuple[Float[Array, "*runs length n"], ...]  # the other fields of a `Trajectory`, or nothing
-
-
-class _Pairs(NamedTuple):
-    """Chosen, then rejected responses of n pairs, with what else the loss wants to know."""
-
-    responses: Response  # arrays [2, n, …]
-    lengths: Float[Array, "2 n"]
-
-    def loss_arguments(
-        self, logps: Float[Array, "2 n"], ref_logps: Float[Array, "2 n"]
-    ) -> tuple[Float[Array, " n"], ...]:
-        return (*logps, *ref_logps, *self.lengths)
+    A record of pairs goes one step further, which is not taken: there the last state is recorded.
+    """
+    visited = steps + (record == "pairs")
+    length = math.ceil(visited / math.ceil(steps / longest))
+    return [start + np.arange(length) for start in range(0, visited, length)]
 
 
-@partial(jax.jit, static_argnames="static")
-def _start(setting: Setting, static: _Static) -> _State:
-    def start(setting: Setting) -> _State:
-        opt_state = static.optimizer(setting.learning_rate).init(setting.params)
-        responses = _responses(setting)
-        ref_logps = _logps(setting.model, setting.ref_params, responses)
-        memory = setting.update.init(jnp.zeros(responses.tokens.shape, ref_logps.dtype))
-        kept = _first_of(static.checkpoints, setting.params) if static.checkpoints else None
-        refs = _References(ref_logps, ref_logps)
-        return _State(setting.params, opt_state, memory, jnp.zeros((), jnp.int32), refs, kept)
+@partial(jax.jit, static_argnames="program")
+def _start(program: _Program, setting: Setting) -> _Loop:
+    """All that is known before the first step."""
 
-    return _each_run(start, (static.axes,), setting, static)(setting)
+    def start(setting: Setting) -> _Loop:
+        pairs = _all_pairs(program, setting)
+        ref_logps = pairs.logps(setting.ref_params)
+        memory = setting.update.init(jnp.zeros(pairs.responses.tokens.shape, ref_logps.dtype))
+        state = State(setting.params, pairs.optimizer.init(setting.params), memory)
+        checkpoints = None
+        if program.checkpoints:
+            checkpoints = jax.tree.map(lambda leaf: _first_of(program.checkpoints, leaf), setting.params)
+        return _Loop(state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps), checkpoints)
+
+    return _vectorise(program, setting, start, (program.axes,))(setting)
 
 
-@partial(jax.jit, static_argnames="static")
+@partial(jax.jit, static_argnames="program")
 def _chunk(
-    setting: Setting, state: _State, numbers: Int[np.ndarray, " length"], steps: int, static: _Static
-) -> tuple[_State, _Part]:
+    program: _Program, setting: Setting, loop: _Loop, numbers: Int[np.ndarray, " length"], steps: int
+) -> tuple[_Loop, _Row]:
     """The steps with these numbers, idling from number `steps` on."""
-    chunk = partial(_chunk_of_one_run, static)
-    return _each_run(chunk, (static.axes, 0, None, None), setting, static)(setting, state, numbers, steps)
+
+    def chunk(setting: Setting, loop: _Loop, numbers: Array, steps: Array) -> tuple[_Loop, _Row]:
+        pairs = _all_pairs(program, setting)
+        return jax.lax.scan(partial(_step, program, setting, pairs, steps), loop, numbers)
+
+    return _vectorise(program, setting, chunk, (program.axes, 0, None, None))(setting, loop, numbers, steps)
 
 
-def _each_run(function: Callable[..., Any], axes: tuple[Any, ...], setting: Setting, static: _Static) -> Any:
-    if static.runs is None:
-        return function
-    pairs = setting.pairs.chosen.shape[-2]
-    logits = 2 * pairs * setting.pairs.chosen.shape[-1] * setting.model.vocab_size
-    size = sum(leaf.size for leaf in jax.tree.leaves(setting.params)) // (static.runs if static.axes.params == 0 else 1)
-    copies = 4 + (2 * pairs if static.record == "pairs" else 0)  # parameters, gradient, two moments; all gradients
-    return each_run(function, axes, block=max(1, CACHE // (logits + copies * size)), mesh=static.mesh)
+def _step(
+    program: _Program, setting: Setting, pairs: Batch, steps: Array, loop: _Loop, number: Array
+) -> tuple[_Loop, _Row]:
+    """One step of one run: forward, backward, update, record."""
+    state, references = loop.state, loop.references
+    pairs = pairs._replace(number=number, ref_logps=references.update)
+    batch = pairs if setting.batches is None else pairs.take(setting.batches[number])
+
+    def forward(params: Params) -> tuple[Array, Array]:
+        logps = batch.logps(params)
+        ref_logps = _reference(program, number, logps, batch.ref_logps)
+        return batch.value(logps, ref_logps), ref_logps
+
+    (loss, ref_logps), gradient = jax.value_and_grad(forward, has_aux=True)(state.params)  # forward and backward
+
+    batch = batch._replace(ref_logps=ref_logps, gradient=gradient)
+    after, moved = setting.update(batch, state)
+
+    # A step that is not finite, or is beyond the last one, changes nothing; nor does any step after it.
+    reached = loop.number == number
+    taken = reached & (number < steps) & jnp.isfinite(loss) & _all_finite(after.params)
+
+    references = references._replace(update=references.update.at[:, batch.members].set(ref_logps))
+    trajectory = None
+    if program.record == "pairs":
+        pairs = pairs._replace(ref_logps=references.record)
+        ref_logps, trajectory = _measure(program, pairs, batch.members, state.params, moved)
+        references = references._replace(record=ref_logps)
+        trajectory = Trajectory(*_or_nan(reached, trajectory[:2]), *_or_nan(taken, trajectory[2:]))
+
+    new, old = _Loop(after, loop.number + 1, references, None), loop._replace(checkpoints=None)
+    kept: _Loop = jax.tree.map(partial(jnp.where, taken), new, old)
+    checkpoints = _keep(program, loop.checkpoints, taken, number + 1, after.params)
+    return kept._replace(checkpoints=checkpoints), (_or_nan(taken, loss), trajectory)
 
 
-def _chunk_of_one_run(
-    static: _Static,
-    setting: Setting,
-    state: _State,
-    numbers: Array,
-    steps: Array,
-) -> tuple[_State, _Part]:
-    model, loss, optimise = setting.model, setting.loss, static.optimizer(setting.learning_rate)
-    responses = _responses(setting)
-    pairs = _Pairs(responses, responses.mask.sum(axis=-1).astype(state.ref_logps.update.dtype))
+def _measure(
+    program: _Program, pairs: Batch, members: Int[Array, " B"], params: Params, moved: Params
+) -> tuple[Float[Array, "2 n"], Trajectory]:
+    """The reference of all pairs, and one row of the record: what a step along `moved` does to each of them.
 
-    def reference(number: Array, logps: Array, ref_logps: Array) -> Array:
-        return jnp.where(number == 0, jax.lax.stop_gradient(logps), ref_logps) if static.from_reference else ref_logps
-
-    def kept(checkpoints: Params, finite: Array, number: Array, params: Params) -> Params:
-        """With the parameters of state `number` written into their row, if they have one."""
-        if not static.checkpoints:
-            return None
-        row, rest = jnp.divmod(number, static.checkpoint_every)
-        row = jnp.where(finite & (rest == 0), row, static.checkpoints)  # what lies beyond the last row is dropped
-        return jax.tree.map(lambda rows, leaf: rows.at[row].set(leaf, mode="drop"), checkpoints, params)
-
-    def mean_loss(params: Params, batch: _Pairs, number: Array, ref_logps: Array) -> tuple[Array, Array]:
-        logps = _logps(model, params, batch.responses)
-        ref_logps = reference(number, logps, ref_logps)
-        return loss.value(*batch.loss_arguments(logps, ref_logps)).mean(), ref_logps
-
-    def step(state: _State, number: Array) -> tuple[_State, _Part]:
-        members = jnp.arange(pairs.lengths.shape[1]) if setting.batches is None else setting.batches[number]
-        batch = pairs if setting.batches is None else jax.tree.map(lambda a: a[:, members], pairs)
-        update_refs, record_refs = state.ref_logps
-        (value, batch_refs), gradient = jax.value_and_grad(mean_loss, has_aux=True)(
-            state.params, batch, number, update_refs[:, members]
-        )
-        given = Batch(
-            model=model,
-            loss=loss,
-            responses=batch.responses,
-            lengths=batch.lengths,
-            ref_params=setting.ref_params,
-            ref_logps=batch_refs,
-            members=members,
-            number=number,
-            learning_rate=setting.learning_rate,
-            optimizer=optimise,
-            gradient=gradient,
-        )
-        before = State(state.params, state.opt_state, state.memory)
-        (params, opt_state, memory), update = setting.update(given, before)
-        reached = state.number == number
-        finite = reached & (number < steps) & jnp.isfinite(value) & _all_finite(params)
-        logps: tuple[Array, ...] = ()
-        columns: tuple[Array, ...] = ()
-        if static.record == "pairs":
-            both, gradients = _logps_and_gradients(model, state.params, pairs)
-            record_refs = reference(number, both, record_refs)
-            arguments = pairs.loss_arguments(both, record_refs)
-            columns = _or_nan(finite, _measured(loss, arguments, gradients, members, update))
-            logps = _or_nan(reached, tuple(both))
-        refs = _References(update_refs.at[:, members].set(batch_refs), record_refs)
-        moved = _State(params, opt_state, memory, state.number + 1, refs, ())
-        moved = jax.tree.map(partial(jnp.where, finite), moved, state._replace(checkpoints=()))
-        after = moved._replace(checkpoints=kept(state.checkpoints, finite, number + 1, params))
-        return after, _Part(_or_nan(finite, value), logps, columns)
-
-    state, part = jax.lax.scan(step, state, numbers)
-    if static.record == "pairs":
-        last = _or_nan(state.number == numbers[-1] + 1, tuple(_logps(model, state.params, responses)))
-        part = part._replace(logps=jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), part.logps, last))
-    return state, part
-
-
-def _logps_and_gradients(
-    model: Model, params: Params, pairs: _Pairs
-) -> tuple[Float[Array, "2 n"], Float[Array, "2 n P"]]:
-    """Of every response."""
-
-    def one(response: Response) -> tuple[Array, Array]:
-        logp, gradient = jax.value_and_grad(response_logp, argnums=1)(model, params, response)
-        return logp, ravel_pytree(gradient)[0]
-
-    return jax.vmap(jax.vmap(one))(pairs.responses)
-
-
-def _measured(
-    loss: PairLoss,
-    given: tuple[Float[Array, " n"], ...],
-    gradients: Float[Array, "2 n P"],
-    members: Int[Array, " B"],
-    update: Params,
-) -> tuple[Float[Array, " n"], ...]:
-    """The columns of a `Trajectory` that belong to a step, from what the loss is given and all gradients."""
+    The step was taken for the pairs `members`. Everything is measured before it, at `params`.
+    """
+    logps, tree = pairs.logps_and_gradients(params)
+    gradients = jax.vmap(jax.vmap(lambda gradient: ravel_pytree(gradient)[0]))(tree)  # [2, n, P]
     chosen, rejected = gradients
-    d_chosen, d_rejected = loss.weights(*given)
+    ref_logps = _reference(program, pairs.number, logps, pairs.ref_logps)
+    inputs = (*logps, *ref_logps, *pairs.lengths)
+    d_chosen, d_rejected = pairs.loss.weights(*inputs)
     share = jnp.zeros_like(d_chosen).at[members].set(1 / len(members))
     plain_step = (share * d_chosen) @ chosen - (share * d_rejected) @ rejected
     gram = (chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)
-    slopes, predicted = gradients @ plain_step, gradients @ ravel_pytree(update)[0]
-    return (loss.value(*given), *gram, d_chosen, d_rejected, *slopes, *predicted)
+    slopes, predicted = gradients @ plain_step, gradients @ ravel_pytree(moved)[0]
+    columns = (*logps, pairs.loss.value(*inputs), *gram, d_chosen, d_rejected, *slopes, *predicted)
+    return ref_logps, Trajectory(*columns)
 
 
-def _run(setting: Setting, state: _State, parts: list[_Part], steps: int, static: _Static) -> Run:
+def _reference(program: _Program, number: Array, logps: Array, ref_logps: Array) -> Array:
+    """The reference's log-probabilities: at step 0 of a run from the reference, exactly the policy's own."""
+    return jnp.where(number == 0, jax.lax.stop_gradient(logps), ref_logps) if program.from_reference else ref_logps
+
+
+def _keep(program: _Program, checkpoints: Params, taken: Array, number: Array, params: Params) -> Params:
+    """The checkpoints with the parameters of state `number` in their row, if they have one."""
+    if checkpoints is None:
+        return None
+    row, rest = jnp.divmod(number, program.checkpoint_every)
+    row = jnp.where(taken & (rest == 0), row, program.checkpoints)  # what lies beyond the last row is dropped
+    return jax.tree.map(lambda rows, leaf: rows.at[row].set(leaf, mode="drop"), checkpoints, params)
+
+
+def _join(program: _Program, setting: Setting, loop: _Loop, rows: list[_Row], steps: int) -> Run:
     """The record of all chunks, cut to this number of steps."""
-    axis = 0 if static.runs is None else 1
+    axis = 0 if program.runs is None else 1
 
-    def joined(rows: int, *arrays: Array) -> Array:
-        whole = arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis)
-        return jax.lax.slice_in_dim(whole, 0, rows, axis=axis)
+    def cut(array: Array, length: int) -> Array:
+        return jax.lax.slice_in_dim(array, 0, length, axis=axis)
 
-    losses, logps, columns = zip(*parts, strict=True)
-    trajectory = None
-    if static.record == "pairs":  # the last state of a chunk is the first of the next
-        heads = jax.tree.map(lambda a: jax.lax.slice_in_dim(a, 0, -1, axis=axis), logps[:-1])
-        trajectory = Trajectory(
-            *jax.tree.map(partial(joined, steps + 1), *heads, logps[-1]),
-            *jax.tree.map(partial(joined, steps), *columns),
-        )
+    losses, trajectory = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis), *rows)
+    if trajectory is not None:
+        trajectory = Trajectory(*(cut(column, steps + (i < 2)) for i, column in enumerate(trajectory)))
     batches = setting.batches
     if batches is not None:
-        lead = () if static.runs is None else (static.runs,)
+        lead = () if program.runs is None else (program.runs,)
         batches = jnp.broadcast_to(batches, (*lead, *batches.shape[-2:]))[..., :steps, :]
-    return Run(state.params, joined(steps, *losses), state.number, batches, trajectory, state.checkpoints, state.memory)
+    state = loop.state
+    return Run(state.params, cut(losses, steps), loop.number, batches, trajectory, loop.checkpoints, state.memory)
 
 
-def _stacked(chosen: Array, rejected: Array) -> Array:
+def _vectorise(program: _Program, setting: Setting, function: Callable[..., Any], axes: tuple[Any, ...]) -> Any:
+    """`function` over the runs, if there are many, in blocks of about `CACHE` numbers."""
+    if program.runs is None:
+        return function
+    pairs = setting.pairs.chosen.shape[-2]
+    logits = 2 * pairs * setting.pairs.chosen.shape[-1] * setting.model.vocab_size
+    size = sum(leaf.size for leaf in jax.tree.leaves(setting.params)) // (program.runs if axes[0].params == 0 else 1)
+    copies = 4 + (2 * pairs if program.record == "pairs" else 0)  # parameters, gradient, two moments; all gradients
+    return each_run(function, axes, block=max(1, CACHE // (logits + copies * size)), mesh=program.mesh)
+
+
+def _all_pairs(program: _Program, setting: Setting) -> Batch:
+    """All n pairs of one run as one batch, whose reference and number each step fills in."""
+    responses: Response = jax.tree.map(_stack, setting.pairs.chosen_response, setting.pairs.rejected_response)
+    lengths = responses.mask.sum(axis=-1).astype(setting.learning_rate.dtype)
+    return Batch(
+        model=setting.model,
+        loss=setting.loss,
+        optimizer=program.optimizer(setting.learning_rate),
+        learning_rate=setting.learning_rate,
+        ref_params=setting.ref_params,
+        responses=responses,
+        lengths=lengths,
+        members=jnp.arange(lengths.shape[1]),
+        ref_logps=jnp.zeros_like(lengths),
+        number=jnp.zeros((), jnp.int32),
+    )
+
+
+def _stack(chosen: Array, rejected: Array) -> Array:
     """Both in one array [2, …], padded on the right to one width (with token 0 and a mask of False)."""
     width = max(chosen.shape[-1], rejected.shape[-1])
     return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
 
 
-def _responses(setting: Setting) -> Response:
-    """Chosen, then rejected."""
-    responses: Response = jax.tree.map(_stacked, setting.pairs.chosen_response, setting.pairs.rejected_response)
-    return responses
-
-
-def _logps(model: Model, params: Params, responses: Response) -> Float[Array, "2 n"]:
-    return jax.vmap(jax.vmap(lambda response: response_logp(model, params, response)))(responses)
-
-
-def _first_of(rows: int, params: Params) -> Params:
-    """Room for parameters at many states, the first filled in."""
-    return jax.tree.map(lambda leaf: jnp.full((rows, *leaf.shape), jnp.nan, leaf.dtype).at[0].set(leaf), params)
+def _first_of(rows: int, leaf: Array) -> Array:
+    """So many rows of NaN, the first filled in: [rows, …]."""
+    return jnp.full((rows, *leaf.shape), jnp.nan, leaf.dtype).at[0].set(leaf)
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:

@@ -13,37 +13,52 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 CHOSEN, REJECTED = 0, 1
 
 
+class State(NamedTuple):
+    """What a step starts from and returns."""
+
+    params: Params
+    opt_state: Any
+    memory: Any  # the update's own
+
+
 class Batch(NamedTuple):
-    """The B pairs of one step, and all that an update may want to know of it. Axis 2 is chosen, then rejected."""
+    """The B pairs of one step, and all that an update may want to know of it. An axis 2 is chosen, then rejected."""
 
     model: Model
     loss: Any  # a `PairLoss`
+    optimizer: optax.GradientTransformation
+    learning_rate: Float[Array, ""]
+    ref_params: Params
     responses: Response  # arrays [2, B, …]
     lengths: Float[Array, "2 B"]
-    ref_params: Params
-    ref_logps: Float[Array, "2 B"]
     members: Int[Array, " B"]  # which of the n pairs they are
+    ref_logps: Float[Array, "2 B"]
     number: Int[Array, ""]  # of the step
-    learning_rate: Float[Array, ""]
-    optimizer: optax.GradientTransformation
-    gradient: Params  # of the mean loss, at the parameters before the step
+    gradient: Params = None  # of the mean loss, at the parameters before the step
+
+    def take(self, members: Int[Array, " b"]) -> "Batch":
+        """The batch of these members alone."""
+        responses = jax.tree.map(lambda leaf: leaf[:, members], self.responses)
+        lengths, ref_logps = self.lengths[:, members], self.ref_logps[:, members]
+        return self._replace(responses=responses, lengths=lengths, ref_logps=ref_logps, members=self.members[members])
 
     def logps(self, params: Params) -> Float[Array, "2 B"]:
         """Log-probabilities of all responses, in nats."""
-        return jax.vmap(jax.vmap(lambda response: response_logp(self.model, params, response)))(self.responses)
+        return jax.vmap(jax.vmap(partial(response_logp, self.model, params)))(self.responses)
 
     def token_logps(self, params: Params) -> Float[Array, "2 B T"]:
-        """Those of all their tokens; 0 at padding."""
-        return jax.vmap(jax.vmap(lambda response: token_logps(self.model, params, response)))(self.responses)
+        """Log-probabilities of every token, in nats; 0 at padding."""
+        return jax.vmap(jax.vmap(partial(token_logps, self.model, params)))(self.responses)
 
     def value(self, logps: Float[Array, "2 B"], ref_logps: Float[Array, "2 B"]) -> Float[Array, ""]:
-        """The mean loss at these log-probabilities."""
+        """The mean loss at these log-probabilities, in nats."""
         return self.loss.value(*logps, *ref_logps, *self.lengths).mean()
 
     def weights(self, params: Params) -> Float[Array, "2 B"]:
@@ -55,55 +70,45 @@ class Batch(NamedTuple):
         responses = jax.tree.map(lambda leaf: leaf[side], self.responses)
 
         def mean(params: Params) -> Array:
-            logps = jax.vmap(lambda response: response_logp(self.model, params, response))(responses)
-            return (weights * logps).mean()
+            return (weights * jax.vmap(partial(response_logp, self.model, params))(responses)).mean()
 
         return jax.grad(mean)(params)
 
-    def response_gradients(self, params: Params) -> Params:
-        """∇ log π of every response: arrays [2, B, …]."""
-        gradient = partial(jax.grad(response_logp, argnums=1), self.model, params)
-        return jax.vmap(jax.vmap(gradient))(self.responses)
-
-
-class State(NamedTuple):
-    """What a step starts from and returns."""
-
-    params: Params
-    opt_state: Any
-    memory: Any  # the update's own
+    def logps_and_gradients(self, params: Params) -> tuple[Float[Array, "2 B"], Params]:
+        """log π and ∇ log π of every response; the gradients have the parameters' arrays, [2, B, …]."""
+        differentiated = jax.value_and_grad(response_logp, argnums=1)
+        both: tuple[Array, Params] = jax.vmap(jax.vmap(partial(differentiated, self.model, params)))(self.responses)
+        return both
 
 
 class Update(Protocol):
     """One step of training."""
 
     def init(self, token_logps: Float[Array, "2 n T"], /) -> Any:
-        """What it remembers before the first step: a pytree of arrays. Of `token_logps` shape and dtype may be used."""
+        """What it remembers before the first step, a pytree of arrays. `token_logps` only lends shape and dtype."""
 
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
         """The state after the step, and by how much the parameters moved."""
 
 
-@jax.tree_util.register_dataclass
+@pytree
 @dataclass(frozen=True)
 class Plain:
     """The optimiser's step along the gradient of the mean loss."""
 
     def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
-        """Nothing."""
+        """Return None: nothing is remembered from step to step."""
 
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """As `Update` has it."""
+        """Return the state after the optimiser's step, and the step."""
         return descend(batch, batch.gradient, before)
 
 
 def descend(batch: Batch, gradient: Params, before: State, memory: Any = None, **extra: Any) -> tuple[State, Params]:
-    """The optimiser's step along a gradient, whatever it is one of; `extra` is for an optimiser that takes more."""
+    """The optimiser's step along any gradient; `extra` is for an optimiser that takes more.
+
+    Returns the state after it, with this `memory`, and by how much the parameters moved.
+    """
     optimizer = optax.with_extra_args_support(batch.optimizer)
     moved, opt_state = optimizer.update(gradient, before.opt_state, before.params, **extra)
     return State(optax.apply_updates(before.params, moved), opt_state, memory), moved
-
-
-def squared_norm(tree: Params) -> Float[Array, ""]:
-    """‖·‖² over all entries."""
-    return sum((jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))

@@ -169,7 +169,7 @@ def _write_gallery(names: list[str], out: Path) -> None:
     try:
         gallery.write(names, out)
     except gallery.NotSupported as error:
-        raise BadInput(str(error)) from error
+        raise BadInput(" ".join([str(error), *error.__notes__])) from error
     print(f"The gallery is {_shown(FOLDER / 'README.md')}.")
 
 

@@ -7,19 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from figures import gallery
+from figures import build, gallery
 from toymodel.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
 CAPTIONS = sorted((ROOT / "figures/captions").glob("*.md"))
 FIGURES = sorted(path.stem for path in (ROOT / "figures").glob("fig_*.py"))
-TABLES = gallery.Tables(ROOT / "figures/gallery")
-PAGES = gallery.pages(FIGURES, TABLES)
+PAGES = ("figures/README.md", *gallery.PAGES_WITH_BLOCKS)
 OTHERS = ("README.md", "toymodel/remedies/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
 EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 TYPED = re.compile(r"(?<![\w.])[+−-]?\d+\.\d+(?![\w.])|\d\s?%")
-ALLOWED = re.compile(r"arXiv[:  ]*\d{4}\.\d{5}(v\d+)?|arxiv\.org/abs/\d{4}\.\d{5}|95%|Python 3\.\d+|Apache[ -](License )?2\.0|ln 2 ≈ 0\.693")
+ALLOWED = re.compile(
+    r"arXiv[:\s]*\d{4}\.\d{5}(v\d+)?|arxiv\.org/abs/\d{4}\.\d{5}|95%|(Python|JAX) \d\.\d+|Apache-2\.0|ln 2 ≈ 0\.693"
+)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return gallery.Tables(ROOT / "figures/gallery")
+
+
+@pytest.fixture(scope="module")
+def pages(tables):
+    return gallery.pages(FIGURES, tables)
 
 
 def typed(text):
@@ -74,12 +85,14 @@ def test_every_figure_has_its_caption_and_every_template_its_place():
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_say_what_the_tables_say(path):
-    assert PAGES[path] == _page(path), "run `make gallery`"
+def test_pages_say_what_the_tables_say(path, pages):
+    assert pages[path] == _page(path), "run `make gallery`"
 
 
 def test_the_tables_are_what_the_templates_read_and_small():
-    kept = TABLES.kept()
+    tables = gallery.Tables(ROOT / "figures/gallery")
+    gallery.pages(FIGURES, tables)
+    kept = tables.kept()
     assert set(kept) == set(FIGURES)
     for name, text in kept.items():
         assert text == (ROOT / f"figures/gallery/{name}.csv").read_text(encoding="utf-8"), name
@@ -87,8 +100,8 @@ def test_the_tables_are_what_the_templates_read_and_small():
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_captions_begin_with_a_claim_and_a_summary(name):
-    title, claim, summary, *_, theory = gallery.rendered(name, TABLES).strip().split("\n\n")
+def test_captions_begin_with_a_claim_and_a_summary(name, tables):
+    title, claim, summary, *_, theory = gallery.rendered(name, tables).strip().split("\n\n")
     assert re.fullmatch(r"# [A-Z].*[^.]", title)
     assert len(claim.split()) <= 40
     assert 30 <= len(summary.split()) <= 130
@@ -96,20 +109,20 @@ def test_captions_begin_with_a_claim_and_a_summary(name):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_the_page_shows_claim_picture_and_command(name):
-    section = gallery.section(name, TABLES)
-    assert section in PAGES["figures/README.md"]
+def test_the_page_shows_claim_picture_and_command(name, tables, pages):
+    section = gallery.section(name, tables)
+    assert section in pages["figures/README.md"]
     for part in (f"gallery/{name}.png", f"--only {name}`", f"{name}.csv", "Theory: T"):
         assert part in section
     assert (ROOT / f"figures/gallery/{name}.png").is_file()
 
 
-def test_the_table_of_losses_has_a_row_for_every_loss():
-    lines = [line for line in gallery.section("fig_losses", TABLES).splitlines() if line.startswith("| `")]
+def test_the_table_of_losses_has_a_row_for_every_loss(tables):
+    lines = [line for line in gallery.section("fig_losses", tables).splitlines() if line.startswith("| `")]
     assert len(lines) == len(LOSSES)
     assert len({line.count("|") for line in lines}) == 1
     row = next(line for line in lines if line.startswith("| `dpo` "))
-    change = TABLES["fig_losses"].rows(loss="dpo").at(-1).value("chosen_measured")
+    change = tables["fig_losses"].rows(loss="dpo").at(-1).value("chosen_measured")
     assert f"| 1 | {change:.1f} [".replace("-", "−") in row
     assert next(line for line in lines if line.startswith("| `lsif` (until step ")).count("→") == 1
 
@@ -187,6 +200,15 @@ def test_a_table_that_changed_its_mind_is_caught():
     for template in ("fig_sentiment", "readme_sentiment", "fig_network_step"):
         with pytest.raises(gallery.NotSupported):
             gallery.rendered(template, tables)
+
+
+def test_a_contradiction_is_told_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(build, "_up_to_date", lambda *_: True)
+    monkeypatch.setattr(gallery, "Tables", lambda _: {})
+    assert build.main(["--gallery"]) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("build.py: there is no table of 'fig_case_fractions'. This happened in figures/")
+    assert output.err.count("\n") == 1
 
 
 def _page(path):

@@ -6,7 +6,7 @@ figure. A caption begins with `# title` and the claim, and ends with its labels;
 they do, no page is written.
 
 What the templates read of the tables is kept in figures/gallery, to five digits: with it anyone can write the same
-pages again, and a test does.
+pages again, by `python -m figures.gallery` after mending a word, and a test does.
 """
 
 import csv
@@ -31,6 +31,7 @@ BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES_WITH_BLOCKS = ("README.md", "docs/faq.md", "toymodel/remedies/README.md")
 DIGITS = 5
 WIDTH = 120  # characters in a line of a page
+UNBROKEN = re.compile(r" [=<>] |\[[+−\d.]+, (?=[+−\d.]+\])")  # equations and intervals; a line with > is a quotation
 INTRODUCTION = """# Figures
 
 Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
@@ -108,11 +109,6 @@ class Rows:
         """The largest number of a column."""
         return max(self.column(column, **equal))
 
-    def mean(self, column: str, **equal: Any) -> float:
-        """The mean of a column, without the cells that hold no number."""
-        values = self.column(column, **equal)
-        return sum(values) / len(values)
-
     def count(self, column: str, **equal: Any) -> int:
         """In how many rows a column holds a number other than zero."""
         return sum(value != 0 for value in self.column(column, **equal))
@@ -163,6 +159,11 @@ class Tables(Mapping[str, Rows]):
         return {name: _written(rows) for name, rows in self._rows.items()}
 
 
+def main() -> None:
+    """Writes the pages again from the tables that are kept."""
+    _write_pages(pages(sorted(path.stem for path in CAPTIONS.glob("fig_*.md")), Tables(FOLDER / "gallery")))
+
+
 def write(names: list[str], out: Path) -> None:
     """Pictures, tables and pages, of the figures whose tables are in `out`.
 
@@ -176,8 +177,7 @@ def write(names: list[str], out: Path) -> None:
     (FOLDER / "gallery").mkdir(parents=True, exist_ok=True)
     for name, text in tables.kept().items():
         write_whole(FOLDER / "gallery" / f"{name}.csv", text.encode())
-    for path, text in written.items():
-        write_whole(ROOT / path, text.encode())
+    _write_pages(written)
     for name in names:
         write_picture(name, out, FOLDER / "gallery")
 
@@ -214,7 +214,7 @@ def rendered(template: str, tables: Mapping[str, Rows]) -> str:
     known: dict[str, Any] = {"table": tables.__getitem__, "check": _checked(template), "module": _module}
     if template.startswith("fig_"):
         known["figure"] = _module(template)
-        readers = ("rows", "column", "each", "value", "smallest", "largest", "mean", "count", "rises", "falls")
+        readers = ("rows", "column", "each", "value", "smallest", "largest", "count", "rises", "falls")
         known |= {reader: _late(tables, template, reader) for reader in (*readers, "interval")}
     try:
         return wrapped(_environment().get_template(f"{template}.md").render(known))
@@ -265,7 +265,15 @@ def _filled(block: str) -> str:
         return "\n".join(line for line in block.splitlines() if line.strip())
     indent = "  " if block.startswith("- ") else ""
     lines = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
-    return textwrap.fill(" ".join(block.split()), WIDTH, **lines)  # type: ignore[arg-type]
+    words = UNBROKEN.sub(lambda joined: joined[0].replace(" ", "\0"), " ".join(block.split()))
+    return textwrap.fill(words, WIDTH, **lines).replace("\0", " ")  # type: ignore[arg-type]
+
+
+def _write_pages(written: dict[str, str]) -> None:
+    from toymodel.sweep.store import write_whole
+
+    for path, text in written.items():
+        write_whole(ROOT / path, text.encode())
 
 
 def _checked(template: str) -> Any:
@@ -322,3 +330,7 @@ def _written(table: Rows) -> str:
         cells = (table.cells[place][column] for column in columns)
         writer.writerow([f"{cell:.{DIGITS}g}" if isinstance(cell, float) else cell for cell in cells])
     return text.getvalue()
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from figures import build, gallery
+from figures.tables import NotSupported, Tables, number, percent, plain, signed, spelled
 from toymodel.losses import LOSSES
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ ALLOWED = re.compile(
 
 @pytest.fixture(scope="module")
 def tables():
-    return gallery.Tables(ROOT / "figures/gallery")
+    return Tables(ROOT / "figures/gallery")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_pages_say_what_the_tables_say(path, pages):
 
 
 def test_the_tables_are_what_the_templates_read_and_small():
-    tables = gallery.Tables(ROOT / "figures/gallery")
+    tables = Tables(ROOT / "figures/gallery")
     gallery.pages(FIGURES, tables)
     kept = tables.kept()
     assert set(kept) == set(FIGURES)
@@ -138,7 +139,7 @@ def test_the_table_of_losses_has_a_row_for_every_loss(tables):
 def of(text, tmp_path):
     """The table of this text, by itself."""
     (tmp_path / "fig_made_up.csv").write_text(text, encoding="utf-8")
-    return gallery.Tables(tmp_path)
+    return Tables(tmp_path)
 
 
 MADE_UP = "task,step,x_measured,x_low,x_high\none,0,0.123456,-0.1,0.2\none,5,-0.5,-0.75,-0.25\ntwo,0,nan,nan,nan\n"
@@ -175,7 +176,7 @@ def test_a_sentence_that_the_table_does_not_support_stops_the_page(template, mes
     environment = gallery._environment().overlay(loader=gallery.jinja2.FileSystemLoader(tmp_path))
     monkeypatch.setattr(gallery, "_environment", lambda: environment)
     monkeypatch.setattr(gallery, "_module", lambda _: None)
-    with pytest.raises(gallery.NotSupported, match=re.escape(message)) as caught:
+    with pytest.raises(NotSupported, match=re.escape(message)) as caught:
         gallery.rendered("fig_made_up", of(MADE_UP, tmp_path))
     assert "fig_made_up.md" in caught.value.__notes__[0]
 
@@ -183,17 +184,17 @@ def test_a_sentence_that_the_table_does_not_support_stops_the_page(template, mes
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (gallery.number(-0.0004), "0.00"),
-        (gallery.number(-0.58), "−0.58"),
-        (gallery.signed(0.0416, 3), "+0.042"),
-        (gallery.signed(-0.0001), "0.00"),
-        (gallery.percent(0.0801), "8%"),
-        (gallery.spelled(12.0), "twelve"),
-        (gallery.spelled(0), "none"),
-        (gallery.spelled(40), "40"),
-        (gallery.plain(1e-06), "1e-6"),
-        (gallery.plain(0.0001), "0.0001"),
-        (gallery.plain(30.0), "30"),
+        (number(-0.0004), "0.00"),
+        (number(-0.58), "−0.58"),
+        (signed(0.0416, 3), "+0.042"),
+        (signed(-0.0001), "0.00"),
+        (percent(0.0801), "8%"),
+        (spelled(12.0), "twelve"),
+        (spelled(0), "none"),
+        (spelled(40), "40"),
+        (plain(1e-06), "1e-6"),
+        (plain(0.0001), "0.0001"),
+        (plain(30.0), "30"),
     ],
 )
 def test_numbers_are_written_with_true_minus_signs_and_no_noise(written, expected):
@@ -202,11 +203,11 @@ def test_numbers_are_written_with_true_minus_signs_and_no_noise(written, expecte
 
 def test_a_table_that_changed_its_mind_is_caught():
     """Turned round, the measured changes of the sentiment tasks contradict every page that speaks of them."""
-    tables = gallery.Tables(ROOT / "figures/gallery")
+    tables = Tables(ROOT / "figures/gallery")
     for row in tables["fig_sentiment"].cells:
         row["chosen_low"], row["chosen_high"] = -row["chosen_high"], -row["chosen_low"]
     for template in ("fig_sentiment", "readme_sentiment", "fig_network_step"):
-        with pytest.raises(gallery.NotSupported):
+        with pytest.raises(NotSupported):
             gallery.rendered(template, tables)
 
 

@@ -33,12 +33,6 @@ HELPERS = (
 OPTIMISATION = "xla_backend_optimization_level"
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")
-INTRODUCTION = """# Figures
-
-Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
-measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each and tests it
-on fresh draws. `make gallery` writes this page.
-"""
 
 
 class BadInput(Exception):
@@ -80,8 +74,7 @@ def _run(only: list[str], quick: bool, gallery: bool, out: Path) -> None:
     figures = "1 figure is" if len(names) == 1 else f"{len(names)} figures are"
     print(f"{figures} {'now' if stale else 'up to date'} in {_shown(out)}.")
     if gallery:
-        write_gallery(names, out, FOLDER)
-        print(f"The gallery is {_shown(FOLDER / 'README.md')}.")
+        _write_gallery(names, out)
 
 
 def _names(only: list[str]) -> list[str]:
@@ -171,28 +164,13 @@ def _load(name: str) -> Any:
     return importlib.import_module(f"figures.{name}")
 
 
-def write_gallery(names: list[str], out: Path, folder: Path) -> None:
-    """Small pictures in `folder`/gallery and a page that shows them, from the tables in `out`."""
-    (folder / "gallery").mkdir(parents=True, exist_ok=True)
-    style = _load("style")
-    sections = [INTRODUCTION]
-    for name in names:
-        module = _load(name)
-        table = style.read_table(out / f"{name}.csv")
-        picture = module.draw(table)
-        style.write_small_png(picture, folder / "gallery" / f"{name}.png")
-        sections.append(_section(name, module, table))
-    style.write_whole(folder / "README.md", "\n".join(sections).encode())
-
-
-def _section(name: str, module: Any, table: Any) -> str:
-    claim, _, details = module.__doc__.strip().partition("\n\n")
-    in_numbers = f"{module.table_markdown(table)}\n" if hasattr(module, "table_markdown") else ""
-    return (
-        f"## {module.TITLE}\n\n{claim}\n\n![{module.TITLE}](gallery/{name}.png)\n\n{details}\n\n{in_numbers}"
-        f"Theory: {', '.join(module.LABELS)}. Made by `make figures`, or alone by "
-        f"`.venv/bin/python figures/build.py --only {name}`;\nthe numbers are then in `figures/out/{name}.csv`.\n"
-    )
+def _write_gallery(names: list[str], out: Path) -> None:
+    gallery = _load("gallery")
+    try:
+        gallery.write(names, out)
+    except gallery.NotSupported as error:
+        raise BadInput(" ".join([str(error), *error.__notes__])) from error
+    print(f"The gallery is {_shown(FOLDER / 'README.md')}.")
 
 
 def _shown(path: Path) -> str:

@@ -1,11 +1,4 @@
-"""The longer the suffix two responses share, the less often DPO raises the chosen and lowers the rejected.
-
-Pairs of one contrast token and n identical random suffix tokens, in a model with random features whose hidden states
-after chosen and after rejected have cosine 0.95 (V = 7, 4 features, logits of standard deviation 2). Lines are the
-fractions of draws for which the slopes from closed-form inner products predict each case at d_w = d_l = 1; markers are
-the fractions by the signs of the measured slopes on the same draws, with 95% Wilson intervals. The fourth case, chosen
-down and rejected up, never occurs.
-"""
+"""Draws random pairs with suffixes of growing length and counts how often DPO puts them into each case."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -22,9 +15,6 @@ from toymodel import gradients, theory
 from toymodel.data.families import contrast_pairs
 from toymodel.models import linear
 from toymodel.sweep import Experiment, make_sweep, whole
-
-TITLE = "How often DPO lowers the chosen response"
-LABELS = ("T9", "T10")
 
 VOCAB, DIM, CORRELATION = 7, 4, 0.95
 TEMPERATURE = 0.5

@@ -1,11 +1,4 @@
-"""What a small step does to a pair is decided by the cosine of its gradients and by d_w/d_l in units of r*.
-
-r* = ‖g_l‖/‖g_w‖ is the centre of the band cos · r* < d_w/d_l < r*/cos of ratios that raise the chosen and lower the
-rejected. The band closes as the cosine grows; for a cosine of zero or less every ratio is inside. The regions are the
-closed form. Each marker is a pair in a linear softmax model (V = 3, 8 tokens, two kinds of model): placed by its
-measured cosine and measured r*, its shape says how the two log-probabilities really changed in one step of SGD with a
-learning rate of 1e-6.
-"""
+"""Places random pairs on the map of cosine and weight ratio, and takes one step on each."""
 
 from functools import partial
 from types import SimpleNamespace
@@ -23,9 +16,6 @@ from toymodel import PairGram, PreferencePairs, cosine, gradients, theory
 from toymodel.experiments.pairs import FIELDS, RULES, in_random_model, random_pairs
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import POSITIVE, Experiment, make_sweep, real
-
-TITLE = "Three cases, one map"
-LABELS = ("T10", "T11")
 
 LENGTH = 8
 SIZE = {"vocab_size": 3, "length": LENGTH, "dim": 4}

@@ -1,13 +1,4 @@
-"""The true change never exceeds slope times learning rate: what starts to fall, falls at every learning rate.
-
-Change of a log-probability over one step of DPO (d_w = d_l = 1), divided by the learning rate η, in linear softmax
-models. Left and middle: one contrast token and n identical suffix tokens, to which the model gives probability 0.9
-after the chosen and 0.5 after the rejected contrast token (V = 20; threshold length 23.75). Lines are the closed form,
-markers the model after the step. Shaded is what the slope and the ranges of the logits' moves leave possible, dotted
-the step up to which the chosen certainly rises. Right: random pairs that share 32 suffix tokens (V = 7, random features
-of cosine 0.95), measured, in units that give all pairs with a slope of one sign the same two bounds: the shortfall is
-the sum of range²/8 over positions.
-"""
+"""Compares one step of every size with the bounds that the slope gives."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -31,9 +22,6 @@ from toymodel.data.families import contrast_pairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import POSITIVE, Experiment, make_sweep, one_of, real, whole
-
-TITLE = "No learning rate repairs a falling log-probability"
-LABELS = ("T12",)
 
 VOCAB, SUFFIX_PROBS = 20, (0.9, 0.5)  # of the suffix token, after chosen and after rejected
 SUFFIX = 2  # token id

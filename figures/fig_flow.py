@@ -1,11 +1,4 @@
-"""For one differing token the whole course of training is known: Lambert's W function for DPO, an exponential for IPO.
-
-A linear softmax model (V = 5, ‖φ‖ = 1) trained on one pair of one token, from the reference on. Lines are gradient
-flow, markers are gradient descent at three learning rates, at time t = η × steps. The logratio margin grows without
-bound for DPO (β = 0.5) and stops at the target 1/(2τ) for IPO (τ = 0.5). Right: how far descent is from the flow at one
-time (t = 16 for DPO, 0.4 for IPO), which falls linearly with η; lines are the leading term of Euler's method, exact in
-the limit.
-"""
+"""Compares gradient descent with the exact paths of DPO and IPO for one differing token."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -26,9 +19,6 @@ from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 from toymodel.training import train
-
-TITLE = "Exact paths of DPO and IPO"
-LABELS = ("T14",)
 
 VOCAB, CHOSEN, REJECTED = 5, 0, 1
 BETA, TAU = 0.5, 0.5

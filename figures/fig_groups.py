@@ -1,13 +1,4 @@
-"""In company a preferred response can fall and a dispreferred one rise, the more often the more tokens are shared.
-
-Left: two pairs of a unigram model (V = 3) in one mean step, the second with growing weight. The first turns from chosen
-up and rejected down to the reverse, which no pair can do alone; the pairs' margin slopes, weighted and summed, stay
-positive. Right: groups of 8 responses of 12 tokens to one prompt, with GRPO's normalised advantages (V = 10, learned
-positional offset on random logits); each token is the one common to all with the given probability. In the middle,
-right responses of a few groups: one falls iff the wrong ones pull harder than the right ones, itself included. Far
-right, the fraction of right responses that fall: mean over 200 groups with 95% intervals. Lines are closed forms,
-markers measured.
-"""
+"""Shows how other pairs, and other responses of a group, reverse what a response does alone."""
 
 from types import SimpleNamespace
 
@@ -24,9 +15,6 @@ from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
 from toymodel.sweep import Experiment, make_sweep, real, whole
-
-TITLE = "Falling in company"
-LABELS = ("T20", "T21")
 
 PROBS = (0.5, 0.3, 0.2)  # of the unigram model of the two pairs
 WEIGHTS, QUICK_WEIGHTS = np.linspace(0, 4, 17), np.linspace(0, 4, 5)  # of the second pair; the first has 1

@@ -1,14 +1,4 @@
-"""The head alone gives the inner product of the gradients its sign; most of its size lies there too.
-
-A transformer of two blocks, fine-tuned and then trained by DPO on the three tasks. Upper row: ⟨g_w, g_l⟩ of each part's
-parameters divided by ‖g_w‖‖g_l‖ of all, so that the parts sum to the cosine. Middle row: each part's share of ‖g_w‖².
-Lower row: the share of pairs in which a part's inner product has the sign of the sum. Means over 64 evaluation pairs
-and 12 seeds, with 95% intervals over seeds (mostly smaller than the markers). The last normalisation counts with the
-last block. With one differing token, at the reference, every part has the sign of the sum in every pair, and the head
-−0.57 of the −1.00. After a suffix the head has 0.33 of 0.36 (short) and 0.44 of 0.48 (long), and the sign in 96% of the
-pairs. Earlier blocks and embeddings take either side there: they are closer to orthogonal than the head. DPO moves
-weight away from the head (at its end 0.24 of 0.34, and 0.18 of 0.25) but leaves it the sign in 93 to 97% of the pairs.
-"""
+"""Splits the inner product of the two gradients of a transformer by its layers."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,9 +10,6 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
-
-TITLE = "Which layers entangle"
-LABELS = ("T2", "T9")
 
 ALL = "all layers"
 STATES = {"reference": 0, "end of DPO": -1}  # of the states that are recorded

@@ -1,13 +1,4 @@
-"""Training carries losses with equal weights out of the band, to both down; a term for each response finds its centre.
-
-Top: the map of the three cases, for one loss of each of four families. Across, d_w/d_l in units of r* = ‖g_l‖/‖g_w‖,
-from 0 to ∞ (linear in its arctangent); upwards, the cosine of the two gradients. Between the curves, the closed-form
-edges of the band, a small step raises the chosen and lowers the rejected. Each of 32 pairs goes from a hollow marker,
-the start, to a filled one, the last of 200 steps (as in the figure of what each loss does). Below: every loss at its
-start (hollow) and end (filled), by its distance from the centre of the band, ±1 at its edges: on the arctangent axis
-above, in units of half the band's width at the pair's cosine. Markers are medians over the pairs that the loss moves
-with two weights that are not negative, bars span the middle 80% of them; without a marker, these are less than half.
-"""
+"""Shows where each loss moves pairs on the map of the three cases."""
 
 from typing import Any
 
@@ -20,9 +11,6 @@ from figures import loss_runs, style
 from figures.loss_runs import BLOCKS, ROWS, Block
 from figures.sweeps import Swept
 from toymodel import PairGram, theory
-
-TITLE = "How losses move pairs through the band"
-LABELS = ("T10", "T11")
 
 SHOWN = ("dpo", "orpo", "fdpo_alpha", "sppo_half")  # on a map of their own
 TIMES = {"start": 0, "end": -1}  # states

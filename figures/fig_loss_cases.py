@@ -1,13 +1,4 @@
-"""Losses with equal weights start alike and end with both responses falling; a term for each ends by parting them.
-
-Share of pairs for which a small further step of a loss raises or lowers the two log-probabilities, by the signs of
-their slopes along that step: at the start and at the last of 200 steps of gradient descent, 32 pairs, each in a model
-of its own, the same for all losses (as in the figure of what each loss does). Bars are measured by automatic
-differentiation; black lines between them, at the start, are predicted from closed-form inner products and the loss's
-closed-form weights. "Nothing moves": both weights are zero, as past the target of a hinge. A loss that can lower the
-chosen and raise the rejected has negative weights there. DiscoPOP has converged by the last step: weights and slopes of
-many of its pairs are then of the size of round-off, and so are their signs.
-"""
+"""Counts the cases that a further step of each loss would cause, before and after training."""
 
 from typing import Any
 
@@ -25,9 +16,6 @@ from figures.loss_runs import BLOCKS, ROWS, Block
 from figures.sweeps import Swept
 from toymodel import PairGram, theory
 from toymodel.theory import CASES
-
-TITLE = "Which losses part the two responses"
-LABELS = ("T9", "T10")
 
 LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
     "chosen_up_rejected_down": ("chosen up, rejected down", {"facecolor": style.SKY}),

@@ -1,15 +1,4 @@
-"""Losses of one family move the same pairs alike, whatever their m; families differ in how d_w and d_l compare.
-
-Equal weights let the chosen fall again as the rejected falls; likelihood terms lift both; a term for each response
-raises the one and lowers the other. Curves are the measured change of log π since the start, mean over 32 seeds with
-its 95% interval, for every loss with its default hyperparameters. A seed is a pair and a linear softmax model (V = 7, 4
-to 14 tokens that share their suffix, hidden states after chosen and after rejected at cosine 0.95), the same for all
-losses. Each pair is trained alone by 200 steps of gradient descent from the reference. The same first step for every
-loss: its learning rate makes η · ‖(d_w, d_l)‖, averaged over the seeds, 0.05 at step 0. The vertical axis is
-logarithmic beyond ±1 nat and cut at ±60. A curve ends where the next step moves some seed by more than 100 nats: only
-that of LSIF, whose d_w grows like the probability of the chosen. DPOP and BPO chatter around the kink where they
-switch.
-"""
+"""Trains the same pairs by every loss and follows both log-probabilities."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,11 +8,7 @@ from figures import loss_runs, style
 from figures.intervals import mean_interval
 from figures.loss_runs import GROUPS, STATES, STEPS
 from figures.sweeps import Swept
-from toymodel.losses import LOSSES
 from toymodel.theory import CASES
-
-TITLE = "What each loss does to the same pairs"
-LABELS = ("T9", "T10")
 
 JUMP = 100.0  # nats in one step
 COLUMNS = 6
@@ -98,26 +83,3 @@ def _panel(ax: Axes, part: style.Table, name: str) -> None:
     ax.set_xticks((0, STEPS // 2, STEPS), ("0", str(STEPS // 2), ""))  # the next panel's 0 needs the room
     ax.set_yticks(list(TICKS), TICKS.values())
     ax.minorticks_off()
-
-
-def table_markdown(table: style.Table) -> str:
-    """The ends of all curves in numbers, as a Markdown table."""
-    lines = [
-        "| loss | d_w/d_l | Δ chosen | Δ rejected | Δ margin | chosen up and rejected down / both down / both up |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name in loss_runs.in_order():
-        part = style.rows(table, loss=name)
-        until = f" (until step {part['step'][-1]})" if part["jumping_seeds"][0] else ""
-        changes = (_interval(*(part[f"{curve}_{end}"][-1] for end in ("measured", "low", "high"))) for curve in CURVES)
-        cases = (_percentages([part[f"{case}_measured"][place] for case in CASES[:3]]) for place in (0, -1))
-        lines.append(f"| `{name}`{until} | {LOSSES[name].ratio} | {' | '.join(changes)} | {' → '.join(cases)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _interval(mean: float, low: float, high: float) -> str:
-    return f"{mean:z.1f} [{low:z.1f}, {high:z.1f}]".replace("-", "−")
-
-
-def _percentages(fractions: list[float]) -> str:
-    return " / ".join(f"{100 * fraction:.0f}%" for fraction in fractions)

@@ -1,27 +1,4 @@
-"""Learned masks find the contrast token on one side at a time, and what they keep lowers the chosen further.
-
-Masks u by position of chosen (above) and rejected answers (below) after 100 steps of DPO with `LearnedMask`, our
-reading of the paper's sparsity-regularised masking: u starts at 1, is the same for all pairs, and descends its own
-gradient of the loss with λ(‖u_w‖₁ + ‖u_l‖₁) added. Means over ten seeds with 95% intervals; those are Student's, which
-do not know that u ends at 0 and 1. All is measured, but for the black line: the share of pairs whose words differ at a
-position. For the long suffix that is T18's ideal mask, the label alone; of half shared suffixes four of eight words
-differ, at places that change from pair to pair, which no mask by position can follow. 64 pairs in minibatches of 8,
-Adam at 0.0005, and DPO (β = 0.1) divided by its weight at the start, so that λ has the same unit as in the comparison
-of remedies. That takes 30 steps with λ from 0.001 to 0.01; more of both, chosen on other seeds, show something between
-"all kept" and "all dropped".
-
-No λ finds the label on both sides. The chosen's is found with a small one, often: at λ = 0.01 the label is kept more
-than any other word in six of ten seeds by the n-gram MLP (0.96, others 0.20 to 0.45) and in five by the transformer
-(0.31, others 0.01 or less); in the others some of the suffix is kept as well (MLP), or the label is dropped with the
-rest (transformer). At λ = 0.03 and above it is dropped nearly everywhere, for it has little to gain: annotators were
-wrong in 5%, and a reference that learnt from them has about 0.05 nats left there. The rejected's mask keeps everything
-up to λ = 0.03 (0.82 or more at every position): shared words fall too, and for that side every fall counts in their
-favour. At λ = 0.1 it keeps the label alone in seven of ten seeds (long suffix, both models), everything in the others.
-
-So at small λ the shared words are dropped from the chosen side and stay on the rejected one, where the loss only pushes
-them down. After λ = 0.01 the chosen answers of other prompts have fallen by 5.8 nats (MLP) and 19 (transformer), where
-without a mask they fall by 0.35 and 4.0 (long suffix). Half shared suffixes change little of all this.
-"""
+"""Trains token masks with DPO and shows what they keep."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -47,9 +24,6 @@ from toymodel.models.logps import pair_logps
 from toymodel.remedies import LearnedMask
 from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
-
-TITLE = "Learned token masks: do they find the contrast token?"
-LABELS = ("T18",)
 
 MODELS = {"ngram_mlp": "n-gram MLP", "transformer": "transformer"}
 TASKS = {"long suffix": 8, "half shared": 4}  # words that the rejected answer keeps, of eight

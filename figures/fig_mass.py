@@ -1,12 +1,4 @@
-"""DPO can move the mass it takes from the rejected token to third tokens, and some of the chosen's with it.
-
-One softmax W h whose head W and hidden state h both learn (V = 12, 8 features, ‖h‖ = 0.5). The chosen token is like the
-rejected one, only less so: its row of W is 0.8 of the other's plus noise. Top left: slopes of all log-probabilities
-along g_w − g_l at the start of one run; markers are measured, the line is ⟨W_z, W_w − W_l⟩ plus a constant, and the
-pair is off it by ±‖h‖². Top right: ascent on the loss of one token of a softmax; at every step size it falls and the
-largest other one rises (lines: closed form). Bottom: measured probabilities while training with DPO (β = 1),
-and with a likelihood term on the chosen besides (α = 1): means of 48 runs with their 95% intervals.
-"""
+"""Follows the probability that DPO takes from the rejected token."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -28,9 +20,6 @@ from toymodel.models import linear
 from toymodel.models.unconstrained import UnconstrainedParams, init_params, unconstrained
 from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
 from toymodel.training import train
-
-TITLE = "Where the probability goes"
-LABELS = ("T15", "T16")
 
 VOCAB, DIM = 12, 8
 CHOSEN, REJECTED = 0, 1  # token ids

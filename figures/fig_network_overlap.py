@@ -1,16 +1,4 @@
-"""Every word that chosen and rejected share raises the cosine of their gradients in neural networks too.
-
-Pairs of the long-suffix task: different labels, then eight words. Some of them are the same in both responses; in the
-rejected, every other one became another word of its kind (praise or blame). Markers are means over 16 evaluation pairs
-of each of 8 seeds, with 95% intervals over seeds. Lines are tabular models at uniform probabilities (T3): one that has
-parameters per position, at (k − L/V)/(L(1 − 1/V)) with k words shared, L = 9 and V = 27, and one that has the same at
-all positions, where a word also counts that is repeated elsewhere. At random initialisation networks stay within 0.14
-of the positional line, from 0.10 (transformer) and 0.01 (n-gram MLP) at no shared word to 0.81 at eight. After
-fine-tuning they rise 60% and 68% as far as the line does, from −0.09 and −0.05 to 0.47 and 0.57 where it reaches 0.88.
-Probabilities are no longer uniform: the wrong label is unlikely, and its gradient alone has 48% and 28% of ‖g_l‖² (13%
-and 11% at random), which no shared word can match; and contexts differ after different labels, so that a shared word's
-cosine is below 1. The unigram line is further off than the positional one. Sizes and rate of the MLP were not tuned.
-"""
+"""Measures the cosine of the two gradients in networks, against the number of shared words."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -31,9 +19,6 @@ from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_t
 from toymodel.gram import PairGram
 from toymodel.models.logps import Params
 from toymodel.sweep import Experiment, make_sweep
-
-TITLE = "Shared words entangle networks too"
-LABELS = ("T2", "T3")
 
 TASK = "long_suffix"
 SEEDS = sentiment_runs.SEEDS[:8]

@@ -1,17 +1,4 @@
-"""In a network the first order is right up to an error that grows like η, for SGD and for Adam's first step alike.
-
-A pair is taken alone: one step of size η on its own d_w = d_l = 1 moves log π_w truly by Δ and to first order by η
-times the slope, which comes from three inner products of gradients; for Adam, of gradients that its first step has
-rescaled. Above: |Δ / (η · slope) − 1|, median and quartiles over 128 pairs (32 of each of four seeds) of the long
-suffix; dotted, proportional to η, through the first marker. While the error is small, halving η halves it, and quarters
-that of Δ. Below: the share of pairs whose log π_w moves the way the slope says, pairs of either prediction apart, where
-there are at least five of one. Of those that are to rise, more and more fall when η is too large: a step that
-overshoots lowers both. Of the eight that are to fall, all do at nearly every η (two rise at η = 0.1).
-
-The network is the transformer of the sentiment task, before and after its fine-tuning. Alone, nearly every pair's own
-step raises its chosen response (120 of 128 by SGD and all by Adam, fine-tuned), although training on all pairs
-lowers it: one pair's condition says nothing of what others' steps do to it (T20).
-"""
+"""Compares one step of a network with its first-order prediction, over learning rates."""
 
 from types import SimpleNamespace
 
@@ -30,9 +17,6 @@ from toymodel import gradients, theory
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.models.logps import Params
 from toymodel.sweep import Experiment, make_sweep
-
-TITLE = "How far the first order reaches in a network"
-LABELS = ("T10", "T13", "T20")
 
 TASK = "long_suffix"
 PAIRS = 32  # evaluation pairs of a seed, at most

@@ -1,24 +1,4 @@
-"""Normalised gradients protect a pair that takes its step alone; in a batch, other pairs still reverse many.
-
-What one plain step of DPO (β = 0.1) does to first order in its size, to each pair in the batch that it is part of:
-share of pairs whose chosen falls (top) and whose rejected rises (middle), and the mean slope of the chosen (bottom).
-That is multiplied by B, since each of B pairs has a B-th part in the step, and is in units of the mean of d_w‖g_w‖²,
-the slope of a pair that follows its chosen gradient alone. Batches of B = 1 to 64 are cut from the same 64 pairs; means
-over ten seeds with 95% intervals. "Each pair" is our reading of the paper's pairwise normalised gradient descent, "both
-sides" does the same once a batch to the mean gradients of chosen and rejected. All markers are measured. T17 predicts
-two things, by the thin lines: at B = 1 both are at exactly 0 above, and "both sides" is not below 0 at the bottom, for
-the mean over any batch.
-
-Both hold. Alone, the plain step lowers the chosen of 1.1% (n-gram MLP) and 8.1% (transformer) of the pairs with a long
-suffix, and normalised ones of none. But at B = 8 these lower 4.1% and 9.8% (each pair) or 3.1% and 7.2% (both sides),
-at B = 64 19% and 27%, or 17% and 27%, where the plain step lowers 28% and 29%: pairs of one batch share labels and
-words of the suffix, and what others do to them counts for more than their own part (T20). Rejected answers rise in more
-pairs than by the plain step from B = 2 on (at B = 64 in 36% to 38% against 32%, MLP). The mean over a batch is
-another matter: no batch of any size lowered its mean chosen answer with either normalised step, though only "both
-sides" promises that, and the plain step did in up to 8.1% of the batches of a size (transformer, B = 1). In a random
-network with random pairs, nine words of 27 that differ in the first alone, normalising changes next to nothing: the two
-gradients of a pair are about as long, and at B = 64 the chosen of 20% to 22% of the pairs falls with any of the three.
-"""
+"""Compares plain and normalised steps of DPO, for pairs alone and in batches."""
 
 from types import SimpleNamespace
 
@@ -44,9 +24,6 @@ from toymodel.remedies import NormalisedPairs, NormalisedSides
 from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
 from toymodel.training.step import Plain, Update
-
-TITLE = "A normalised update, for one pair and for batches"
-LABELS = ("T17", "T20")
 
 RULES: dict[str, Update] = {"plain": Plain(), "pairs": NormalisedPairs(), "sides": NormalisedSides()}
 NAMES = {"plain": "plain DPO", "pairs": "normalised, each pair", "sides": "normalised, both sides"}

@@ -1,17 +1,4 @@
-"""A pair's own slope ranks the pairs rightly with one differing token, and the wrong way round after a suffix.
-
-Spearman's rank correlation, over 64 pairs that were not trained on, between a score at the reference and the change of
-the chosen log-probability since; mean and 95% interval over 12 seeds, a transformer trained by DPO in each. Above zero,
-pairs of a higher score rise more or fall less. Scores: the slope ‖g_w‖² − ⟨g_w, g_l⟩ of a step on that pair alone (T9);
-the same from the head's parameters (T2, features frozen); −CHES (T16); minus the cosine; and, to compare with, log π of
-the chosen. With one differing token the slopes rank well (0.60 and 0.53 at step 15; 0.54 and 0.90 at step 150), the
-cosine in between, and CHES not at all: the hidden state before the only token is the same in both responses, its score
-zero. There the change also follows log π backwards: what is unlikely has room to rise. After a suffix CHES ranks
-nothing (within 0.09 of zero), the cosine little (down to −0.28), and slopes are anticorrelated with the change (−0.47
-and −0.68 at step 150; from the head −0.70 and −0.89): the likeliest chosen responses fall least (log π: 0.73 and 0.85),
-and they are those of the smallest slopes. A slope is what the pair itself would do; training moves these pairs through
-others (T20), and no score here knows of those.
-"""
+"""Correlates scores of single pairs with what training does to them."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,9 +9,6 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
-
-TITLE = "Which pairs will fall"
-LABELS = ("T2", "T9", "T16")
 
 HEAD = PARTS.index("head")
 LOOKS = {

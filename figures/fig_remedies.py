@@ -1,31 +1,4 @@
-"""What each remedy moved on the long suffix around DPO, in three models, beside what it costs.
-
-First column: change of the mean log-probability of chosen answers since the reference, read when the margin reaches the
-same size for every remedy: 2 nats in the readout and in the transformer, ½ nat in the MLP (no marker where it is not
-reached). Then, after 30 steps of Adam on 64 pairs in minibatches of 8: the change of chosen and of rejected answers,
-the probability of other words than the two labels where the label stands, the share of pairs whose chosen answer is the
-likelier one, KL(π ‖ π_ref) over the words of an answer, and the cosine of the two answers' gradients. Over 24
-evaluation pairs whose prompts were in no training; mean over ten seeds with Student's 95% intervals, which do not know
-that shares end at 1 nor that KL is positive. Axes of nats are linear up to 0.1 and logarithmic beyond, with ticks at
-powers of ten. All is measured. A run diverged if it stopped being finite or moved either mean log-probability by 100
-nats or more; a model in which a seed of a remedy did so has no mean there, and is named: here there is none. The last
-column counts gradients of a batch beyond the ordinary one; fine-tuning on both answers takes as many steps again,
-before, and the filter leaves half of the pairs.
-
-Learning rate and strength are the best of six candidates on seeds 0 to 2, by the first column around each loss
-(`tune_remedies`); the table has them. A remedy with a strength has three strengths at the two largest rates to choose
-among, one without has six rates. The virtual split is with Adam's own second moment. Normalised pairs, calibration and
-learned mask are our reading of their sources. T11 and T17 to T19 speak of pairs that take a step alone, and T20 says
-why batches differ.
-
-At that margin the chosen has lost 0.22 nats [0.14, 0.29] in the readout and 0.74 [0.17, 1.30] in the MLP without a
-remedy; 0.04 [−0.03, 0.11] and 0.25 [0.07, 0.43] with the penalty, 0.11 and 0.06 if the chosen's half of each step comes
-first. On the transformer it has lost 0.08 [−0.03, 0.19], and seed by seed no remedy is told from none but learned
-masks, which cost more; with the penalty alone it is up, by 0.03 [0.00, 0.05]. Learned masks cost 5.7, 2.0 and 0.14
-nats. The half of the pairs that the CHES filter keeps reaches the margin in the readout alone, at 6.0 nats, and leaves
-the accuracy at 0.56 to 0.77. The oracle mask raises the chosen in the readout (at the end +0.04 [0.04, 0.05]), where T4
-and T18 speak of single pairs, and not in the networks.
-"""
+"""Compares what every remedy moves around DPO on the long suffix."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,9 +10,6 @@ from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_see
 from figures.sweeps import Swept
 from toymodel.experiments.remedies import candidates, tuned
 from toymodel.remedies import REMEDIES
-
-TITLE = "Remedies: what moved"
-LABELS = ("T11", "T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"
 LINEAR = 0.1  # nats: axes of nats are linear up to here, and logarithmic beyond

@@ -1,22 +1,4 @@
-"""The margin that a remedy gains, against what the chosen answer pays for it.
-
-Change of the mean log-probability of chosen answers since the reference against the margin gained, on the long suffix,
-after 30 steps, over 24 evaluation pairs whose prompts were in no training: large markers around DPO, mean over ten
-seeds with 95% intervals (cut at the panels' sides), small grey ones around IPO, SimPO and CPO. Above and to the right
-is better; filled markers, joined by the dotted line, are those that no other remedy around DPO beats in both (the
-Pareto front). The vertical axis is linear up to 0.1 nats and logarithmic beyond. All is measured. What diverged in a
-seed is named and absent.
-
-A remedy stands here where its training ends, with one learning rate and one strength: the best of its six candidates on
-seeds 0 to 2, by the chosen answer at a margin that all are compared at (`tune_remedies`). Another choice, or an earlier
-end, would move it along its own curve, so a point beyond the front is not shown to be out of a remedy's reach.
-Normalised pairs, calibration and learned mask are our reading of their sources.
-
-Around DPO the penalty is on the front of the readout and of the transformer, at 3.5 and 2.1 nats of margin for a chosen
-that does not fall by its interval; on the MLP it is beaten. Over four losses and three models, twelve fronts, the
-oracle mask is on nine and the penalty on eight; training without a remedy is on four, as the end with the most margin.
-Learned masks and the CHES filter are on none.
-"""
+"""Sets the margin that each remedy gains against what the chosen answer pays."""
 
 import textwrap
 
@@ -28,9 +10,6 @@ from matplotlib.lines import Line2D
 from figures import remedy_runs, style
 from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
-
-TITLE = "What a margin costs"
-LABELS = ("T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"  # and the loss whose markers are large
 LINEAR = 0.1  # nats: the axis of log π is linear up to here, and logarithmic beyond

@@ -1,22 +1,4 @@
-"""What the chosen pays for the same margin, by task and by the loss that the remedy is put around.
-
-Change of the mean log-probability (nats) of chosen answers of the transformer since the reference, read when the margin
-reaches 2 nats, by remedy, task and loss: mean over ten seeds, over 24 evaluation pairs whose prompts were in no
-training. In brackets where the 95% interval includes 0; blue where it rises, orange where it falls; grey where the
-margin was not reached within 30 steps. Answers are the label alone, or the label and 2 or 8 words that both share, or 8
-words of which the rejected answer keeps four or none. All is measured. The table has the other two models too (the MLP
-at ½ nat), both changes at the end, and what a remedy spares the chosen against none, seed by seed, with its interval.
-
-Learning rates and strengths were chosen for each model, remedy and loss on all tasks together, on seeds 0 to 2. CPO is
-with the mean negative log-likelihood that belongs to it. For losses without a reference the penalty is our reading, as
-are normalised pairs, calibration and learned mask. With words that are not shared (half shared, none shared) there is
-more than one contrast token: the oracle mask then keeps several.
-
-The likelihood term, the penalty, the gate and the three split steps never cost the chosen more than training without
-them by the interval of a cell, in any model, and often less in the readout and the MLP. Normalising, calibration and
-the virtual split go either way: less in some tasks, more in others. Learned masks cost more nearly everywhere, and
-fine-tuning on both answers first helps in few.
-"""
+"""Compares remedies on every task and around every loss, at the same margin."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,11 +6,8 @@ from matplotlib.colors import LinearSegmentedColormap, SymLogNorm
 from matplotlib.figure import Figure
 
 from figures import remedy_runs, style
-from figures.remedy_runs import LOSS_NAMES, LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
+from figures.remedy_runs import LOSS_NAMES, LOSSES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
-
-TITLE = "Remedies on five tasks, around four losses"
-LABELS = ("T4", "T8", "T17", "T18", "T19", "T20")
 
 # Light at both ends, so that black numbers are read on all of it.
 COLOURS = "#EE9B6B", "white", "#7DB8E2"
@@ -89,30 +68,3 @@ def told(change: float, low: float, high: float) -> str:
     number = f"{change:+z.2f}" if abs(change) < 9.995 else f"{change:+.1f}"
     number = number.replace("-", "−")
     return f"({number})" if low <= 0 <= high else number
-
-
-def table_markdown(table: style.Table) -> str:
-    """How often a remedy spares the chosen something, and how often it costs more, over all tasks and losses."""
-    models = [model for model in MODEL_NAMES if model in table["model"]]
-    tried = len(TASK_NAMES) * len(LOSSES)
-    lines = [
-        f"Reached: the margin, in so many of {tried} cells. Less / more: of the cells that training without a remedy",
-        "reaches too, those in which the chosen pays less or more than there, by a paired 95% interval;",
-        "in brackets the mean of all, in nats.",
-        "",
-        f"| | {' | '.join(f'{MODEL_NAMES[model]}: reached | less / more' for model in models)} |",
-        "|---" * (1 + 2 * len(models)) + "|",
-    ]
-    for remedy, name in NAMES.items():
-        cells = [_counts(style.rows(table, model=model, remedy=remedy)) for model in models]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _counts(part: style.Table) -> str:
-    reached = f"{(part['reached'] > 0).sum()} | "
-    both = np.isfinite(part["spared_measured"])
-    if part["remedy"][0] == "none" or not both.any():
-        return f"{reached}–"
-    less, more = (part["spared_low"] > 0).sum(), (part["spared_high"] < 0).sum()
-    return f"{reached}{less} / {more} of {both.sum()} ({part['spared_measured'][both].mean():+.2f})".replace("-", "−")

@@ -1,18 +1,4 @@
-"""What each remedy does to both answers on the way, on the long suffix around DPO.
-
-Change of the mean log-probability of chosen and of rejected answers since the reference, at seven states of 30 steps of
-the transformer, over 24 evaluation pairs whose prompts were in no training; mean over ten seeds with 95% intervals. The
-axis is linear up to 0.1 nats and logarithmic beyond. Grey: without a remedy. All is measured; the table has the other
-two models too. A remedy of which a run diverged has no curves, and says so.
-
-Steps are of each remedy's own learning rate, the best of its six candidates on seeds 0 to 2, so that panels differ in
-how far they go. Fine-tuning on both answers starts where that has led, all others at the reference. Normalised pairs,
-calibration and learned mask are our reading of their sources.
-
-Without a remedy the chosen holds for ten steps (−0.01 nats [−0.06, +0.05]) and ends at −0.38 [−0.68, −0.08]; with the
-penalty it ends at +0.03 [0.00, 0.05]. Fine-tuning on both answers first lifts the rejected by 0.77 nats, which
-preference training takes back within ten steps.
-"""
+"""Follows both answers along training with each remedy."""
 
 from typing import Any
 
@@ -23,9 +9,6 @@ from matplotlib.figure import Figure
 from figures import remedy_runs, style
 from figures.remedy_runs import LOSSES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
-
-TITLE = "Remedies on their way"
-LABELS = ("T8", "T17", "T18", "T19", "T20")
 
 TASK, LOSS = "long suffix", "dpo"
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}

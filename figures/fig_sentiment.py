@@ -1,17 +1,4 @@
-"""DPO raises the chosen response that differs in one token, and lowers it where a suffix is shared, more if longer.
-
-Change of the mean log-probability of chosen and of rejected responses since the reference, over 64 pairs whose prompts
-were in neither training; mean over 12 seeds with its 95% interval. All curves are measured. The chosen's axis is linear
-up to 0.05 nats and logarithmic beyond. A seed is a two-layer transformer that is fine-tuned from random parameters and
-then trained by DPO (β = 0.1, Adam at 1e-4, minibatches of 32) on pairs "label" or "label + suffix" that differ in the
-label alone, with a suffix of 2 or of 8 words.
-
-With a suffix the chosen too rises at first, by 0.02 nats, while its label has room to: annotators were wrong in 5%, so
-that a reference that learnt from them has about 0.05 nats left there. Then it falls, to −0.08 (in nine of twelve seeds;
-in three it still is above the start) with the short suffix and to −0.58 (in all seeds) with the long one, while the
-label alone ends at +0.04. The rejected falls in all tasks, by far more. Where the chosen begins to fall, and whether it
-does within a run, depends on the learning rate, the optimiser and the fine-tuning: see the map of regimes.
-"""
+"""Follows both log-probabilities along DPO on the three sentiment tasks."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,9 +7,6 @@ from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
-
-TITLE = "DPO on the sentiment tasks"
-LABELS = ("T4", "T8", "T20")
 
 LINEAR = 0.05  # nats: the chosen's axis is linear up to here, and logarithmic beyond
 TICKS = {-0.5: "−0.5", -0.1: "−0.1", 0: "0", 0.05: "0.05"}

@@ -1,20 +1,4 @@
-"""The longer the suffix, the smaller the learning rate that lowers the chosen; the smallest raise it in all tasks.
-
-Change of the mean log-probability (nats) of chosen responses over 30 steps of DPO, by the number of fine-tuning steps
-that made the reference (below it, how often it gives the right label), by the learning rate of DPO and by its
-optimiser; mean over five seeds, and over 64 pairs whose prompts were in neither training. A cell is coloured where the
-95% interval excludes zero, and hatched, not judged, where the reference gives the right label in less than 80%. All
-numbers are measured. Networks and tasks are those of the figure "DPO on the sentiment tasks", whose runs are those of
-the cells of Adam at 0.0001 after 800 steps, taken five times as far.
-
-Neither sign of the paper holds everywhere. Single tokens are not safe: at the largest rate of SGD their chosen falls
-too, and at the two largest of Adam it no longer rises. (Steps that large magnify round-off: there another compiler, or
-another processor, may give other numbers and move a cell across its interval.) A shared suffix alone does not lower
-the chosen: in 30 steps at the smallest rates it rises in all tasks, and with SGD the short suffix falls at 0.3 only. No
-single cell has all three signs with their intervals. What holds in all references that learnt the label is the order of
-the tasks, the long suffix lowest and the single token highest, from rates of 0.1 (SGD) and 0.0003 (Adam) on. With Adam,
-longer fine-tuning makes the chosen fall less.
-"""
+"""Maps the change of the chosen over fine-tuning, learning rate and optimiser."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -34,9 +18,6 @@ from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, Reference, fine_tune, first_token_logps, prefer
 from toymodel.models.logps import Params, pair_logps
 from toymodel.sweep import Experiment, make_sweep
-
-TITLE = "Where the signs hold"
-LABELS = ("T4", "T8", "T20")
 
 STAGES = (2, 3, 4, 8)  # eighths of fine-tuning
 RATES = {"sgd": (1e-2, 3e-2, 1e-1, 3e-1), "adam": (1e-4, 3e-4, 1e-3, 3e-3)}

@@ -1,13 +1,4 @@
-"""The labels' gradients point apart, and those of the same word point together, wherever in the responses it stands.
-
-Cosine between the gradients of each token of the chosen and each of the rejected response, in a transformer after
-fine-tuning on long suffixes (eight words) and before DPO. Left: mean over 32 evaluation pairs of each of 8 seeds;
-right: one pair; frames mark identical words, and a cell without a number rounds to zero. Below: the same cells by kind,
-with 95% intervals over seeds. The labels are at −0.99 (−1.00 to −0.98), a word and itself at the same place at 0.84
-(0.82 to 0.86), at another place at 0.83 (0.80 to 0.85), two different words at −0.08, a label and a word at 0.00. So
-these gradients tell words apart and hardly the places where they stand. Off the diagonal on the left, words that
-are repeated and words that differ cancel in the mean.
-"""
+"""Maps the cosines between all tokens of the two responses in a fine-tuned transformer."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -28,9 +19,6 @@ from toymodel import gradients
 from toymodel.data.sentiment import WORDS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.sweep import Experiment, make_sweep
-
-TITLE = "Which words entangle in a fine-tuned network"
-LABELS = ("T2", "T4", "T6")
 
 TASK = "long_suffix"
 SEEDS = sentiment_runs.SEEDS[:8]

@@ -1,13 +1,4 @@
-"""Tokens that two answers share entangle their gradients; beyond a length one step of DPO lowers both, as in training.
-
-Left: one contrast token and n shared suffix tokens, to which the model gives probability 0.9 after the chosen and 0.5
-after the rejected contrast token (V = 20, frozen logits with a learned positional offset). Each shared token adds to
-⟨g_w, g_l⟩ more than to ‖g_w‖². Middle: a step of DPO raises the chosen as long as ⟨g_w, g_l⟩ is the smaller one, and
-beyond L* = 23.75 tokens it lowers both. Lines are the closed form, markers the model's own derivatives; shaded is where
-both fall. Right: change of the mean log-probability of chosen answers along DPO in a small transformer, for answers
-that are a label alone, or a label and 2 or 8 words that both answers share; measured, mean over 12 seeds with 95%
-intervals, linear up to 0.05 nats and logarithmic beyond. The rejected falls in all three (fig_sentiment has both).
-"""
+"""Tells the pitfall in three panels: inner products, slopes, training."""
 
 from typing import Literal
 
@@ -21,9 +12,6 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.sweep import make_sweep
-
-TITLE = "The pitfall in three steps"
-LABELS = ("T2", "T8", "T9", "T10")
 
 A, B = 0.9, 0.5
 Corner = Literal["upper left", "lower left"]  # where a panel names its curves

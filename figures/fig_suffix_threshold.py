@@ -1,19 +1,10 @@
-"""A shared suffix longer than L* makes DPO lower the chosen response; predicted to the token, for d_w = d_l = 1.
-
-One contrast token (p_w = p_l), then n identical suffix tokens that the model gives probability a after the chosen and b
-after the rejected contrast token, V = 20. Lines are the contrast token's slope plus n times the suffix slope, vertical
-lines the predicted thresholds, markers the forward derivative of the positional offset model along the DPO step. Shaded
-and hatched: both log-probabilities fall (a > b), or both rise (a < b: the mirror image, with the roles exchanged).
-"""
+"""Compares the slopes at every suffix length with the predicted threshold."""
 
 from matplotlib.figure import Figure
 
 from figures import style, suffix_runs
 from figures.sweeps import Swept
 from toymodel.sweep import make_sweep
-
-TITLE = "When a shared suffix lowers the chosen response"
-LABELS = ("T4", "T7", "T8", "T9")
 
 SUFFIX_PROBS = ((0.9, 0.5), (0.3, 0.1), (0.5, 0.7))  # (a, b): of the suffix token after chosen and after rejected
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}

@@ -1,12 +1,4 @@
-"""The contrast tokens' gradients point apart; every identical suffix token pulls the two responses together.
-
-Cosine between the gradients of each chosen and each rejected token, measured by automatic differentiation, for a short
-and a long suffix after one contrast token. The model is a learned last layer on random features whose hidden states
-after chosen and after rejected have cosine 0.9, and those at different positions whatever cosine chance gives. It has
-taken one supervised step on both responses, so that it expects one of the two labels; before, it
-is the same for both suffixes. Frames mark identical tokens. The table holds the closed form of every cell beside its
-measurement.
-"""
+"""Maps the cosines between all tokens of the two responses in a linear softmax model."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,9 +19,6 @@ from toymodel import PreferencePairs, Vocabulary, gradients, theory
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import Experiment, make_sweep, whole
-
-TITLE = "Which tokens entangle"
-LABELS = ("T2", "T4", "T6")
 
 WORDS = Vocabulary.of_roles(
     contrast=("positive", "negative"),

@@ -1,13 +1,4 @@
-"""DPO lowers the chosen response along with the rejected, or raises the rejected along with the chosen, all the way.
-
-Each response is one contrast token and 24 identical suffix tokens, V = 20. The model (frozen logits and a learned
-offset per position) gives a suffix token probability a after the chosen and b after the rejected contrast token, and
-all else evenly, up to normal noise of standard deviation 0.5 on its logits, drawn anew for each of 24 seeds. Without
-noise, L* = 6.79 suffix tokens suffice for DPO to lower the chosen where a > b; a < b is the mirror image. Markers are
-means over seeds of the measured change since the start, each model trained on its pair by gradient descent (β = 0.1,
-learning rate 0.5); 95% intervals of these means are drawn, and are smaller than the markers. Lines are the first-order
-prediction from the closed-form slopes at the start, which the path leaves as the probabilities move.
-"""
+"""Trains pairs whose shared suffix makes both log-probabilities fall, or both rise."""
 
 from types import SimpleNamespace
 
@@ -27,9 +18,6 @@ from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import Experiment, make_sweep, real, whole
 from toymodel.training import train
-
-TITLE = "Both down, both up"
-LABELS = ("T7", "T8", "T9")
 
 VOCAB, SUFFIX_LENGTH = 20, 24
 SUFFIX_PROBS = ((0.3, 0.1), (0.1, 0.3))  # (a, b)

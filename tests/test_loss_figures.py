@@ -213,16 +213,6 @@ def test_equal_weights_leave_the_band_and_a_term_for_each_finds_its_centre():
     assert np.isnan(median("hinge", "end"))
 
 
-def test_the_table_has_a_row_for_every_loss():
-    lines = fig_losses.table_markdown(quick("fig_losses")).splitlines()
-    assert len(lines) == 2 + len(LOSSES)
-    assert len({line.count("|") for line in lines}) == 1
-    row = next(line for line in lines if line.startswith("| `dpo` "))
-    change = style.rows(quick("fig_losses"), loss="dpo")["chosen_measured"][-1]
-    assert f"| 1 | {change:.1f} [".replace("-", "−") in row
-    assert next(line for line in lines if line.startswith("| `lsif` (until step ")).count("→") == 1
-
-
 @pytest.mark.parametrize(("a", "b"), fig_training.SUFFIX_PROBS)
 def test_training_goes_where_the_caption_says(a, b):
     part = style.rows(quick("fig_training"), a=a, b=b)

@@ -1,0 +1,163 @@
+"""Writes the pages that speak of measured numbers: figures/README.md, and marked blocks of other pages.
+
+Every number comes from the table of a figure, through a template in figures/captions; nothing here is hashed into a
+figure. A caption begins with `# title` and the claim, and ends with its labels; a block of another page stands between
+`<!-- numbers: NAME -->` and `<!-- end -->`. A sentence that the numbers could contradict goes through `check`: where
+they do, no page is written.
+
+What the templates read of the tables is kept in figures/gallery, to five digits: with it anyone can write the same
+pages again, by `python -m figures.gallery` after mending a word, and a test does.
+"""
+
+import functools
+import importlib
+import itertools
+import re
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from figures.tables import NotSupported, Rows, Tables, number, percent, plain, signed, spelled
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+CAPTIONS = FOLDER / "captions"
+BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES_WITH_BLOCKS = ("README.md", "docs/faq.md", "toymodel/remedies/README.md")
+WIDTH = 120  # characters in a line of a page
+UNBROKEN = re.compile(r" [=<>] |\[[+−\d.]+, (?=[+−\d.]+\])")  # equations and intervals; a line with > is a quotation
+INTRODUCTION = """# Figures
+
+Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
+measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each and tests it
+on fresh draws. `make gallery` writes this page.
+"""
+
+
+def main() -> None:
+    """Writes the pages again from the tables that are kept."""
+    _write_pages(pages(sorted(path.stem for path in CAPTIONS.glob("fig_*.md")), Tables(FOLDER / "gallery")))
+
+
+def write(names: list[str], out: Path) -> None:
+    """Pictures, tables and pages, of the figures whose tables are in `out`.
+
+    Raises:
+      NotSupported: a table contradicts a sentence. No page is written then.
+    """
+    from toymodel.sweep.store import write_whole
+
+    tables = Tables(out)
+    written = pages(names, tables)
+    (FOLDER / "gallery").mkdir(parents=True, exist_ok=True)
+    for name, text in tables.kept().items():
+        write_whole(FOLDER / "gallery" / f"{name}.csv", text.encode())
+    _write_pages(written)
+    for name in names:
+        write_picture(name, out, FOLDER / "gallery")
+
+
+def write_picture(name: str, out: Path, folder: Path) -> None:
+    """A small picture of one figure, from its table in `out`."""
+    from figures import style
+
+    picture = _module(name).draw(style.read_table(out / f"{name}.csv"))
+    style.write_small_png(picture, folder / f"{name}.png")
+
+
+def pages(names: list[str], tables: Mapping[str, Rows]) -> dict[str, str]:
+    """The text of every page that has numbers, by its path in the repository."""
+    written = {"figures/README.md": "\n".join([INTRODUCTION, *(section(name, tables) for name in names)])}
+    for path in PAGES_WITH_BLOCKS:
+        page = (ROOT / path).read_text(encoding="utf-8")
+        written[path] = BLOCK.sub(lambda block: block[1] + rendered(block[2], tables) + block[3], page)
+    return written
+
+
+def section(name: str, tables: Mapping[str, Rows]) -> str:
+    """A figure's part of figures/README.md."""
+    title, claim, details = rendered(name, tables).split("\n\n", 2)
+    return (
+        f"#{title}\n\n{claim}\n\n![{title.removeprefix('# ')}](gallery/{name}.png)\n\n{details.rstrip()} Made by `make "
+        f"figures`, or alone by `.venv/bin/python figures/build.py --only {name}`;\n"
+        f"the numbers are then in `figures/out/{name}.csv`.\n"
+    )
+
+
+def rendered(template: str, tables: Mapping[str, Rows]) -> str:
+    """A template of figures/captions in words; the one of a figure knows its table and its module."""
+    known: dict[str, Any] = {"table": tables.__getitem__, "check": _checked(template), "module": _module}
+    if template.startswith("fig_"):
+        known["figure"] = _module(template)
+        readers = ("rows", "column", "each", "value", "smallest", "largest", "count", "rises", "falls")
+        known |= {reader: _late(tables, template, reader) for reader in (*readers, "interval")}
+    try:
+        return wrapped(_environment().get_template(f"{template}.md").render(known))
+    except Exception as error:
+        error.add_note(f"This happened in figures/captions/{template}.md.")
+        raise
+
+
+def wrapped(text: str) -> str:
+    """Paragraphs and list items filled; tables, headings and comments as they are."""
+    blocks = (block for block in re.split(r"\n\s*\n|\n(?=- )", text.strip()) if block.strip())
+    filled = [(block.startswith("- "), _filled(block.strip())) for block in blocks]
+    joined = filled[0][1]
+    for (item, _), (next_item, block) in itertools.pairwise(filled):
+        joined += ("\n" if item and next_item else "\n\n") + block
+    return joined + "\n"
+
+
+def _filled(block: str) -> str:
+    if block.startswith(("|", "#", "<")):
+        return "\n".join(line for line in block.splitlines() if line.strip())
+    indent = "  " if block.startswith("- ") else ""
+    lines = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": indent}
+    words = UNBROKEN.sub(lambda joined: joined[0].replace(" ", "\0"), " ".join(block.split()))
+    return textwrap.fill(words, WIDTH, **lines).replace("\0", " ")  # type: ignore[arg-type]
+
+
+def _write_pages(written: dict[str, str]) -> None:
+    from toymodel.sweep.store import write_whole
+
+    for path, text in written.items():
+        write_whole(ROOT / path, text.encode())
+
+
+def _checked(template: str) -> Any:
+    def check(holds: bool, words: str) -> str:
+        if not holds:
+            raise NotSupported(f'{template}.md: the table no longer supports "{" ".join(words.split())}".')
+        return words
+
+    return check
+
+
+def _late(tables: Mapping[str, Rows], name: str, reader: str) -> Any:
+    """A reader of a figure's own table, which is looked up when it is called."""
+    return lambda *args, **equal: getattr(tables[name], reader)(*args, **equal)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(CAPTIONS),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters |= {f.__name__: f for f in (number, signed, percent, spelled, plain)}
+    environment.globals["abs"] = abs
+    return environment
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"figures.{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from toymodel._checks import require_finite
 from toymodel.diagnosis.readers import GRADIENTS, GRAMS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
-from toymodel.gram import PairGram
+from toymodel.gram import PairGram, cosine
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time, 16 MiB
@@ -227,10 +227,9 @@ def _row(entries: Any, both_slopes: Any) -> dict[str, Any]:
 
 def _columns(gram: PairGram, chosen_slope: Array, rejected_slope: Array) -> dict[str, np.ndarray]:
     """What is said of each pair, one array per entry; the cosine is NaN where a gradient is zero."""
-    norms = jnp.sqrt(gram.chosen_sq) * jnp.sqrt(gram.rejected_sq)
     columns = {
         **gram._asdict(),
-        "cosine": jnp.where(norms > 0, jnp.clip(gram.inner / norms, -1, 1), jnp.nan),
+        "cosine": np.clip(cosine(gram, allow_zero=True), -1, 1),
         "chosen_slope": chosen_slope,
         "rejected_slope": rejected_slope,
     }

@@ -16,7 +16,7 @@ from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.built import token_gradients
 from toymodel.gradients.factored import layer_products
 from toymodel.gradients.products import Products
-from toymodel.gram import PairGram
+from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
 from toymodel.models.stages import Network
 
@@ -115,7 +115,7 @@ def _token_gram(model: Model, params: Params, pair: PreferencePairs) -> Array:
 @jax.jit
 def _token_cosines(model: Model, params: Params, pair: PreferencePairs) -> Array:
     chosen_sq, rejected_sq, inner = _token_products(model, params, pair)
-    return inner / jnp.outer(jnp.sqrt(chosen_sq), jnp.sqrt(rejected_sq))
+    return cosine(PairGram(chosen_sq[:, None], rejected_sq, inner))
 
 
 @jax.jit

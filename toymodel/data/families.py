@@ -9,9 +9,20 @@ Family              Shared by chosen and rejected                       Exact in
 
 Every family draws `n` pairs from an explicit key, with random prompts; tokens that are not shared differ. How much is
 shared is one number, or one for each pair; inside a `jit` it may be traced, so that a sweep over it is one program.
+
+`FAMILIES` offers them by name with the same arguments, of which `overlap` says how much is shared:
+
+Name           `overlap` counts                                Largest
+`positional`   matching positions                              length
+`prefix`       tokens of the shared prefix                     length
+`contrast`     tokens of the suffix after the contrast token   length − 1
+`bag`          shared tokens, in another order                 length
+`edit`         tokens that both keep, in order                 length
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +153,32 @@ def edit_pairs(
     tokens = jnp.take_along_axis(chosen, from_place[:, : to_place.shape[1]], axis=1, mode="clip")
     rejected = inserted.at[rows, to_place].set(tokens, mode="drop")
     return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
+
+
+def _by_overlap(
+    draw: Callable[..., PreferencePairs], arguments: Callable[[Ints, int], dict[str, Any]], spare: int = 0
+) -> Callable[..., PreferencePairs]:
+    """The family as `FAMILIES` offers it: `arguments` are its own for an overlap and a length."""
+
+    def family(key: Key, n: int, *, vocab_size: int, length: int, overlap: Ints) -> PreferencePairs:
+        require_counts("overlap", overlap, n, low=0, high=length - spare)
+        return draw(key, n, vocab_size=vocab_size, length=length, **arguments(overlap, length))
+
+    return family
+
+
+#: Every family by name; all take the same arguments: `FAMILIES[name](key, n, vocab_size=20, length=12, overlap=6)`.
+FAMILIES: Mapping[str, Callable[..., PreferencePairs]] = MappingProxyType(
+    {
+        "positional": _by_overlap(positional_pairs, lambda overlap, _: {"matches": overlap}),
+        "prefix": _by_overlap(prefix_pairs, lambda overlap, _: {"shared": overlap}),
+        "contrast": _by_overlap(
+            contrast_pairs, lambda overlap, length: {"contrast_position": length - 1 - overlap}, spare=1
+        ),
+        "bag": _by_overlap(bag_pairs, lambda overlap, _: {"shared": overlap}),
+        "edit": _by_overlap(edit_pairs, lambda overlap, length: {"deletions": length - overlap}),
+    }
+)
 
 
 def _agreeing_pairs(

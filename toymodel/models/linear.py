@@ -12,10 +12,14 @@ Constructor          Row chosen by                 φ(c)                    z⁰
 
 The first four are the tabular models. In the last, W is a positional offset b_i added to frozen logits: the smallest
 model in which different contexts share parameters while their probabilities differ.
+
+`MODELS` offers them by name with the same arguments; what is frozen is then random.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import jax
@@ -194,6 +198,39 @@ def random_offset(
         jax.random.normal(chosen, (*pairs.chosen.shape, vocab_size)) / temperature,
         jax.random.normal(rejected, (*pairs.rejected.shape, vocab_size)) / temperature,
     )
+
+
+def _for_pairs(constructor: Callable[..., LinearSoftmax], *takes: str) -> Callable[..., LinearSoftmax]:
+    """The model as `MODELS` offers it: `takes` names what the constructor needs besides the size of the vocabulary."""
+
+    def build(
+        key: Key,
+        vocab_size: int,
+        pairs: PreferencePairs,
+        *,
+        dim: int = 16,
+        correlation: float | Float[Array, ""] = 0.9,
+        temperature: float | Float[Array, ""] = 1.0,
+    ) -> LinearSoftmax:
+        given = {"key": key, "pairs": pairs, "dim": dim, "correlation": correlation, "temperature": temperature}
+        given["length"] = max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+        return constructor(vocab_size=vocab_size, **{name: given[name] for name in takes})
+
+    return build
+
+
+#: Every model by name; all take the same arguments: `MODELS[name](key, vocab_size, pairs, dim=16, correlation=0.9,
+#: temperature=1.0)`. `dim` and `correlation` are those of random features, `temperature` is that of frozen logits.
+MODELS: Mapping[str, Callable[..., LinearSoftmax]] = MappingProxyType(
+    {
+        "unigram": _for_pairs(unigram),
+        "positional": _for_pairs(positional, "length"),
+        "bigram": _for_pairs(bigram),
+        "prefix": _for_pairs(prefix, "pairs"),
+        "random_features": _for_pairs(random_features, "key", "pairs", "dim", "correlation"),
+        "positional_offset": _for_pairs(random_offset, "key", "pairs", "temperature"),
+    }
+)
 
 
 def init_params(

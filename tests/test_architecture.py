@@ -22,7 +22,7 @@ FOLDERS = [
     {"models": [{"logps"}, {"linear", "stages"}, {"mlp", "readout", "transformer"}, {"unconstrained"}]},
     {
         "losses": [
-            {"form", "supervised"},
+            {"aliases", "form", "supervised"},
             {"pieces", "catalogue"},
             {"margins", "per_response", "reference_free"},
         ]

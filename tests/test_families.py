@@ -106,9 +106,7 @@ def test_every_family_by_name_shares_the_overlap(name, seed, data):
 def test_a_family_cannot_share_more_than_it_has(name):
     largest = 6 - (name == "contrast")
     FAMILIES[name](jax.random.key(0), 1, vocab_size=9, length=6, overlap=largest)
-    with pytest.raises(
-        ValueError, match=f"`overlap` must be .* between 0 and {largest}, got {largest + 1}"
-    ):
+    with pytest.raises(ValueError, match=f"`overlap` must be .* between 0 and {largest}, got {largest + 1}"):
         FAMILIES[name](jax.random.key(0), 1, vocab_size=9, length=6, overlap=largest + 1)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, REAL, Domain, is_concrete, require_finite
 from toymodel.gram import Scalars
+from toymodel.losses.aliases import ALIASES, plain
 from toymodel.losses.form import Form, Side
 
 INPUTS = (
@@ -198,23 +199,39 @@ def _number(name: str, value: Scalars) -> np.ndarray:
 
 
 class Catalogue(dict[str, Definition]):
-    """Losses by name; an unknown name is a `ValueError` that suggests the nearest one."""
+    """Losses by name. Looking one up also takes its `ALIASES`; iterating gives each loss once."""
 
     def __missing__(self, name: str) -> Definition:
-        """Raise `ValueError`."""
-        raise ValueError(f"there is no loss {name!r}; {_suggestion(name, self)}")
+        """The loss of another name, or of another spelling.
+
+        Raises:
+          ValueError: the name is unknown, or it is that of several losses; the message says which are meant or near.
+        """
+        names = {plain(known): known for known in self}
+        names = {plain(alias): losses for alias, losses in ALIASES.items()} | names
+        found = names.get(plain(str(name)), "").split()
+        if len(found) == 1:
+            return self[found[0]]
+        if found:
+            raise ValueError(f"{name!r} is the name of several losses; did you mean {_listed(found)}?")
+        raise ValueError(f"there is no loss {name!r}; {_suggestion(name, self, ALIASES)}")
 
 
-def _suggestion(name: Any, known: Iterable[str]) -> str:
-    """The nearest names: those that contain it, else those spelt alike, else all."""
-    names = list(known)
-    nearest = [other for other in names if str(name) in other] or difflib.get_close_matches(str(name), names)
+def _suggestion(name: Any, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """The nearest names: those that contain it, else those spelt alike, else all that are no aliases."""
+    name, names = str(name).lower(), list(known)
+    every = [*names, *aliases]
+    nearest = [other for other in names if name in other] or difflib.get_close_matches(name, every)
     if nearest:
-        return f"did you mean {' or '.join(map(repr, nearest))}?"
+        return f"did you mean {_listed(nearest)}?"
     return f"known are {', '.join(names)}." if names else "it takes none."
 
 
-#: Every loss by name, as in `LOSSES["dpo"](beta=0.1)`.
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(map(repr, names))
+
+
+#: Every loss by name, as in `LOSSES["dpo"](beta=0.1)`. Other names find it too: `LOSSES["RPO"]`, `LOSSES["sigmoid"]`.
 LOSSES = Catalogue()
 
 

@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import is_concrete
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
 
 Scalars = Float[Array, "*n"] | float  # one number, or one per pair
 Ints = Int[Array, "*n"] | int

@@ -30,8 +30,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import require_counts, require_int
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints
+
+__dir__ = own_names(globals())
 
 Key = Array
 

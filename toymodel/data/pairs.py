@@ -15,6 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import is_concrete, require_int
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["prompt", "prompt_mask", "tokens", "mask"], meta_fields=[])

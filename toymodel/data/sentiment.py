@@ -14,8 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import Domain, is_concrete, require_int
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.vocabulary import Vocabulary
+
+__dir__ = own_names(globals())
 
 Key = Array
 Task = Literal["single_token", "short_suffix", "long_suffix"]

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 from toymodel._checks import require_int
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
 
 Role = Literal["sentiment", "contrast", "suffix", "neutral"]
 ROLES: tuple[Role, ...] = get_args(Role)

@@ -11,10 +11,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.diagnosis.readers import GRADIENTS, GRAMS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
 from toymodel.gram import PairGram, cosine
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
+
+__dir__ = own_names(globals())
 
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time, 16 MiB
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each

@@ -13,8 +13,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from toymodel._checks import require_finite, require_int
+from toymodel._public import own_names
 from toymodel.diagnosis.readers import MASKS, TOKENS
 from toymodel.theory.condition import CASES, case_of_slopes
+
+__dir__ = own_names(globals())
 
 
 class LogDiagnosis(NamedTuple):

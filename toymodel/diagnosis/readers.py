@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 GRADIENTS = ("chosen_grad", "rejected_grad")
 GRAMS = ("chosen_sq", "rejected_sq", "inner")
 WEIGHTS = ("d_chosen", "d_rejected")

@@ -6,6 +6,10 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 # For more places at once, XLA for CPUs (jax 0.10) was seen to give float32 derivatives that are wrong by percents.
 PLACES = 4096
 

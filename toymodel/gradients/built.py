@@ -7,10 +7,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
 from toymodel.gram import Scalars
 from toymodel.models.logps import Model, Params, check_group, check_inputs, response_logp, token_logps
+
+__dir__ = own_names(globals())
 
 
 def pair_gradients(

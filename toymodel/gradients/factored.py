@@ -12,11 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
 from toymodel.gradients.products import Products, of_affine, of_rows, of_scaling, of_shared_table
 from toymodel.models.logps import Params, log_softmax_at
 from toymodel.models.stages import Layer, Layers, Network, advance, embed
+
+__dir__ = own_names(globals())
 
 Cotangents = Float[Array, "2 m S d"] | Float[Array, "2 T d"]  # the latter: local, see `products`
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.built import token_gradients
 from toymodel.gradients.factored import layer_products
@@ -19,6 +20,8 @@ from toymodel.gradients.products import Products
 from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
 from toymodel.models.stages import Network
+
+__dir__ = own_names(globals())
 
 BUILT_NUMBERS = 2**26  # token gradients of more numbers than that are built one at a time
 PAIRS_AT_ONCE = 8  # of a `Network`, whose memory then does not grow with the number of pairs

@@ -15,10 +15,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, is_concrete, require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gradients.built import pair_gradients
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.logps import Model, Params
+
+__dir__ = own_names(globals())
 
 Tree = TypeVar("Tree")
 

@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel.gram import PairGram
+
+__dir__ = own_names(globals())
 
 Deltas = Float[Array, "2 m S out"] | Float[Array, "2 T out"]
 Products = PairGram  # chosen_sq [m], rejected_sq [m], inner [m, m]: of all log-probabilities, in one layer

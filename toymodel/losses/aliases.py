@@ -6,6 +6,10 @@ implementations give to different losses stands here with all of them, and looki
 
 import re
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 #: By another name: the loss's name in `LOSSES`, or several where the name does not decide.
 ALIASES: dict[str, str] = {
     # DPO and what changes its margin or its labels

@@ -13,9 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, REAL, Domain, is_concrete, require_finite
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.aliases import ALIASES, plain
 from toymodel.losses.form import Form, Side
+
+__dir__ = own_names(globals())
 
 INPUTS = (
     "chosen_logps",

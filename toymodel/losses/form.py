@@ -17,7 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
+
+__dir__ = own_names(globals())
 
 
 class Jet(NamedTuple):

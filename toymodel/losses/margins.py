@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import FlipRate, Fraction, NonNegative, Positive, PositiveFlipRate, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
@@ -23,6 +24,8 @@ from toymodel.losses.pieces import (
     sigmoid,
     square,
 )
+
+__dir__ = own_names(globals())
 
 
 @loss(ratio="1")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import Fraction, Positive, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side
@@ -21,6 +22,8 @@ from toymodel.losses.pieces import (
     sigmoid,
     square,
 )
+
+__dir__ = own_names(globals())
 
 
 @loss(ratio="(t − r_w)/(t + r_l), t = 1/(2β)")

@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.form import Jet, Piece, Side
+
+__dir__ = own_names(globals())
 
 
 def sigmoid(a: Scalars) -> Array:

@@ -29,7 +29,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
+
+__dir__ = own_names(globals())
 
 Key = Array
 ContextKind = Literal["unigram", "positional", "bigram", "prefix"]

@@ -7,7 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
+
+__dir__ = own_names(globals())
 
 Params = Any  # a pytree of floating-point arrays
 

@@ -12,9 +12,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine
+
+__dir__ = own_names(globals())
 
 Key = Array
 MLPParams = dict[str, Float[Array, "..."]]

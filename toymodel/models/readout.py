@@ -7,9 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Params
 from toymodel.models.stages import Network, features
+
+__dir__ = own_names(globals())
 
 ReadoutParams = dict[str, Float[Array, "..."]]
 

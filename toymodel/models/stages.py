@@ -13,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params
+
+__dir__ = own_names(globals())
 
 Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}
 Layers = dict[str, Layer]

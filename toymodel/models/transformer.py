@@ -15,9 +15,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine, scaled, standardised
+
+__dir__ = own_names(globals())
 
 Key = Array
 TransformerParams = dict[str, Any]

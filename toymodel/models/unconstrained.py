@@ -14,8 +14,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models.linear import Key, LinearSoftmax
+
+__dir__ = own_names(globals())
 
 
 class UnconstrainedParams(TypedDict):

@@ -16,7 +16,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_finite, require_positive
+from toymodel._public import own_names
 from toymodel.gram import PairGram, Scalars
+
+__dir__ = own_names(globals())
 
 #: The names of the cases; the last one is for a slope of zero.
 CASES = ("chosen_up_rejected_down", "both_down", "both_up", "chosen_down_rejected_up", "stationary")

@@ -11,11 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
 from toymodel.theory.overlap import masked_residuals, pair_states, per_pair
+
+__dir__ = own_names(globals())
 
 Directions = Float[Array, "*n T V"]
 

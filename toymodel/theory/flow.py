@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_positive
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
+
+__dir__ = own_names(globals())
 
 NEWTON_STEPS = 5  # 4 reach the last digit, for 2β²‖φ‖²t from 1e-300 to 1e300
 

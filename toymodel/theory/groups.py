@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_group
 from toymodel.theory.overlap import per_pair, response_inner
+
+__dir__ = own_names(globals())
 
 
 def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Response) -> Float[Array, "n n"]:

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_positive
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
 from toymodel.theory.finite_step import log_mean_exp
 from toymodel.theory.overlap import residuals
+
+__dir__ = own_names(globals())
 
 
 def squeeze(logits: Float[Array, " V"], token: Ints, eta: Scalars) -> Float[Array, " V"]:

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints, PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
+
+__dir__ = own_names(globals())
 
 
 def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Array, "T V"]:

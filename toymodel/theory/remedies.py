@@ -15,12 +15,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from toymodel._checks import require_finite, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_inputs
 from toymodel.theory.condition import Band, band_centre
 from toymodel.theory.overlap import pair_states, response_inner
+
+__dir__ = own_names(globals())
 
 
 def normalised_slopes(gram: PairGram) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:

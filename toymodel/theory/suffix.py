@@ -8,7 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_int
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
+
+__dir__ = own_names(globals())
 
 
 def suffix_token_bound(p_token: Scalars, q_token: Scalars, feature_sq: Scalars = 1.0) -> Scalars:

@@ -1,8 +1,8 @@
 """Preference losses: their values, and their weights on the two gradients in closed form and by autodiff.
 
 `LOSSES[name](**hyper)` gives a `Loss`, under its name here or another one of `ALIASES`; `loss` enters one of your own.
-`form` says what a loss is, `pieces` what most are put together from; `margins`, `reference_free` and `per_response` are
-the entries of the `catalogue`.
+`form` says what a loss is, and `pieces` has the functions that most losses are made of. `margins`, `reference_free` and
+`per_response` are the entries of the `catalogue`.
 """
 
 from toymodel.losses import margins, per_response, reference_free

@@ -1,4 +1,4 @@
-"""The catalogue: what turns a definition with hyperparameters into a checked `Loss`, and finds it by name."""
+"""The catalogue: it finds a loss by name, checks its hyperparameters, and gives a `Loss`."""
 
 import difflib
 import inspect
@@ -44,7 +44,8 @@ class Loss:
     """A preference loss with its hyperparameters. A pytree of them: `jax.vmap` over losses sweeps hyperparameters.
 
     Everything is elementwise over pairs, nothing is reduced. Log-probabilities are sums over the response in nats, so
-    the weights of a length-averaged loss carry its 1/length. What a loss does not use may be left out, and is ignored.
+    the weights of a length-averaged loss carry its 1/length. Arguments that a loss does not use may be left out, and
+    are ignored.
     """
 
     definition: "Definition"
@@ -52,7 +53,7 @@ class Loss:
 
     @property
     def name(self) -> str:
-        """Its name in `LOSSES`."""
+        """The loss's name in `LOSSES`."""
         return self.definition.name
 
     def value(
@@ -70,7 +71,7 @@ class Loss:
           ValueError: shapes differ, a log-probability is positive or not finite, a length is below 1, or something
             that this loss needs is missing.
         """
-        return self._at(
+        return self._evaluate(
             chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
         ).value
 
@@ -88,7 +89,7 @@ class Loss:
         Raises:
           ValueError: as for `value`.
         """
-        outcome = self._at(
+        outcome = self._evaluate(
             chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
         )
         return outcome.d_chosen, outcome.d_rejected
@@ -96,7 +97,7 @@ class Loss:
     def autodiff_weights(
         self, chosen_logps: Float[Array, "*n"], rejected_logps: Float[Array, "*n"], *rest: Float[Array, "*n"] | None
     ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-        """(d_chosen, d_rejected) from `value` by automatic differentiation: the same up to round-off, off extremes."""
+        """(d_chosen, d_rejected) from `value` by automatic differentiation: equal up to round-off, but at extremes."""
         chosen, rejected = (jnp.asarray(x, float) for x in (chosen_logps, rejected_logps))
         one, zero = jnp.ones_like(chosen), jnp.zeros_like(chosen)
 
@@ -105,9 +106,11 @@ class Loss:
 
         return slope(-one, zero), slope(zero, one)
 
-    def _at(self, *given: Any) -> "_Evaluated":
+    def _evaluate(self, *given: Any) -> "_Evaluated":
         arrays = {
-            name: _real(name, x) for name, x in zip(INPUTS, given, strict=True) if x is not None or name in INPUTS[:2]
+            name: _to_array(name, x)
+            for name, x in zip(INPUTS, given, strict=True)
+            if x is not None or name in INPUTS[:2]
         }
         _check_inputs(arrays)
         chosen, rejected = (
@@ -136,7 +139,7 @@ class _Evaluated(NamedTuple):
     d_rejected: Array
 
 
-def _real(name: str, value: Any) -> Array:
+def _to_array(name: str, value: Any) -> Array:
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
     if not jnp.issubdtype(value.dtype, jnp.floating) and not jnp.issubdtype(value.dtype, jnp.integer):
@@ -161,7 +164,7 @@ def _check_inputs(arrays: dict[str, Array]) -> None:
 
 @dataclass(frozen=True)
 class Definition:
-    """A loss before its hyperparameters are chosen: `LOSSES[name](beta=0.1)` gives a `Loss`."""
+    """A loss whose hyperparameters are not chosen yet: `LOSSES[name](beta=0.1)` gives a `Loss`."""
 
     name: str
     form: Callable[..., Form]
@@ -185,16 +188,16 @@ class Definition:
         """
         for name in hyper:
             if name not in self.defaults:
-                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggestion(name, self.defaults)}")
+                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggest_names(name, self.defaults)}")
         values: dict[str, Scalars] = {**self.defaults, **hyper}
         for name, value in values.items():
             domain = self.domain(name)
-            if is_concrete(value) and not np.all(domain.holds(_number(name, value))):
+            if is_concrete(value) and not np.all(domain.holds(_to_number(name, value))):
                 raise ValueError(f"`{name}` of `{self.name}` must be {domain.words}, got {value!r}.")
         return Loss(self, values)
 
 
-def _number(name: str, value: Scalars) -> np.ndarray:
+def _to_number(name: str, value: Scalars) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"`{name}` must be a number, got {value!r}.")
@@ -216,21 +219,21 @@ class Catalogue(dict[str, Definition]):
         if len(found) == 1:
             return self[found[0]]
         if found:
-            raise ValueError(f"{name!r} is the name of several losses; did you mean {_listed(found)}?")
-        raise ValueError(f"there is no loss {name!r}; {_suggestion(name, self, ALIASES)}")
+            raise ValueError(f"{name!r} is the name of several losses; did you mean {_list_names(found)}?")
+        raise ValueError(f"there is no loss {name!r}; {_suggest_names(name, self, ALIASES)}")
 
 
-def _suggestion(name: Any, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
-    """The nearest names: those that contain it, else those spelt alike, else all that are no aliases."""
+def _suggest_names(name: Any, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """Suggest the names that contain it, or those spelt alike, or all that are no aliases."""
     name, names = str(name).lower(), list(known)
     every = [*names, *aliases]
     nearest = [other for other in names if name in other] or difflib.get_close_matches(name, every)
     if nearest:
-        return f"did you mean {_listed(nearest)}?"
+        return f"did you mean {_list_names(nearest)}?"
     return f"known are {', '.join(names)}." if names else "it takes none."
 
 
-def _listed(names: Iterable[str]) -> str:
+def _list_names(names: Iterable[str]) -> str:
     return " or ".join(map(repr, names))
 
 

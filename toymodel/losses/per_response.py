@@ -160,7 +160,7 @@ def _exp(r: Scalars) -> Jet:
     return Jet(jnp.exp(r), jnp.exp(r))
 
 
-DDRO_ROOM = 5e-7  # of 1 − exp(r_l)/2: with less of it, −log(1 − x) goes on as its tangent
+DDRO_ROOM = 5e-7  # where 1 − exp(r_l)/2 is smaller, −log(1 − x) continues as its tangent
 
 
 @loss(ratio="(2 − exp(r_l)) exp(−r_l)")

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int
-from toymodel.data.families import FAMILIES
+from toymodel.data import families
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
@@ -27,6 +27,8 @@ NEVER = -1e30  # the logit of ids from V on: a probability of exactly 0, and fin
 CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids of `suffix_pair`
 DRAWN_DIM = 16  # of random features
 
+#: Families of overlap that `family_pair` knows.
+FAMILIES = tuple(families.FAMILIES)
 #: Models that `family_pair` knows: those of random W, so all but the one whose frozen logits are random.
 MODELS = tuple(name for name in linear.MODELS if name != "positional_offset")
 
@@ -72,7 +74,7 @@ def family_pair(
     """A random pair of `LENGTH` tokens in a random linear model, W standard normal.
 
     Args:
-      family: a name in `toymodel.data.FAMILIES`.
+      family: of `FAMILIES`.
       shared: how many tokens it makes the responses share (of "contrast": the length of the suffix, up to
         `LENGTH` − 1).
       model: of `MODELS`: which contexts share parameters. All of them are `linear.frozen_features` here.
@@ -89,7 +91,7 @@ def family_pair(
     require_int("shared", shared, low=0, high=LENGTH - (family == "contrast"))
     _require_correlation(correlation)
     draw, frozen, learned = jax.random.split(jax.random.key(seed), 3)
-    pairs = FAMILIES[family](draw, 1, vocab_size=vocab_size, length=LENGTH, overlap=shared)
+    pairs = families.FAMILIES[family](draw, 1, vocab_size=vocab_size, length=LENGTH, overlap=shared)
     named = linear.MODELS[model](frozen, WIDEST, pairs, dim=DRAWN_DIM, correlation=correlation)
     rows = (named.contexts(response) for response in (pairs[0].chosen_response, pairs[0].rejected_response))
     chosen, rejected = (_to_width(np.asarray(named.features)[np.asarray(row)]) for row in rows)

@@ -19,7 +19,7 @@ FOLDERS = [
         "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
     },
     {"data": [{"vocabulary", "pairs"}, {"families", "sentiment"}]},
-    {"models": [{"logps"}, {"linear", "stages"}, {"mlp", "readout", "transformer"}, {"unconstrained"}]},
+    {"models": [{"logps"}, {"linear", "stages"}, {"flat", "mlp", "readout", "transformer"}, {"unconstrained"}]},
     {
         "losses": [
             {"aliases", "form", "supervised"},
@@ -41,8 +41,9 @@ FOLDERS = [
     {"diagnosis": [{"readers"}, {"gradients", "logs"}]},
     {
         "experiments": [
-            {"experiment", "statistics", "tuned_remedies"},
-            {"pairs", "any_loss"},
+            {"code", "statistics", "catalogue"},
+            {"experiment", "tuned"},
+            {"pairs", "losses"},
             {"gram", "training"},
             {"sentiment"},
             {"remedies", "signs"},

@@ -86,11 +86,15 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "python3 lacks venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
+# Packages come by uv where it is installed, which is quicker, and else by pip. Python compiles a module when it is first
+# imported; compiling all of them here would take as long as everything else.
+INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check --no-compile) --quiet
+
 # One environment, filled in steps: figures.txt is what `make figures` needs, dev.txt adds tests, lint and notebooks.
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
-	@echo "Installing the packages of $< into $(VENV) (once; about half a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing the packages of $< into $(VENV) (once; some seconds) ..."
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # torch is compared against and never used; its CPU build differs from machine to machine, so it has no hash here.

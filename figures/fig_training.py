@@ -18,6 +18,8 @@ from toymodel.models.linear import LinearSoftmax
 from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
 
+PAPER = "Fig. 1"
+
 VOCAB, SUFFIX_LENGTH = 20, 24
 SUFFIX_PROBS = ((0.3, 0.1), (0.1, 0.3))  # (a, b)
 TITLES = ("a = 0.3 > b = 0.1:\nboth fall", "a = 0.1 < b = 0.3:\nboth rise")

@@ -99,7 +99,7 @@ def _discrepancies(checks: tuple[Check, ...], number: Int[Array, ""] | int, nois
     return jax.vmap(of_one)(noise)
 
 
-__all__ = ["CHECKS", "Check", "Result", "run"]
+__all__ = ["CHECKS", "SHAPES", "Check", "Result", "run"]
 
 
 def __dir__() -> list[str]:

@@ -144,7 +144,7 @@ def _build_model(number: Int[Array, ""], noise: Noise) -> AnyLinear:
     T, V = noise.logits.shape[1:]
     rows = noise.params.shape[1]
 
-    def pad(array: Array, *shape: int) -> Array:
+    def pad(array: Array | np.ndarray, *shape: int) -> Array:
         return jnp.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])
 
     pair = replace(

@@ -138,6 +138,8 @@ def _print_completion(shell: str) -> int:
         tyro.extras.subcommand_cli_from_dict(
             everything, prog="toymodel", args=["--tyro-print-completion", shell], config=OPTIONS
         )
+    if shell == "bash":  # tyro knows nothing to say of FILE: then file names
+        print("complete -o default -F _tyro_toymodel toymodel")
     return 0
 
 

@@ -64,7 +64,7 @@ class AnyLinear(LinearSoftmax):
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
         """What the model of that number says."""
-        found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in CONTEXTS.values()}
+        found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in set(CONTEXTS.values())}
         return jnp.stack([found[kind] for kind in CONTEXTS.values()])[self.number]
 
 

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import toymodel
 from toymodel import check, cli
+from toymodel.experiments.sentiment import MODELS as SENTIMENT_MODELS
 
 ROOT = Path(__file__).parents[1]
 
@@ -190,6 +192,22 @@ def test_check_json_table_and_exit_codes(monkeypatch, capsys):
         assert captured.err == "toymodel check: T4 failed (seed 0)\n"
         assert cli.main(["check"]) == 1
         assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_quick_check_compiles_one_shape_only(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(check, "run", lambda **how: asked.append(how) or [result(True, 1e-15)])
+    assert cli.main(["check", "--quick", "--seed", "3"]) == 0
+    assert cli.main(["check", "--quick", "--examples", "5"]) == 0
+    assert "T4" in capsys.readouterr().out
+    assert [how["examples"] for how in asked] == [64, 5]
+    assert all(how["shapes"] == check.SHAPES[:1] for how in asked)
+    assert asked[0]["seed"] == 3
+
+
+def test_the_models_of_sentiment_are_those_of_the_experiment():
+    hints = inspect.get_annotations(module("sentiment").run)
+    assert set(get_args(hints["model"])) == set(SENTIMENT_MODELS)
 
 
 def test_interrupting_says_so_in_one_line(monkeypatch, capsys):

@@ -31,6 +31,7 @@ CONTEXTS: dict[str, Literal["unigram", "positional", "bigram", "prefix"]] = {
     "positional_offset": "prefix",
 }
 MODELS = tuple(CONTEXTS)
+KINDS = tuple(dict.fromkeys(CONTEXTS.values()))  # always in this order: else a compiled program is not found again
 TABULAR = MODELS[:4]
 OFFSET = MODELS[5:]
 ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
@@ -64,7 +65,7 @@ class AnyLinear(LinearSoftmax):
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
         """What the model of that number says."""
-        found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in set(CONTEXTS.values())}
+        found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in KINDS}
         return jnp.stack([found[kind] for kind in CONTEXTS.values()])[self.number]
 
 

@@ -37,7 +37,14 @@ FOLDERS = [
     },
     {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
     {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},
-    {"check": [{"draws"}, {"discrepancy"}, {"labels", "beyond"}, {"remedies"}]},
+    {
+        "check": [
+            {"draws"},
+            {"discrepancy"},
+            {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
+            {"remedies"},
+        ]
+    },
     {"diagnosis": [{"readers"}, {"gradients", "logs"}]},
     {
         "experiments": [
@@ -57,7 +64,7 @@ FOLDERS = [
             {"inspection", "cluster"},
         ]
     },
-    {"commands": [{"sweep"}, {"sentiment", "diagnose"}]},
+    {"commands": [{"_environment", "_progress"}, {"_sweep"}, {"check", "diagnose", "sentiment", "sweep"}]},
 ]
 LEVEL = {}
 for depth, folders in enumerate(FOLDERS):

@@ -57,12 +57,12 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_on_a_page_is_one_that_there_is(page):
-    from toymodel.cli import _parser
+    from toymodel import cli
 
     for line in "".join(blocks(page, "sh")).splitlines():
         words = line.partition("  #")[0].split()
         if words[:1] == ["toymodel"]:
-            _parser().parse_args(words[1:])
+            cli.parse(words[1:])
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

@@ -23,9 +23,20 @@ class Check(NamedTuple):
     label: str
     statement: str
     discrepancy: Callable[[Draw], Float[Array, ""]]
-    models: tuple[str, ...] = MODELS
-    tolerance: float = ROUNDOFF
-    reason: str = BY_ROUNDOFF
+    models: tuple[str, ...]
+    tolerance: float
+    reason: str
+
+
+def checks(
+    label: str,
+    statement: str,
+    models: tuple[str, ...] = MODELS,
+    tolerance: float = ROUNDOFF,
+    reason: str = BY_ROUNDOFF,
+) -> Callable[[Callable[[Draw], Float[Array, ""]]], Check]:
+    """Make a discrepancy the `Check` of a label; `toymodel.check` finds it in the module where it stands."""
+    return lambda discrepancy: Check(label, statement, discrepancy, models, tolerance, reason)
 
 
 def relative(difference: Array, size: Array) -> Float[Array, ""]:

@@ -130,7 +130,7 @@ def own_names(path):
 
 
 # Rooms whose modules do not say so yet.
-SILENT = ("check", "commands", "experiments", "remedies", "sweep", "training", "cli")
+SILENT = ("commands", "experiments", "sweep", "cli")
 SPEAKING = [path for path in MODULES if not path.name.startswith("_") and not module_name(path).startswith(SILENT)]
 
 

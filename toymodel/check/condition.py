@@ -5,8 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import BY_SIGN, ROUNDOFF, checks, relative, wrong
 from toymodel.check.draws import MODELS, Draw, of_one_pair, slope_sizes
+
+__dir__ = own_names(globals())
 
 IMPOSSIBLE = theory.CASES.index("chosen_down_rejected_up")
 

@@ -10,7 +10,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.check.draws import MODELS, Draw
+
+__dir__ = own_names(globals())
 
 ROUNDOFF = 1e-10
 BY_ROUNDOFF = "float64 round-off of at most 1e4 operations, with logits up to 1e2 (1e4 · 1e2 · 1.1e-16)"

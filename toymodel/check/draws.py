@@ -15,11 +15,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
+from toymodel._pytree import pytree
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import PairGram
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import Model, Params, response_logp
+
+__dir__ = own_names(globals())
 
 # The models, and what each looks at to find the row of a context.
 CONTEXTS: dict[str, Literal["unigram", "positional", "bigram", "prefix"]] = {
@@ -52,11 +56,7 @@ class Noise(NamedTuple):
     uniform: Float[np.ndarray | Array, " 2"]
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["features", "frozen_logits", "known", "number"],
-    meta_fields=["kind", "vocab_size", "tabular"],
-)
+@partial(pytree, static=["kind", "vocab_size", "tabular"])
 @dataclass(frozen=True)
 class AnyLinear(LinearSoftmax):
     """Any of the `MODELS`, by number: with rows and columns of zeros up to the largest of them."""

@@ -6,12 +6,15 @@ import optax
 from jaxtyping import Array, Float
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
 from toymodel.check.draws import OFFSET, Draw, both, logps, of_one_pair, step_size
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.logps import Model, Params
 from toymodel.models.unconstrained import UnconstrainedFeatures, UnconstrainedParams, unconstrained
+
+__dir__ = own_names(globals())
 
 
 def _changes(

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import checks, relative
 from toymodel.check.draws import OFFSET, Draw, first_tokens, logps, step_size
 from toymodel.models.linear import LinearSoftmax
+
+__dir__ = own_names(globals())
 
 
 @checks("T14", "Gradient flow of DPO and IPO on one differing token follows its closed path.", OFFSET)

@@ -5,11 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
 from toymodel.check.draws import OFFSET, Draw
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
+
+__dir__ = own_names(globals())
 
 
 def _two_pairs(draw: Draw) -> tuple[LinearSoftmax, Array, PreferencePairs, Float[Array, " 4"]]:

@@ -7,12 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import checks, excess, relative
 from toymodel.check.draws import OFFSET, Draw, first_tokens, of_one_pair, step_size
 from toymodel.data.pairs import Response
 from toymodel.models import linear
 from toymodel.models.logps import log_softmax_at
 from toymodel.models.unconstrained import unconstrained
+
+__dir__ = own_names(globals())
 
 
 @checks("T15", "Ascent on one token's loss: it falls, the likeliest other rises, at every step size.", OFFSET)

@@ -7,9 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import checks, relative, wrong
 from toymodel.check.draws import ORTHOGONAL, TABULAR, Draw, of_one_pair, slope_sizes
 from toymodel.models.linear import LinearStates
+
+__dir__ = own_names(globals())
 
 
 @checks("T1", "The gradient of a response is the sum over its tokens of residual ⊗ features.")

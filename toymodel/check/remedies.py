@@ -7,10 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
 from toymodel.check.draws import Draw, of_one_pair
 from toymodel.check.finite_step import miss_at_every_step
 from toymodel.gram import PairGram
+
+__dir__ = own_names(globals())
 
 KINDS = ("unigram", "frozen_features", "positional_offset")  # features all the same, correlated, orthogonal
 SEPARATED = theory.CASES.index("chosen_up_rejected_down")

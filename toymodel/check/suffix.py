@@ -5,11 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.check.discrepancy import BY_SIGN, ROUNDOFF, checks, relative, wrong
 from toymodel.check.draws import OFFSET, Draw, both, of_one_pair
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.logps import token_logps
+
+__dir__ = own_names(globals())
 
 
 @checks("T6", "Identical suffix tokens have a token inner product of at least (1−p)(1−q).", OFFSET)

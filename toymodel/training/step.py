@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
+
+__dir__ = own_names(globals())
 
 CHOSEN, REJECTED = 0, 1
 

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Params
 from toymodel.theory.condition import CASES, case_index
+
+__dir__ = own_names(globals())
 
 
 class Trajectory(NamedTuple):

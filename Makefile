@@ -27,7 +27,7 @@ figures: $(VENV)/figures.stamp ## every figure, into figures/out (QUICK=1: fewer
 # older way and leaves a program in one piece takes a third of the time for them.
 test reference: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0 \
   --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-# A file is one worker's, so that no other compiles its programs as well; tests/conftest.py puts long ones first.
+# A file is one worker's, so that no other compiles its programs as well; the largest come first (tests/conftest.py).
 test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

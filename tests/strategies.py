@@ -4,6 +4,7 @@ Few array shapes are drawn, so that little is compiled; lengths vary inside them
 are numpy arrays, as each jax operation outside a compiled function is a program of its own for every shape.
 """
 
+import os
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
 
 SHORT, LONG, WIDE = (2, 4), (3, 32), (64, 8)  # (V, longest response): V from 2 to 64, lengths from 1 to 32
-SHAPES = {  # two for each kind of model: every combination would be half as many programs again
+SHAPES = {  # of each kind of model: two, as all three are half as many programs again
     "unigram": (SHORT, LONG),
     "positional": (SHORT, WIDE),
     "bigram": (LONG, WIDE),
@@ -25,6 +26,8 @@ SHAPES = {  # two for each kind of model: every combination would be half as man
     "random_features": (SHORT, WIDE),
     "positional_offset": (LONG, WIDE),
 }
+if os.environ.get("HYPOTHESIS_PROFILE") == "deep":
+    SHAPES = dict.fromkeys(SHAPES, (SHORT, LONG, WIDE))
 MODELS = tuple(SHAPES)
 TABULAR = ("unigram", "positional", "bigram", "prefix")
 ORTHOGONAL = ("positional", "prefix", "positional_offset")

@@ -14,7 +14,7 @@ import polars as pl
 from toymodel._files import BadFolder
 from toymodel.experiments.experiment import Columns
 from toymodel.sweep.grid import Sweep, needed_sweep
-from toymodel.sweep.program import table
+from toymodel.sweep.program import places, table
 from toymodel.sweep.store import Notice, Store, address, program_name, refuse_damaged, scan
 
 Progress = Callable[[int, str], Any]  # called with the number of settings just done, and "shard 3 of 8"
@@ -141,7 +141,8 @@ def _needed_rows(sweep: Sweep, store: Store, task: Task, needed_in: Path | None)
     of_task, columns = needed_sweep(sweep, task.settings)
     rows = results(of_task, Store.open(_needed_folder(of_task, store, needed_in)))
     found = _in_order(pl.DataFrame(columns), rows).collect()
-    return {column.name: column.to_numpy() for column in found.drop(list(columns))}
+    names = of_task.experiment.names
+    return {column.name: places(column.to_numpy(), names.get(column.name, ())) for column in found.drop(list(columns))}
 
 
 def _needed_folder(needed: Sweep, store: Store, needed_in: Path | None) -> Path:

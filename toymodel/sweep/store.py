@@ -141,7 +141,7 @@ class Store:
     def record(self) -> Iterator[dict[str, Any]]:
         """The record of a run, written before and after."""
         started = datetime.now(UTC)
-        path = self.folder / "runs" / f"{started:%Y%m%dT%H%M%S}-{socket.gethostname()}-{os.getpid()}.json"
+        path = self.folder / "runs" / f"{started:%Y%m%dT%H%M%S%f}-{socket.gethostname()}-{os.getpid()}.json"
         record: dict[str, Any] = {"started": started.isoformat(), **_about_this_machine(), "settings": 0}
         _write_json(path, record)
         yield record

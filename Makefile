@@ -1,5 +1,5 @@
 # Every target makes the environment (.venv) it needs from a bare machine with python3 >= 3.11 and make.
-#   make figures | test | proofs | notebooks | explorer | docs | bench | lint | env
+#   make figures | paper | test | proofs | notebooks | explorer | docs | bench | lint | env
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,15 +13,18 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
 .DEFAULT_GOAL := help
-.PHONY: help env figures test proofs notebooks explorer docs bench reference lint format gallery lock clean
+.PHONY: help env figures paper test proofs notebooks explorer docs bench reference lint format gallery lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 env: $(VENV)/dev.stamp ## the environment alone, for every target below
 
-figures: $(VENV)/figures.stamp ## every figure, into figures/out (QUICK=1: fewer points, for CI)
+figures: $(VENV)/figures.stamp ## every figure, into figures/out, the paper's first (QUICK=1: fewer points, for CI)
 	@$(BIN)/python figures/build.py $(if $(QUICK),--quick)
+
+paper: $(VENV)/figures.stamp ## the figures of the paper (Figs. 1 to 4) alone
+	@$(BIN)/python figures/build.py --paper $(if $(QUICK),--quick)
 
 # Tests compile many small programs and run each a few times: a compiler that optimises less saves a third of the time.
 test: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
@@ -83,11 +86,15 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "python3 lacks venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 
+# Packages come by uv where it is installed, which is quicker, and else by pip. Python compiles a module when it is first
+# imported; compiling all of them here would take as long as everything else.
+INSTALL = $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check --no-compile) --quiet
+
 # One environment, filled in steps: figures.txt is what `make figures` needs, dev.txt adds tests, lint and notebooks.
 $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
-	@echo "Installing the packages of $< into $(VENV) (once; about half a minute) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "Installing the packages of $< into $(VENV) (once; some seconds) ..."
+	@$(INSTALL) --require-hashes -r $<
+	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 # torch is compared against and never used; its CPU build differs from machine to machine, so it has no hash here.

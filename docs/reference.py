@@ -20,6 +20,7 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.util import logging
 
 from toymodel._checks import Domain
+from toymodel.losses.aliases import ALIASES
 from toymodel.losses.catalogue import Definition
 
 LOGGER = logging.getLogger(__name__)
@@ -85,11 +86,22 @@ def _entries(module: ModuleType, package: ModuleType) -> Iterator[str]:
             # A loss is entered under its function's name: shown with the hyperparameters it is called with.
             call = ", ".join(f"{key}={default}" for key, default in value.defaults.items())
             words = [*(inspect.getdoc(value.form) or "").splitlines(), "", f"d_w/d_l = ``{value.ratio}``"]
+            words += _other_names(name)
             yield _described("function", f"{name}({call})", home, words)
         elif inspect.isclass(value):
             yield f".. autoclass:: {home}.{name}\n   :members:\n"
         elif inspect.isroutine(value):
             yield f".. autofunction:: {home}.{name}\n"
+
+
+def _other_names(loss: str) -> list[str]:
+    """A paragraph of the names besides its own under which `LOSSES` finds a loss, or mentions it beside others."""
+    also = []
+    for alias, names in ALIASES.items():
+        others = [f"`{other}`" for other in names.split() if other != loss]
+        if loss in names.split():
+            also.append(f"“{alias}”" + (f" (which may also mean {', '.join(others)})" if others else ""))
+    return ["", f"Also called {', '.join(also)}."] if also else []
 
 
 def _domain(value: Any) -> Domain | None:

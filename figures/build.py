@@ -1,38 +1,40 @@
 """Makes the figures that are missing or out of date. `make figures` runs this; so does `python figures/build.py`.
 
 Every figures/fig_*.py gives a .pdf, a .png, the .csv behind them and a .json that says what they were made from. A
-figure is up to date when its .json holds the hash of the present sources and settings; that check imports neither jax
-nor matplotlib, so it takes no time.
+figure is up to date when its .json holds the hash of the code that it runs, of its settings and of the packages
+underneath; that check imports neither jax nor matplotlib, so it takes no time. The figures of the paper come first.
 """
 
 import argparse
+import ast
 import functools
-import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
-HELPERS = (
-    "intervals",
-    "loss_runs",
-    "remedy_runs",
-    "sentiment_runs",
-    "style",
-    "suffix_runs",
-    "sweeps",
-)  # what figures share
-OPTIMISATION = "xla_backend_optimization_level"
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+from toymodel.experiments.code import dependencies, hash_of  # noqa: E402 (imports no jax)
+
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")
+# Programs take longer to compile than to run, and the processes share the cores among them.
+XLA_FLAGS = {"xla_backend_optimization_level": "1", "xla_cpu_multi_thread_eigen": "false"}
+ENVIRONMENT = {
+    "JAX_ENABLE_X64": "1",  # theory and measurement agree to the round-off of float64
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # the compiler tells users nothing that they can use
+}
 
 
 class BadInput(Exception):
@@ -42,7 +44,7 @@ class BadInput(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _run(options.only, options.quick, options.gallery, options.out)
+        _run(options.only, options.paper, options.quick, options.gallery, options.out, options.jobs)
     except BadInput as error:
         print(f"build.py: {error}", file=sys.stderr)
         return 2
@@ -55,35 +57,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="build.py", description="Make the figures that are missing or out of date.")
     parser.add_argument("--quick", action="store_true", help="fewer points, for a fast check")
+    parser.add_argument("--paper", action="store_true", help="the figures of the paper alone")
     parser.add_argument("--gallery", action="store_true", help="also write figures/gallery and figures/README.md")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this figure; may be repeated")
     parser.add_argument("--out", type=Path, default=FOLDER / "out", metavar="DIR", help="default: figures/out")
+    parser.add_argument("--jobs", type=int, default=_cores(), metavar="N", help="processes (default: one a core)")
     return parser
 
 
-def _run(only: list[str], quick: bool, gallery: bool, out: Path) -> None:
-    if gallery and (quick or only):
-        raise BadInput("--gallery shows every figure in full; leave out --quick and --only.")
-    names = _names(only)
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run(only: list[str], paper: bool, quick: bool, gallery: bool, out: Path, jobs: int) -> None:
+    if gallery and (quick or only or paper):
+        raise BadInput("--gallery shows every figure in full; leave out --quick, --paper and --only.")
+    if paper and only:
+        raise BadInput("--paper and --only name figures twice; leave one out.")
+    if jobs < 1:
+        raise BadInput(f"--jobs must be at least 1, got {jobs}.")
+    names = _names(only, paper)
     # Hashed before anything is imported: an edit during the build makes its figures stale, not wrongly up to date.
     hashes = {name: _content_hash(name, quick) for name in names}
     stale = {name: content for name, content in hashes.items() if not _up_to_date(name, content, out)}
     if stale:
         _prepare(out)
-        _make_all(stale, quick, out)
+        _make_all(stale, quick, out, jobs)
     figures = "1 figure is" if len(names) == 1 else f"{len(names)} figures are"
     print(f"{figures} {'now' if stale else 'up to date'} in {_shown(out)}.")
     if gallery:
-        _write_gallery(names, out)
+        _write_gallery(sorted(names), out)
 
 
-def _names(only: list[str]) -> list[str]:
-    known = sorted(path.stem for path in FOLDER.glob("fig_*.py"))
+def _names(only: list[str], paper: bool) -> list[str]:
+    """The figures to make, those of the paper first."""
+    of_paper = {path.stem: _of_paper(path) for path in sorted(FOLDER.glob("fig_*.py"))}
+    known = sorted(of_paper, key=lambda name: (of_paper[name] == "", of_paper[name], name))
     wanted = [f"fig_{name.removeprefix('fig_')}" for name in only]
     for name, given in zip(wanted, only, strict=True):
         if name not in known:
-            raise BadInput(f"there is no figure {given!r}; there are {', '.join(known)}.")
-    return wanted or known
+            raise BadInput(f"there is no figure {given!r}; there are {', '.join(sorted(known))}.")
+    return wanted or [name for name in known if of_paper[name] or not paper]
+
+
+def _of_paper(path: Path) -> str:
+    """Which figure of the paper a module makes: its `PAPER`."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "PAPER":
+            return str(ast.literal_eval(node.value))
+    return ""
 
 
 def _prepare(out: Path) -> None:
@@ -100,71 +122,96 @@ def _up_to_date(name: str, content_hash: str, out: Path) -> bool:
 
 
 def _content_hash(name: str, quick: bool) -> str:
-    """Hash of all that decides what a figure shows: its sources, the settings, the packages underneath."""
-    digest = hashlib.sha256(json.dumps([quick, _versions()]).encode())
-    here = [FOLDER / f"{module}.py" for module in (name, *HELPERS)]
-    for path in (*here, *sorted((ROOT / "toymodel").rglob("*.py"))):
-        digest.update(path.relative_to(ROOT).as_posix().encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    """Hash of all that decides what a figure shows: the code it runs, the settings, the packages underneath."""
+    modules = dependencies(FOLDER / f"{name}.py", FOLDER / "style.py")
+    return hash_of(modules, also=json.dumps([quick, _versions()]), whole_catalogue=True)
 
 
 def _versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def _make_all(hashes: dict[str, str], quick: bool, out: Path) -> None:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def _make_all(hashes: dict[str, str], quick: bool, out: Path, jobs: int) -> None:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     terminal = sys.stdout.isatty()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, disable=not terminal) as progress:
-        task = progress.add_task("", total=len(hashes))
-        for number, (name, content_hash) in enumerate(hashes.items(), start=1):
-            progress.update(task, description=name)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
+    with Progress(*columns, TextColumn("{task.description}"), disable=not terminal, speed_estimate_period=600) as bar:
+        task = bar.add_task("", total=len(hashes))
+        made = _made_here if min(jobs, len(hashes)) == 1 else functools.partial(_made_beside, jobs)
+        for number, name in enumerate(made(hashes, quick, out), start=1):
+            bar.update(task, advance=1, description=name)
             if not terminal:
                 print(f"[{number}/{len(hashes)}] {name}", flush=True)
-            try:
-                _make(name, content_hash, quick, out)
-            except Exception as error:
-                error.add_note(f"This happened while making {name}.")
-                raise
-            progress.advance(task)
-        progress.update(task, description="")
+        bar.update(task, description="")
 
 
-def _make(name: str, content_hash: str, quick: bool, out: Path) -> None:
-    style, module, sweeps = _load("style"), _load(name), _load("sweeps")
-    from toymodel.sweep.store import git_revision, write_whole  # only now: what is up to date is found without jax
+def _made_here(hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
+    """Make figures in this process, and name each when it is done."""
+    _set_environment(devices=_cores())
+    for name, content_hash in hashes.items():
+        yield _make(name, content_hash, quick, out)
 
-    table = module.compute(quick, functools.partial(sweeps.swept, out))
-    (out / f"{name}.json").unlink(missing_ok=True)  # until the new files are all there, they are nobody's
-    style.write_table(table, out / f"{name}.csv")
-    style.write_figure(module.draw(table), out / name)
-    provenance = {
-        "figure": name,
-        "quick": quick,
-        "content_sha256": content_hash,
-        "packages": _versions(),
-        "python": platform.python_version(),
-        "git_revision": git_revision(),
-    }
-    write_whole(out / f"{name}.json", (json.dumps(provenance, indent=2) + "\n").encode())
+
+def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
+    """Make figures in processes of their own, one device each; they share the sweeps that several figures need."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_set_environment) as pool:
+        futures = [pool.submit(_make, *item, quick, out) for item in hashes.items()]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _set_environment(devices: int = 1) -> None:
+    """Before jax is imported."""
+    os.environ |= ENVIRONMENT
+    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))
+    given = os.environ.get("XLA_FLAGS", "")
+    added: Iterable[str] = (f"--{flag}={value}" for flag, value in XLA_FLAGS.items() if flag not in given)
+    os.environ["XLA_FLAGS"] = " ".join([given, *added])
+
+
+def _make(name: str, content_hash: str, quick: bool, out: Path) -> str:
+    try:
+        style, module, sweeps = _load("style"), _load(name), _load("sweeps")
+        from toymodel._files import git_revision, write_whole
+
+        table = module.compute(quick, functools.partial(sweeps.swept, out))
+        (out / f"{name}.json").unlink(missing_ok=True)  # until the new files are all there, they are nobody's
+        style.write_table(table, out / f"{name}.csv")
+        style.write_figure(module.draw(table), out / name)
+        provenance = {
+            "figure": name,
+            "quick": quick,
+            "content_sha256": content_hash,
+            "packages": _versions(),
+            "python": platform.python_version(),
+            "git_revision": git_revision(),
+        }
+        write_whole(out / f"{name}.json", (json.dumps(provenance, indent=2) + "\n").encode())
+    except Exception as error:
+        error.add_note(f"This happened while making {name}.")
+        raise
+    return name
 
 
 def _load(name: str) -> Any:
-    """A module of this folder. Its jax computes in float64: theory and measurement agree to the round-off of that."""
-    os.environ["JAX_ENABLE_X64"] = "1"
-    if OPTIMISATION not in os.environ.get("XLA_FLAGS", ""):  # most programs take longer to compile than to run
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OPTIMISATION}=1"
-    # Sweeps share their settings out between devices, and a device keeps little more than a core busy.
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count()))
-    if str(ROOT) not in sys.path:
-        sys.path.insert(0, str(ROOT))
+    """A module of this folder."""
     return importlib.import_module(f"figures.{name}")
 
 
 def _write_gallery(names: list[str], out: Path) -> None:
+    _set_environment()
     gallery = _load("gallery")
     try:
         gallery.write(names, out)

@@ -1,7 +1,6 @@
 """Draws random pairs with suffixes of growing length and counts how often DPO puts them into each case."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +12,9 @@ from figures import style
 from figures.sweeps import Swept
 from toymodel import gradients, theory
 from toymodel.data.families import contrast_pairs
+from toymodel.experiments.experiment import setting, whole
 from toymodel.models import linear
-from toymodel.sweep import Experiment, make_sweep, whole
+from toymodel.sweep import Experiment, make_sweep
 
 VOCAB, DIM, CORRELATION = 7, 4, 0.95
 TEMPERATURE = 0.5
@@ -31,7 +31,15 @@ LOOKS = {
 }
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class DrawSetting:
+    """A random pair in a random model, with so long a suffix."""
+
+    suffix_length: int = whole(None, low=0, high=LONGEST)
+    seed: int = whole(None, low=0)
+
+
+def measure(setting: DrawSetting) -> dict[str, Array]:
     """The case of a random pair in a random model, by the slopes of either route."""
     pair_key, frozen, learned = jax.random.split(jax.random.key(setting.seed), 3)
     # The longest suffix is drawn and then cut: along the axis, nothing but the length changes.
@@ -49,7 +57,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
 
 EXPERIMENT = Experiment(
     "case_fractions",
-    {"suffix_length": whole(None, low=0, high=LONGEST), "seed": whole(None, low=0)},
+    DrawSetting,
     measure,
     names={"case_predicted": theory.CASES, "case_measured": theory.CASES},
 )

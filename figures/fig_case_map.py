@@ -1,7 +1,5 @@
 """Places random pairs on the map of cosine and weight ratio, and takes one step on each."""
 
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,10 +10,10 @@ from matplotlib.figure import Figure
 
 from figures import style
 from figures.sweeps import Swept
-from toymodel import PairGram, PreferencePairs, cosine, gradients, theory
-from toymodel.experiments.pairs import FIELDS, RULES, in_random_model, random_pairs
-from toymodel.models.linear import LinearSoftmax
-from toymodel.sweep import POSITIVE, Experiment, make_sweep, real
+from toymodel import PairGram, cosine, gradients, theory
+from toymodel.experiments.experiment import POSITIVE, real, setting
+from toymodel.experiments.pairs import RULES, PairSetting, draw_model, draw_pairs
+from toymodel.sweep import Experiment, make_sweep
 
 LENGTH = 8
 SIZE = {"vocab_size": 3, "length": LENGTH, "dim": 4}
@@ -33,15 +31,19 @@ REGION: dict[str, Any] = {"facecolor": "0.95", "edgecolor": "0.7", "linewidth": 
 REGION_LABELS = {(0.2, 1.03): "both down", (0.8, 1.03): "both up", (0.2, 0.08): "chosen up,\nrejected down"}
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class MapSetting(PairSetting):
+    """A random pair, and the ratio of the weights on its gradients, in units of r*."""
+
+    ratio_over_centre: float = real(None, POSITIVE)
+
+
+def measure(setting: MapSetting) -> dict[str, Array]:
     """Where a random pair is on the map, and its case by the band and by a step."""
-    pairs = random_pairs(setting)
-    return in_random_model(setting, pairs, partial(_step, setting.ratio_over_centre, pairs))
-
-
-def _step(place: Array, pairs: PreferencePairs, model: LinearSoftmax, params: Array) -> dict[str, Array]:
+    pairs = draw_pairs(setting)
+    model, params = draw_model(setting, pairs)
     measured, predicted = (route.pair_gram(model, params, pairs) for route in (gradients, theory))
-    ratio = place * theory.band_centre(measured)
+    ratio = setting.ratio_over_centre * theory.band_centre(measured)
     changes = gradients.step_change(model, params, pairs, optax.sgd(LEARNING_RATE), d_chosen=ratio, d_rejected=1.0)
     low, high = (end / theory.band_centre(predicted) for end in theory.band(predicted))
     columns = {
@@ -56,7 +58,7 @@ def _step(place: Array, pairs: PreferencePairs, model: LinearSoftmax, params: Ar
 
 EXPERIMENT = Experiment(
     "case_map",
-    FIELDS | {"ratio_over_centre": real(None, POSITIVE)},
+    MapSetting,
     measure,
     RULES,
     names={"case_predicted": theory.CASES, "case_measured": theory.CASES},

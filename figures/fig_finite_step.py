@@ -1,7 +1,6 @@
 """Compares one step of every size with the bounds that the slope gives."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,9 +18,10 @@ from figures import style
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.data.families import contrast_pairs
+from toymodel.experiments.experiment import POSITIVE, one_of, real, setting, whole
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.sweep import POSITIVE, Experiment, make_sweep, one_of, real, whole
+from toymodel.sweep import Experiment, make_sweep
 
 VOCAB, SUFFIX_PROBS = 20, (0.9, 0.5)  # of the suffix token, after chosen and after rejected
 SUFFIX = 2  # token id
@@ -42,14 +42,21 @@ STROKES: dict[str, dict[str, Any]] = {
 }
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class StepSetting:
+    """A pair in a model, and one step."""
+
+    pair: str = one_of((PEAKED, RANDOM), None)
+    suffix_length: int = whole(LONGEST, low=0, high=LONGEST)
+    seed: int = whole(0, low=0)  # of a random pair
+    learning_rate: float = real(None, POSITIVE)
+
+
+def measure(setting: StepSetting) -> dict[str, Array]:
     """What a step changes in one pair, and the bounds of that, for each side."""
-    return setting.pair.switch(
-        {
-            PEAKED: lambda: _step(setting, *_peaked()),
-            RANDOM: lambda: _step(setting, *_random_features(setting.seed), relative=True),
-        }
-    )
+    if setting.pair == PEAKED:
+        return _step(setting, *_peaked())
+    return _step(setting, *_random_features(setting.seed), relative=True)
 
 
 def _peaked() -> tuple[PreferencePairs, LinearSoftmax, Array]:
@@ -62,7 +69,7 @@ def _peaked() -> tuple[PreferencePairs, LinearSoftmax, Array]:
     return pairs, linear.positional_offset(VOCAB, pairs, *logits), jnp.zeros((VOCAB, LONGEST + 1))
 
 
-def _random_features(seed: Array) -> tuple[PreferencePairs, LinearSoftmax, Array]:
+def _random_features(seed: int | Array) -> tuple[PreferencePairs, LinearSoftmax, Array]:
     pair_key, frozen, learned = jax.random.split(jax.random.key(seed), 3)
     pairs = contrast_pairs(pair_key, 1, vocab_size=RANDOM_VOCAB, length=LONGEST + 1)
     model = linear.random_features(frozen, RANDOM_VOCAB, pairs, dim=DIM, correlation=CORRELATION)
@@ -70,7 +77,7 @@ def _random_features(seed: Array) -> tuple[PreferencePairs, LinearSoftmax, Array
 
 
 def _step(
-    setting: SimpleNamespace, longest: PreferencePairs, model: LinearSoftmax, params: Array, relative: bool = False
+    setting: StepSetting, longest: PreferencePairs, model: LinearSoftmax, params: Array, relative: bool = False
 ) -> dict[str, Array]:
     """Divided by η; `relative`: in units that make the bounds of the chosen ±1 and ±1 − rate."""
     mask = (jnp.arange(LONGEST + 1) <= setting.suffix_length)[None]
@@ -91,16 +98,7 @@ def _step(
     return row
 
 
-EXPERIMENT = Experiment(
-    "finite_step",
-    {
-        "pair": one_of((PEAKED, RANDOM), None),
-        "suffix_length": whole(LONGEST, low=0, high=LONGEST),
-        "seed": whole(0, low=0),
-        "learning_rate": real(None, POSITIVE),
-    },
-    measure,
-)
+EXPERIMENT = Experiment("finite_step", StepSetting, measure)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:

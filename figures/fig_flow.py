@@ -1,7 +1,6 @@
 """Compares gradient descent with the exact paths of DPO and IPO for one differing token."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +12,18 @@ from matplotlib.figure import Figure
 from figures import style
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, theory
-from toymodel.experiments import any_loss
+from toymodel.experiments.experiment import POSITIVE, one_of, real, setting, whole
 from toymodel.losses import LOSSES, Loss
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
+from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
 
 VOCAB, CHOSEN, REJECTED = 5, 0, 1
 BETA, TAU = 0.5, 0.5
 FLOWS: dict[str, Callable[..., Array]] = {"DPO": theory.dpo_flow, "IPO": theory.ipo_flow}
-LOSS_OF: dict[str, tuple[str, dict[str, float]]] = {"DPO": ("dpo", {"beta": BETA}), "IPO": ("ipo_sum", {"tau": TAU})}
+HYPER = {"DPO": {"beta": BETA}, "IPO": {"tau": TAU}}
+LOSS_OF = {"DPO": LOSSES["dpo"](**HYPER["DPO"]), "IPO": LOSSES["ipo_sum"](**HYPER["IPO"])}
 TARGET = 1 / (2 * TAU)  # IPO's
 TIMES = {"DPO": 16.0, "IPO": 0.4}  # at which the distance is taken; the paths are three times as long
 SHOWN = {1: style.Look(style.RED, "v", "-"), 2: style.Look(style.GREEN, "s", "-"), 8: style.Look(style.BLUE, "o", "-")}
@@ -33,12 +33,20 @@ SEED = 0
 DISTANCE_LOOKS = {"DPO": style.Look(style.BLACK, "D", "-"), "IPO": style.Look(style.PURPLE, "^", "--")}
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class DescentSetting:
+    """Gradient descent on one pair."""
+
+    loss: str = one_of(LOSS_OF, None)
+    learning_rate: float = real(None, POSITIVE)
+    steps: int = whole(None, low=1, compiled=True)
+
+
+def measure(setting: DescentSetting) -> dict[str, Array]:
     """Change of the margin since the start, at every state of gradient descent."""
     model, params = _start()
     pair = PreferencePairs.from_lists([[]], [[CHOSEN]], [[REJECTED]], vocab_size=VOCAB)
-    loss = any_loss.AnyLoss.of(setting)
-    run = train(model, params, pair, loss, optax.sgd, setting.learning_rate, steps=setting.steps)
+    run = train(model, params, pair, LOSS_OF[setting.loss], optax.sgd, setting.learning_rate, steps=setting.steps)
     assert run.trajectory is not None
     return {"margin": (run.trajectory.margin - run.trajectory.margin[0])[:, 0]}
 
@@ -48,33 +56,22 @@ def _start() -> tuple[LinearSoftmax, Array]:
     return model, linear.init_params(jax.random.key(SEED), model)
 
 
-EXPERIMENT = Experiment(
-    "flow",
-    {**any_loss.FIELDS, "learning_rate": real(None, POSITIVE), "steps": whole(None, low=1, compiled=True)},
-    measure,
-    any_loss.RULES,
-    complete=any_loss.with_defaults,
-    block=16,
-)
+EXPERIMENT = Experiment("flow", DescentSetting, measure, block=16)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     steps = 2 ** np.arange(np.log2(QUICK_MOST if quick else MOST) + 1).astype(int)
-    grids = (
-        {"loss": loss, **hyper, "learning_rate": TIMES[name] / steps, "steps": steps[-1]}
-        for name, (loss, hyper) in LOSS_OF.items()
-    )
+    grids = ({"loss": name, "learning_rate": TIMES[name] / steps, "steps": steps[-1]} for name in LOSS_OF)
     runs = swept(make_sweep(EXPERIMENT, *grids))
     return style.stacked(*(table for name in FLOWS for table in _tables(name, steps, runs)))
 
 
 def _tables(name: str, steps: np.ndarray, runs: style.Table) -> list[style.Table]:
     """The flow, descent at each of the learning rates TIMES/steps, and the distance between the two at TIMES."""
-    word, hyper = LOSS_OF[name]
-    margins, rates = (style.rows(runs, loss=word)[column] for column in ("margin", "learning_rate"))
+    margins, rates = (style.rows(runs, loss=name)[column] for column in ("margin", "learning_rate"))
 
     def flow(t: Array | np.ndarray | float) -> np.ndarray:
-        return 2 * np.asarray(FLOWS[name](t, **hyper))
+        return 2 * np.asarray(FLOWS[name](t, **HYPER[name]))
 
     line = np.linspace(0, 3 * TIMES[name], POINTS)
     tables = [_table("flow", name, 0.0, 0, line, flow(line), np.nan)]
@@ -83,7 +80,7 @@ def _tables(name: str, steps: np.ndarray, runs: style.Table) -> list[style.Table
             t = rate * np.arange(3 * count + 1)
             tables.append(_table("descent", name, rate, count, t, flow(t), margin[: t.size]))
     reached = np.take_along_axis(margins, steps[:, None], axis=1)[:, 0]
-    lead = rates * _euler_error(LOSSES[word](**hyper), 0.5 * flow(TIMES[name]))
+    lead = rates * _euler_error(LOSS_OF[name], 0.5 * flow(TIMES[name]))
     return [*tables, _table("distance", name, rates, steps, 1 / steps, lead, reached - flow(TIMES[name]))]
 
 

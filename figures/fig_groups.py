@@ -1,7 +1,5 @@
 """Shows how other pairs, and other responses of a group, reverse what a response does alone."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +11,9 @@ from figures import style
 from figures.intervals import mean_interval
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
+from toymodel.experiments.experiment import real, setting, whole
 from toymodel.models import linear
-from toymodel.sweep import Experiment, make_sweep, real, whole
+from toymodel.sweep import Experiment, make_sweep
 
 PROBS = (0.5, 0.3, 0.2)  # of the unigram model of the two pairs
 WEIGHTS, QUICK_WEIGHTS = np.linspace(0, 4, 17), np.linspace(0, 4, 5)  # of the second pair; the first has 1
@@ -37,7 +36,14 @@ RIGHT_LOOKS = {
 }
 
 
-def two_pairs(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class PairsSetting:
+    """Two pairs of one batch."""
+
+    weight: float = real(None)  # of the second; the first has 1
+
+
+def two_pairs(setting: PairsSetting) -> dict[str, Array]:
     """Slopes of the first pair, and Σ_a d_a (slope of chosen − slope of rejected) over both (T20)."""
     pairs = PreferencePairs.from_lists([[0], [1]], [[0, 0], [1, 1]], [[1, 2], [0, 2]], vocab_size=3)
     model, params = linear.unigram(3), jnp.log(jnp.array(PROBS))[:, None]
@@ -53,7 +59,16 @@ def two_pairs(setting: SimpleNamespace) -> dict[str, Array]:
     return row
 
 
-def one_group(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class GroupSetting:
+    """A random group of responses, and how many of them are right."""
+
+    overlap: float = real(None)  # share of tokens that a response takes from what is common
+    right: int = whole(None, low=1, high=GROUP - 1)
+    seed: int = whole(None, low=0)
+
+
+def one_group(setting: GroupSetting) -> dict[str, Array]:
     """Of each response: the two pulls on it, whether they let it fall (T21), and its measured slope.
 
     The right ones come first. How many these are does not change the responses, nor the model.
@@ -79,12 +94,8 @@ def one_group(setting: SimpleNamespace) -> dict[str, Array]:
     }
 
 
-TWO_PAIRS = Experiment("groups_two_pairs", {"weight": real(None)}, two_pairs, block=32)
-GROUP_SLOPES = Experiment(
-    "groups",
-    {"overlap": real(None), "right": whole(None, low=1, high=GROUP - 1), "seed": whole(None, low=0)},
-    one_group,
-)
+TWO_PAIRS = Experiment("groups_two_pairs", PairsSetting, two_pairs, block=32)
+GROUP_SLOPES = Experiment("groups", GroupSetting, one_group)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:

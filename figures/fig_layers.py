@@ -10,6 +10,7 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
+from toymodel.gram import PairGram, cosine
 
 ALL = "all layers"
 STATES = {"reference": 0, "end of DPO": -1}  # of the states that are recorded
@@ -32,11 +33,15 @@ def _rows(task: str, state: str, runs: style.Table) -> style.Table:
     at = STATES[state]
     chosen_sq, rejected_sq, inner = (runs[name][:, at, None] for name in ("chosen_sq", "rejected_sq", "inner"))
     of_parts = {
-        "inner": runs["parts_inner"][:, at] / np.sqrt(chosen_sq * rejected_sq),
+        "inner": cosine(PairGram(chosen_sq, rejected_sq, runs["parts_inner"][:, at])),
         "square": runs["parts_chosen_sq"][:, at] / chosen_sq,
         "sign": (runs["parts_inner"][:, at] * inner > 0).astype(float),
     }
-    of_all = {"inner": inner / np.sqrt(chosen_sq * rejected_sq), "square": chosen_sq / chosen_sq, "sign": inner**2 > 0}
+    of_all = {
+        "inner": cosine(PairGram(chosen_sq, rejected_sq, inner)),
+        "square": chosen_sq / chosen_sq,
+        "sign": inner**2 > 0,
+    }
     names = (*PARTS, ALL)
     table = {"task": np.full(len(names), task), "state": np.full(len(names), state), "part": np.array(names)}
     for name in QUANTITIES:

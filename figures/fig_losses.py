@@ -10,6 +10,8 @@ from figures.loss_runs import GROUPS, STATES, STEPS
 from figures.sweeps import Swept
 from toymodel.theory import CASES
 
+PAPER = "Fig. 2"
+
 JUMP = 100.0  # nats in one step
 COLUMNS = 6
 CUT = 60.0  # nats

@@ -1,7 +1,5 @@
 """Follows the probability that DPO takes from the rejected token."""
 
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +13,11 @@ from figures import style
 from figures.intervals import mean_interval
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
-from toymodel.experiments import any_loss
+from toymodel.experiments.experiment import POSITIVE, one_of, real, setting, whole
+from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.unconstrained import UnconstrainedParams, init_params, unconstrained
-from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
+from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
 
 VOCAB, DIM = 12, 8
@@ -49,19 +48,28 @@ SQUEEZE_LOOKS = dict(
         strict=True,
     )
 )
-TRAINED: dict[str, dict[str, Any]] = {
-    "DPO": {"loss": "dpo", "beta": 1.0},
-    "DPO + likelihood": {"loss": "dpo_nll_mean", "beta": 1.0, "rpo_alpha": 1.0},
+TRAINED = {"DPO": {"beta": 1.0}, "DPO + likelihood": {"beta": 1.0, "rpo_alpha": 1.0}}
+LOSS_OF = {
+    name: LOSSES[word](**TRAINED[name]) for name, word in {"DPO": "dpo", "DPO + likelihood": "dpo_nll_mean"}.items()
 }
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class TrainedSetting:
+    """One run."""
+
+    loss: str = one_of(TRAINED, None)
+    steps: int = whole(None, low=1, compiled=True)
+    seed: int = whole(None, low=0)
+
+
+def measure(setting: TrainedSetting) -> dict[str, Array]:
     """Slopes of all tokens' log-probabilities at the start of one run, and the pair's probabilities at every state."""
     model, params = unconstrained(linear.unigram(VOCAB)), _start(setting.seed)
     head, (hidden,) = params["head"], params["hidden"]
     tokens = _pairs([*range(VOCAB)], [*range(VOCAB)], VOCAB).chosen_response
     towards = jnp.zeros(VOCAB).at[CHOSEN].set(1.0).at[REJECTED].set(-1.0)
-    pair, loss = _pairs([CHOSEN], [REJECTED], VOCAB), any_loss.AnyLoss.of(setting)
+    pair, loss = _pairs([CHOSEN], [REJECTED], VOCAB), LOSS_OF[setting.loss]
     run = train(model, params, pair, loss, optax.sgd, LEARNING_RATE, steps=setting.steps)
     assert run.trajectory is not None
     return {
@@ -73,7 +81,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
     }
 
 
-def _start(seed: Array) -> UnconstrainedParams:
+def _start(seed: int | Array) -> UnconstrainedParams:
     """Parameters in which the chosen token is a weaker rejected one, which the hidden state leans towards."""
     key = jax.random.fold_in(jax.random.key(SEED), seed)
     params = init_params(key, unconstrained(linear.unigram(VOCAB)), dim=DIM, temperature=TEMPERATURE)
@@ -83,7 +91,14 @@ def _start(seed: Array) -> UnconstrainedParams:
     return {"head": head, "hidden": HIDDEN_NORM * leaning[None] / jnp.linalg.norm(leaning)}
 
 
-def push(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class PushSetting:
+    """One step."""
+
+    learning_rate: float = real(None, POSITIVE)
+
+
+def push(setting: PushSetting) -> dict[str, Array]:
     """Probabilities of all tokens after a step of ascent on the loss of one of them."""
     logits, down = jnp.log(jnp.array(list(PROBS.values()))), list(PROBS).index(PUSHED)
     pairs = _pairs([*range(len(PROBS))], [down] * len(PROBS), len(PROBS))
@@ -103,22 +118,14 @@ def _pairs(chosen: list[int], rejected: list[int], vocab_size: int) -> Preferenc
     )
 
 
-MASS = Experiment(
-    "mass",
-    {**any_loss.FIELDS, "steps": whole(None, low=1, compiled=True), "seed": whole(None, low=0)},
-    measure,
-    any_loss.RULES,
-    complete=any_loss.with_defaults,
-    block=16,
-)
-SQUEEZE = Experiment("mass_squeeze", {"learning_rate": real(None, POSITIVE)}, push, block=16)
+MASS = Experiment("mass", TrainedSetting, measure, block=16)
+SQUEEZE = Experiment("mass_squeeze", PushSetting, push, block=16)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     runs, steps, rates = (QUICK_RUNS, QUICK_STEPS, QUICK_RATES) if quick else (RUNS, STEPS, RATES)
-    over = {"steps": steps, "seed": range(runs)}
-    trained = swept(make_sweep(MASS, *({**loss, **over} for loss in TRAINED.values())))
-    curves = [_curves(name, style.rows(trained, loss=loss["loss"])) for name, loss in TRAINED.items()]
+    trained = swept(make_sweep(MASS, {"loss": list(TRAINED), "steps": steps, "seed": range(runs)}))
+    curves = [_curves(name, style.rows(trained, loss=name)) for name in TRAINED]
     return style.stacked(
         _slopes_at_the_start(trained), _squeezed(swept(make_sweep(SQUEEZE, {"learning_rate": rates}))), *curves
     )
@@ -126,7 +133,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 def _slopes_at_the_start(trained: style.Table) -> style.Table:
     """Of every token's log-probability, in the first run of DPO."""
-    first = style.rows(trained, loss="dpo", seed=0)
+    first = style.rows(trained, loss="DPO", seed=0)
     names = np.array(list(LOOKS))[[0, 1, *[2] * (VOCAB - 2)]]
     leaning, predicted, measured = (first[name][0] for name in ("leaning", "slopes_predicted", "slopes_measured"))
     constant = (predicted - leaning)[-1]  # of every third token

@@ -16,7 +16,7 @@ from figures.sweeps import Swept
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.data.sentiment import WORDS, sharing_more
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
-from toymodel.gram import PairGram
+from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Params
 from toymodel.sweep import Experiment, make_sweep
 
@@ -43,7 +43,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
         return replace(few, rejected=few.rejected.at[:, 1:].set(suffix))
 
     def cosines(params: Params) -> Array:
-        return jax.lax.map(lambda suffix: _cosine(gradients.pair_gram(model, params, pairs_with(suffix))), suffixes)
+        return jax.lax.map(lambda suffix: cosine(gradients.pair_gram(model, params, pairs_with(suffix))), suffixes)
 
     def label_share(params: Params) -> Array:
         twins = replace(few, chosen=few.rejected, chosen_mask=few.rejected_mask)
@@ -54,7 +54,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
         "label_accuracy": (chosen > rejected).mean(dtype=chosen.dtype),
         "cosines": jax.lax.map(cosines, run.checkpoints),
         "label_share": jax.lax.map(label_share, run.checkpoints),  # of ‖g_l‖²
-        "unigram_cosines": jax.vmap(lambda suffix: _cosine(unigram_gram(pairs_with(suffix))))(suffixes),
+        "unigram_cosines": jax.vmap(lambda suffix: cosine(unigram_gram(pairs_with(suffix))))(suffixes),
     }
 
 
@@ -65,10 +65,6 @@ def unigram_gram(pairs: PreferencePairs) -> PairGram:
     )
     entries = (chosen, chosen), (rejected, rejected), (chosen, rejected)
     return PairGram(*(theory.uniform_unigram_inner(*counts) for counts in entries))
-
-
-def _cosine(gram: PairGram) -> Array:
-    return gram.inner / jnp.sqrt(gram.chosen_sq * gram.rejected_sq)
 
 
 EXPERIMENT = Experiment("network_overlap", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)

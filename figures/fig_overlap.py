@@ -53,7 +53,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
     # A seed is one model and one draw of what is shared: along an axis, nothing but the overlap changes.
     every = SIZE | {"seed": range(QUICK_DRAWS if quick else DRAWS)}
     grids = [
-        every | {"model": MODELS, "family": name, "overlap": family.overlaps, "temperature": TEMPERATURE}
+        every | {"model": list(MODELS), "family": name, "overlap": family.overlaps, "temperature": TEMPERATURE}
         for name, family in FAMILIES.items()
     ]
     uniform = every | {"family": "positional", "overlap": EVEN, "temperature": UNIFORM_TEMPERATURE}

@@ -9,6 +9,7 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
+from toymodel.gram import PairGram, cosine
 
 HEAD = PARTS.index("head")
 LOOKS = {
@@ -43,7 +44,7 @@ def _scores(runs: style.Table) -> dict[str, np.ndarray]:
         "slope": chosen_sq - inner,
         "slope of the head": (runs["parts_chosen_sq"] - runs["parts_inner"])[:, 0, HEAD],
         "−CHES": -ches,
-        "−cosine": -inner / np.sqrt(chosen_sq * rejected_sq),
+        "−cosine": -cosine(PairGram(chosen_sq, rejected_sq, inner)),
         "log π of the chosen": runs["chosen_logps"][:, 0],
     }
 

@@ -8,6 +8,8 @@ from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 
+PAPER = "Fig. 3"
+
 LINEAR = 0.05  # nats: the chosen's axis is linear up to here, and logarithmic beyond
 TICKS = {-0.5: "−0.5", -0.1: "−0.1", 0: "0", 0.05: "0.05"}
 HEIGHT = (-1, 0.1)

@@ -10,6 +10,8 @@ from figures.sweeps import Swept
 from toymodel import theory
 from toymodel.data.sentiment import TASKS
 
+PAPER = "Fig. 4a"
+
 PANELS = {"cosine": "cosine of $g_w$ and $g_l$", "both_down": "pairs whose own step\nlowers both"}
 HEIGHT = {"cosine": (-1.1, 1), "both_down": (-0.02, 0.4)}
 BOTH_DOWN = theory.CASES.index("both_down")

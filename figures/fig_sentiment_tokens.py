@@ -20,6 +20,8 @@ from toymodel.data.sentiment import WORDS
 from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
 from toymodel.sweep import Experiment, make_sweep
 
+PAPER = "Fig. 4b"
+
 TASK = "long_suffix"
 SEEDS = sentiment_runs.SEEDS[:8]
 PAIRS = 32  # evaluation pairs of a seed, at most

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +15,10 @@ from matplotlib.patches import Rectangle
 from figures import style
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, Vocabulary, gradients, theory
+from toymodel.experiments.experiment import setting, whole
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.sweep import Experiment, make_sweep, whole
+from toymodel.sweep import Experiment, make_sweep
 
 WORDS = Vocabulary.of_roles(
     contrast=("positive", "negative"),
@@ -36,7 +36,15 @@ DARK = 0.6  # cosines beyond this have a dark cell, and light ink
 TokenGram = Callable[[LinearSoftmax, Array, PreferencePairs], Array]
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class MapSetting:
+    """A suffix of so many tokens, in a random model."""
+
+    suffix_length: int = whole(None, low=0, high=LONGEST)
+    seed: int = whole(0, low=0)
+
+
+def measure(setting: MapSetting) -> dict[str, Array]:
     """Cosine of every chosen token's gradient with every rejected token's; a short suffix fills a corner of them."""
     words = ([WORDS.encode(text)] for text in (PROMPT, CHOSEN, REJECTED))
     longest = PreferencePairs.from_lists(*words, vocab_size=len(WORDS))
@@ -63,9 +71,7 @@ def _cosines(token_gram: TokenGram, model: LinearSoftmax, params: Array, pair: P
     return token_gram(model, params, pair) / (chosen[:, None] * rejected)
 
 
-EXPERIMENT = Experiment(
-    "token_map", {"suffix_length": whole(None, low=0, high=LONGEST), "seed": whole(0, low=0)}, measure
-)
+EXPERIMENT = Experiment("token_map", MapSetting, measure)
 
 
 def compute(_quick: bool, swept: Swept) -> style.Table:

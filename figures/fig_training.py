@@ -1,7 +1,5 @@
 """Trains pairs whose shared suffix makes both log-probabilities fall, or both rise."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +11,14 @@ from figures import style
 from figures.intervals import mean_interval
 from figures.sweeps import Swept
 from toymodel import PreferencePairs, theory
+from toymodel.experiments.experiment import real, setting, whole
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.sweep import Experiment, make_sweep, real, whole
+from toymodel.sweep import Experiment, make_sweep
 from toymodel.training import train
+
+PAPER = "Fig. 1"
 
 VOCAB, SUFFIX_LENGTH = 20, 24
 SUFFIX_PROBS = ((0.3, 0.1), (0.1, 0.3))  # (a, b)
@@ -34,7 +35,16 @@ COLUMNS = ("predicted", "measured", "low", "high")
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class RunSetting:
+    """One run of DPO."""
+
+    a: float = real(None)  # probability of the suffix token after the chosen one
+    b: float = real(None)  # after the rejected one
+    seed: int = whole(None, low=0)
+
+
+def measure(setting: RunSetting) -> dict[str, Array]:
     """Changes of log π since the start at the states `SHOWN`, for one seed, and the closed-form slopes at the start."""
     model, params, pair = start(setting)
     slopes = theory.slopes(theory.pair_gram(model, params, pair), BETA / 2, BETA / 2)  # weights of DPO at the reference
@@ -47,7 +57,7 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
     return row
 
 
-def start(setting: SimpleNamespace) -> tuple[LinearSoftmax, Array, PreferencePairs]:
+def start(setting: RunSetting) -> tuple[LinearSoftmax, Array, PreferencePairs]:
     """A seed's model, its parameters and the one pair; a seed draws the same noise whatever a and b are."""
     suffix = [SUFFIX] * SUFFIX_LENGTH
     pair = PreferencePairs.from_lists([[]], [[CHOSEN, *suffix]], [[REJECTED, *suffix]], vocab_size=VOCAB)
@@ -57,13 +67,13 @@ def start(setting: SimpleNamespace) -> tuple[LinearSoftmax, Array, PreferencePai
     return model, jnp.zeros((VOCAB, SUFFIX_LENGTH + 1)), pair
 
 
-def _logits(prob: Array) -> Array:
+def _logits(prob: float | Array) -> Array:
     """Uniform at the contrast token; later, `prob` for the suffix token and the rest spread evenly."""
     peaked = jnp.where(jnp.arange(VOCAB) == SUFFIX, jnp.log(prob), jnp.log((1 - prob) / (VOCAB - 1)))
     return jnp.tile(peaked, (SUFFIX_LENGTH + 1, 1)).at[0].set(0.0)
 
 
-EXPERIMENT = Experiment("training", {"a": real(None), "b": real(None), "seed": whole(None, low=0)}, measure, block=8)
+EXPERIMENT = Experiment("training", RunSetting, measure, block=8)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:

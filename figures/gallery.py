@@ -48,7 +48,7 @@ def write(names: list[str], out: Path) -> None:
     Raises:
       NotSupported: a table contradicts a sentence. No page is written then.
     """
-    from toymodel.sweep.store import write_whole
+    from toymodel._files import write_whole
 
     tables = Tables(out)
     written = pages(names, tables)
@@ -121,7 +121,7 @@ def _filled(block: str) -> str:
 
 
 def _write_pages(written: dict[str, str]) -> None:
-    from toymodel.sweep.store import write_whole
+    from toymodel._files import write_whole
 
     for path, text in written.items():
         write_whole(ROOT / path, text.encode())

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image  # comes with matplotlib
 
-from toymodel.sweep.store import write_whole
+from toymodel._files import write_whole
 
 Table = dict[str, np.ndarray]
 

@@ -5,14 +5,13 @@ b after the rejected one, and spreads the rest evenly.
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import PreferencePairs, gradients, theory
+from toymodel.experiments.experiment import POSITIVE, Experiment, real, setting, whole
 from toymodel.models import linear
-from toymodel.sweep import POSITIVE, Experiment, real, whole
 
 VOCAB = 20
 LONGEST = 40
@@ -21,7 +20,16 @@ CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids
 SIDES = ("chosen", "rejected")
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+@setting
+class SuffixSetting:
+    """A pair with a suffix of so many tokens."""
+
+    a: float = real(None, POSITIVE)
+    b: float = real(None, POSITIVE)
+    suffix_length: int = whole(None, low=0, high=LONGEST)
+
+
+def measure(setting: SuffixSetting) -> dict[str, Array]:
     """Slopes of log π_w and log π_l (nats per unit of learning rate), the Gram entries that make the chosen's
     (nats² per parameter unit²), and the suffix length where a slope turns.
     """
@@ -44,22 +52,18 @@ def measure(setting: SimpleNamespace) -> dict[str, Array]:
     return row
 
 
-def _logits(prob: Array) -> Array:
+def _logits(prob: float | Array) -> Array:
     """Uniform at the contrast position; later, `prob` for the suffix token and the rest spread evenly."""
     peaked = jnp.where(jnp.arange(VOCAB) == SUFFIX, jnp.log(prob), jnp.log((1 - prob) / (VOCAB - 1)))
     return jnp.tile(peaked, (LONGEST + 1, 1)).at[0].set(0.0)
 
 
-def _threshold(a: Array, b: Array) -> Array:
+def _threshold(a: float | Array, b: float | Array) -> Array:
     """Suffix length beyond which both slopes have one sign; for a < b, L* of the pair with its two sides exchanged."""
     return theory.threshold_length(CONTRAST_PROB, CONTRAST_PROB, jnp.maximum(a, b), jnp.minimum(a, b), VOCAB)
 
 
-EXPERIMENT = Experiment(
-    "suffix_threshold",
-    {"a": real(None, POSITIVE), "b": real(None, POSITIVE), "suffix_length": whole(None, low=0, high=LONGEST)},
-    measure,
-)
+EXPERIMENT = Experiment("suffix_threshold", SuffixSetting, measure)
 
 
 def lengths(quick: bool) -> range:

@@ -1,6 +1,5 @@
 """Where figures take their numbers from: sweeps, kept below the folder of the pictures, so that none is run twice."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +13,11 @@ Swept = Callable[[Sweep], Table]  # what a figure is given: all rows of a sweep,
 
 
 def swept(out: Path, wanted: Sweep) -> Table:
-    """The table of a sweep, of which only what is not yet in `out`/sweeps is computed; what older code left is removed.
+    """The table of a sweep, of which only what is not yet in `out`/sweeps is computed; other code has other folders.
 
     A result that is an array is a column [settings, …].
     """
-    name, code = wanted.experiment.name, wanted.experiment.code
-    folder = out / "sweeps" / f"{name}-{code[:12]}"
-    for other in folder.parent.glob(f"{name}-*"):
-        if other != folder and len(other.name) == len(folder.name):
-            shutil.rmtree(other)
-    rows = sweep.run(wanted, folder).collect()
+    folder = out / "sweeps"
+    place = folder / f"{wanted.experiment.name}-{wanted.experiment.code()[:12]}"
+    rows = sweep.run(wanted, place, needed_in=folder).collect()
     return {name: np.asarray(column.to_numpy()) for name, column in zip(rows.columns, rows, strict=True)}

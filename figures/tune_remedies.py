@@ -15,7 +15,7 @@ import numpy as np
 from figures.remedy_runs import MARGINS, at_margin, changes, settings_of
 from figures.style import Table
 from figures.sweeps import swept
-from toymodel.commands.sweep import use_devices
+from toymodel.commands._environment import use_devices
 from toymodel.experiments import tuned_remedies
 from toymodel.experiments.remedies import CANDIDATES, MODELS, REMEDY_COMPARISON
 from toymodel.remedies import REMEDIES

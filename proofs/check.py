@@ -1,7 +1,7 @@
-"""Compile the proofs and list, claim by claim, the axioms they rest on.
+"""Compile the proofs and list the axioms of every claim.
 
-Run as `python -m proofs.check` from the repository's root. Sources are compiled in a temporary directory: nothing is
-left behind.
+Run as `python -m proofs.check` from the repository's root. Sources are compiled in a temporary directory, and nothing
+is left behind.
 
 Exit status: 0 when every proof is complete and rests on nothing but the axioms of Coq's real numbers; 1 when a file
 does not compile, leaves something unproved or brings an axiom of its own; 2 when Coq is not installed.
@@ -20,7 +20,7 @@ from proofs.claims import labels_of_theorems
 from proofs.statements import HERE, ProofError, Statement, all_statements, project
 
 INSTALL = "coqc not found: `apt-get install coq` (Debian, Ubuntu), `opam install coq` or `brew install coq` (Homebrew)."
-# What the standard library's construction of the real numbers, and of the functions on them, assumes.
+# The axioms of the standard library's construction of the real numbers, and of functions on them.
 ALLOWED = {
     "ClassicalDedekindReals.sig_forall_dec",
     "ClassicalDedekindReals.sig_not_dec",
@@ -30,7 +30,7 @@ ALLOWED = {
 
 
 def compile_file(name: str, flags: list[str], build: Path) -> None:
-    """Run `coqc` on one file of the build directory; what Coq says of a failure becomes the error."""
+    """Run `coqc` on one file of the build directory; raise Coq's message when it fails."""
     command = ["coqc", "-q", "-w", "none", *flags, name]
     result = subprocess.run(command, cwd=build, capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -38,7 +38,7 @@ def compile_file(name: str, flags: list[str], build: Path) -> None:
 
 
 def assumptions(questions: dict[str, str], flags: list[str], build: Path) -> dict[str, set[str]]:
-    """Coq's own answers to `Print Assumptions` of terms, by name: a heading, then one unindented line per axiom."""
+    """Coq's answers to `Print Assumptions`, by name of the question: a heading, then one unindented line per axiom."""
     library = flags[flags.index("-Q") + 2]
     requires = [f"From {library} Require {file.removesuffix('.v')}.\n" for file in project()[0]]
     terms = [
@@ -53,7 +53,7 @@ def assumptions(questions: dict[str, str], flags: list[str], build: Path) -> dic
 
 
 def audit(found: list[Statement], flags: list[str], build: Path) -> dict[str, set[str]]:
-    """The axioms of every claim by name; those of all lemmas of a file together."""
+    """Axioms of every claim, by name; all lemmas of a file count as one."""
     questions = {statement.full_name: f"@{statement.full_name}" for statement in found if statement.is_claim}
     for module in dict.fromkeys(statement.module for statement in found):
         lemmas = [f"@{s.full_name}" for s in found if s.module == module and not s.is_claim]
@@ -62,14 +62,14 @@ def audit(found: list[Statement], flags: list[str], build: Path) -> dict[str, se
     workers = os.cpu_count() or 1
     names = list(questions)
     parts = [{name: questions[name] for name in names[start::workers]} for start in range(min(workers, len(names)))]
-    with ThreadPoolExecutor(workers) as pool:  # each question takes Coq a good part of a second
+    with ThreadPoolExecutor(workers) as pool:  # each question takes Coq most of a second
         answers = pool.map(lambda part: assumptions(part, flags, build), parts)
     found_axioms = {name: axioms for part in answers for name, axioms in part.items()}
     return {name: found_axioms[name] for name in names}
 
 
 def check(build: Path) -> Iterator[str]:
-    """Compile and audit everything in `_CoqProject`; the lines of the table, then one line with the counts."""
+    """Compile and audit everything in `_CoqProject`; yield the lines of the table, then one line with the counts."""
     files, flags = project()
     found = all_statements()
     if not found:
@@ -93,7 +93,7 @@ def check(build: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Print the table, or one line that says what is wrong."""
+    """Print the table, or one line with the error."""
     if shutil.which("coqc") is None:
         print(INSTALL, file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""claims.toml, read; and CLAIMS.md, the page made of it: `python -m proofs.claims` rewrites that.
+"""Read claims.toml, and write the page CLAIMS.md from it: `python -m proofs.claims`.
 
-Per label: what is claimed, whose claim it is, what is proved of it, and where: Coq, a proof in words, the function of
-`toymodel.theory`, the tests, the figures.
+For each label it has the statement, its source, what is proved, and where to find it: Coq, a proof in words, the
+function of `toymodel.theory`, the tests, the figures.
 """
 
 import tomllib
@@ -34,7 +34,7 @@ def load() -> dict[str, dict[str, Any]]:
 
 
 def labels_of_theorems() -> dict[str, list[str]]:
-    """By `Module.name`: the labels that list it."""
+    """Labels that list a theorem, by its `Module.name`."""
     labels: dict[str, list[str]] = {}
     for label, claim in load().items():
         for name in claim["theorems"]:
@@ -43,50 +43,50 @@ def labels_of_theorems() -> dict[str, list[str]]:
 
 
 def page() -> str:
-    """CLAIMS.md."""
+    """The text of CLAIMS.md."""
     claims, found = load(), {statement.full_name: statement for statement in all_statements()}
     rows = ["| Label | Claim | Status |", "|---|---|---|"]
     rows += [
         f"| [{label}](#{label.lower()}) | {claim['words']} | {claim['status']} |" for label, claim in claims.items()
     ]
-    return "\n".join([HEAD, *rows, "", *(_section(label, claim, found) for label, claim in claims.items())])
+    return "\n".join([HEAD, *rows, "", *(_write_section(label, claim, found) for label, claim in claims.items())])
 
 
-def _section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:
+def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:
     status = f"{claim['status']}: {claim['open']}" if claim.get("open") else claim["status"]
     source = SOURCES[claim["source"]] + (f" ({claim['where']})" if claim.get("where") else "")
     lines = [f"## {label}", "", claim["words"] + ".", "", "```math", claim["formula"].strip(), "```", ""]
     lines += [f"- Source: {source}.", f"- Status: {status}."]
     lines += [f"- Proof in words: [{label}.md]({label}.md)."]
-    lines += [f"- Predicted by: {_code(f'toymodel.theory.{name}' for name in claim['predictions'])}."]
-    lines += [f"- Tests: {', '.join(map(_test, claim['tests']))}."]
-    lines += [f"- Seen in: {', '.join(map(_place, claim['seen']))}.", ""]
+    lines += [f"- Predicted by: {_link_code(f'toymodel.theory.{name}' for name in claim['predictions'])}."]
+    lines += [f"- Tests: {', '.join(map(_link_test, claim['tests']))}."]
+    lines += [f"- Seen in: {', '.join(map(_link_place, claim['seen']))}.", ""]
     if claim["theorems"]:
         first, *others = (found[name] for name in claim["theorems"])
-        lines += [f"In Coq, {_theorem(first)}:", "", "```coq", first.text, "```", ""]
+        lines += [f"In Coq, {_link_theorem(first)}:", "", "```coq", first.text, "```", ""]
         if others:
             lines += ["<details><summary>Further statements</summary>", ""]
             for other in others:
-                lines += [_theorem(other), "", "```coq", other.text, "```", ""]
+                lines += [_link_theorem(other), "", "```coq", other.text, "```", ""]
             lines += ["</details>", ""]
     return "\n".join(lines)
 
 
-def _code(names: Any) -> str:
+def _link_code(names: Any) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _theorem(statement: Statement) -> str:
+def _link_theorem(statement: Statement) -> str:
     return f"[`{statement.full_name}`]({statement.module}.v#L{statement.line})"
 
 
-def _test(name: str) -> str:
+def _link_test(name: str) -> str:
     file, _, test = name.partition("::")
     return f"[`{test}`](../tests/{file})"
 
 
-def _place(name: str) -> str:
-    """A figure by name, or a file of this repository."""
+def _link_place(name: str) -> str:
+    """Link a figure by name, or a file of this repository."""
     return f"[{name}](../figures/{name}.py)" if name.startswith("fig_") else f"[{Path(name).name}](../{name})"
 
 

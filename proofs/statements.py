@@ -1,4 +1,4 @@
-"""What the Coq sources state: every theorem, lemma and example with its words, read from the text."""
+"""Statements of the Coq sources: every theorem, lemma and example, read from the text."""
 
 import re
 import shlex
@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
-CLAIMS = ("Theorem", "Corollary", "Example")  # what a label of claims.toml must list; a `Lemma` is a step on the way
+CLAIMS = (
+    "Theorem",
+    "Corollary",
+    "Example",
+)  # kinds that a label of claims.toml must list; a `Lemma` is a step towards one
 COMMENT_OR_STRING = re.compile(r'"(?:[^"]|"")*"|\(\*|\*\)')
 STATEMENT = re.compile(
     r"\b(Theorem|Lemma|Corollary|Proposition|Fact|Remark|Example)\s+([\w']+)(.*?)\.\s+Proof\b", re.DOTALL
@@ -20,17 +24,17 @@ class ProofError(Exception):
 
 
 class Statement(NamedTuple):
-    """One of a file's statements."""
+    """A statement in a file."""
 
     kind: str
     module: str
     name: str
     line: int
-    text: str  # the whole statement, as its file has it
+    text: str  # the whole statement, as in its file
 
     @property
     def full_name(self) -> str:
-        """`Module.name`, as Coq knows it."""
+        """`Module.name`, its name in Coq."""
         return f"{self.module}.{self.name}"
 
     @property
@@ -40,7 +44,7 @@ class Statement(NamedTuple):
 
 
 def without_comments(source: str) -> Iterator[str]:
-    """The source with blanks for its comments, which nest, and for its strings: lines stay where they are."""
+    """Replace comments, which nest, and strings by blanks; line numbers stay the same."""
     depth = end = 0
     for mark in COMMENT_OR_STRING.finditer(source):
         yield source[end : mark.start()] if depth == 0 else _blank(source[end : mark.start()])
@@ -55,7 +59,7 @@ def _blank(text: str) -> str:
 
 
 def statements(path: Path) -> list[Statement]:
-    """All that a file proves, in order."""
+    """Statements of a file, in order."""
     source = path.read_text(encoding="utf-8")
     code = "".join(without_comments(source))
     if unproved := UNPROVED.search(code):
@@ -73,7 +77,7 @@ def statements(path: Path) -> list[Statement]:
 
 
 def project() -> tuple[list[str], list[str]]:
-    """The files of `_CoqProject`, in the order in which they are compiled, and the flags for that."""
+    """Files of `_CoqProject` in the order of compilation, and the flags for it."""
     words = shlex.split((HERE / "_CoqProject").read_text(encoding="utf-8"), comments=True)
     files = [word for word in words if word.endswith(".v")]
     if differing := {path.name for path in HERE.glob("*.v")} ^ set(files):
@@ -82,5 +86,5 @@ def project() -> tuple[list[str], list[str]]:
 
 
 def all_statements() -> list[Statement]:
-    """Of every file."""
+    """Statements of all files, in the order of compilation."""
     return [statement for file in project()[0] for statement in statements(HERE / file)]

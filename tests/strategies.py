@@ -83,14 +83,7 @@ def world(kind, pairs, V, *, seed=0, temperature=1.0, correlation=0.5) -> World:
 @partial(jax.jit, static_argnums=(0, 1))
 def _build(kind, V, pairs, key, temperature, correlation):
     build, init = jax.random.split(key)
-    model = {
-        "unigram": lambda: linear.unigram(V),
-        "positional": lambda: linear.positional(V, pairs.chosen.shape[1]),
-        "bigram": lambda: linear.bigram(V),
-        "prefix": lambda: linear.prefix(V, pairs),
-        "random_features": lambda: linear.random_features(build, V, pairs, dim=FEATURE_DIM, correlation=correlation),
-        "positional_offset": lambda: linear.random_offset(build, V, pairs, temperature=temperature),
-    }[kind]()
+    model = linear.MODELS[kind](build, V, pairs, dim=FEATURE_DIM, correlation=correlation, temperature=temperature)
     return model, linear.init_params(init, model, temperature=temperature)
 
 

@@ -1,8 +1,10 @@
 """The commands, as a shell sees them: output, exit code, and one line on stderr when something is wrong."""
 
-import argparse
+import importlib
+import inspect
 import io
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -10,12 +12,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 import toymodel
 from toymodel import check, cli
+from toymodel.experiments.sentiment import MODELS as SENTIMENT_MODELS
 
 ROOT = Path(__file__).parents[1]
 
@@ -190,6 +194,22 @@ def test_check_json_table_and_exit_codes(monkeypatch, capsys):
         assert "FAILED" in capsys.readouterr().out
 
 
+def test_a_quick_check_compiles_one_shape_only(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(check, "run", lambda **how: asked.append(how) or [result(True, 1e-15)])
+    assert cli.main(["check", "--quick", "--seed", "3"]) == 0
+    assert cli.main(["check", "--quick", "--examples", "5"]) == 0
+    assert "T4" in capsys.readouterr().out
+    assert [how["examples"] for how in asked] == [64, 5]
+    assert all(how["shapes"] == check.SHAPES[:1] for how in asked)
+    assert asked[0]["seed"] == 3
+
+
+def test_the_models_of_sentiment_are_those_of_the_experiment():
+    hints = inspect.get_annotations(module("sentiment").run)
+    assert set(get_args(hints["model"])) == set(SENTIMENT_MODELS)
+
+
 def test_interrupting_says_so_in_one_line(monkeypatch, capsys):
     def interrupted(**_):
         raise KeyboardInterrupt
@@ -277,17 +297,31 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: COMMAND"),
-        (["diagnose"], "required: FILE"),
-        (["check", "--examples", "many"], "invalid int value"),
-        (["nonsense"], "invalid choice"),
+        ([], "COMMAND is required: one of check, diagnose, sweep, sentiment"),
+        (["nonsense"], "COMMAND must be one of check, diagnose, sweep, sentiment, got 'nonsense'"),
+        (["--nonsense"], "got '--nonsense'"),
+        (["--print-completion"], "--print-completion must be one of bash, zsh, tcsh"),
+        (["--print-completion", "fish"], "--print-completion must be one of bash, zsh, tcsh"),
+        (["check", "--examples", "many"], "--examples: invalid literal for int() with base 10: 'many'"),
+        (["check", "--examples"], "Missing value for argument '--examples'"),
+        (["check", "--exmples", "3"], "--exmples"),
+        (["check", "more"], "more"),
+        (["diagnose"], "FILE"),
+        (["diagnose", "a", "b"], "b"),
+        (["diagnose", "a", "--columns", "b"], "--columns: tuple[str, str]: input length 1 did not match"),
+        (["diagnose", "a", "--window", "1.5"], "--window: <class 'int'>: invalid literal"),
+        (["sweep", "--devices", "x"], "--devices: <class 'int'>: invalid literal"),
+        (["sentiment", "--out", "x"], "--seeds FIRST:STOP"),
+        (["sentiment", "--seeds", "0:2", "--out", "x", "--model", "y"], "'--model'. Expected one of ('transformer',"),
     ],
 )
-def test_bad_arguments_exit_with_2(arguments, message, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+def test_bad_arguments_give_one_line_and_exit_code_2(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert told.err.startswith("toymodel ") or told.err.startswith("toymodel: ")
+    assert (told.err.count("\n"), told.out) == (1, "")
+    assert "[" not in told.err.replace("tuple[str, str]", "").replace("['b']", "")  # no markup is left
 
 
 @pytest.mark.parametrize(
@@ -317,22 +351,23 @@ def test_the_installed_command_runs(gradients_file):
 
 
 def printed(arguments, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(arguments)
-    assert stopped.value.code == 0
+    assert cli.main(arguments) == 0
     return capsys.readouterr().out
-
-
-def subcommands():
-    (action,) = (a for a in cli._parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return action.choices
 
 
 def test_version(capsys):
     assert printed(["--version"], capsys) == f"toymodel {toymodel.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["", *subcommands()])
+def options(command):
+    return [name.replace("_", "-") for name in inspect.signature(module(command).run).parameters]
+
+
+def module(command):
+    return importlib.import_module(f"toymodel.commands.{command}")
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
 def test_help_has_examples_that_parse_and_fits_a_terminal(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     out = printed([*command.split(), "--help"], capsys)
@@ -340,23 +375,50 @@ def test_help_has_examples_that_parse_and_fits_a_terminal(command, capsys, monke
     parsed = [line for line in examples if "--print-completion" not in line]
     assert parsed
     for line in parsed:
-        options = cli._parser().parse_args(shlex.split(line.partition("  ")[0].partition(" | ")[0])[1:])
-        assert command in ("", options.command)
-        config = getattr(options, "config", None)
+        name, *rest = shlex.split(line.partition("  ")[0].partition(" | ")[0])[1:]
+        call = cli.parse([name, *rest])
+        assert call.func is module(name).run
+        assert command in ("", name)
+        config = call.keywords.get("config", next(iter(call.args), None)) if name == "sweep" else None
         assert config is None or (ROOT / config).is_file()
     assert max(map(len, out.splitlines())) <= 80
-    if not command:
-        assert {line.split()[1] for line in parsed} == set(subcommands())
+    if command:
+        assert all(f"--{option}" in out for option in options(command) if option not in ("file", "config"))
+    else:
+        assert {line.split()[1] for line in parsed} == set(cli.COMMANDS)
         assert "toymodel --print-completion bash" in out
+
+
+def run_python(code, **environment):
+    command = [sys.executable, "-c", code]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "TF_CPP", "XDG_"))}
+    return subprocess.run(command, env={**clean, **environment}, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_is_quick_to_come(command):
+    """Nothing that takes long is imported: no jax for any help, and no subcommand for the help of all."""
+    code = f"""
+import sys, time
+from toymodel import cli
+assert cli.main([*{command.split()}, "--help"]) == 0
+assert "jax" not in sys.modules and "numpy" not in sys.modules
+loaded = {{name.split(".")[2] for name in sys.modules if name.startswith("toymodel.commands.")}}
+assert loaded & set(cli.COMMANDS) == {{*{command.split()}}}, loaded
+assert time.process_time() < 2  # 0.2 on a machine that does nothing else
+"""
+    finished = run_python(code)
+    assert finished.returncode == 0, finished.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
 def test_completion_knows_commands_and_options(shell, capsys):
     script = printed(["--print-completion", shell], capsys)
-    for name, parser in subcommands().items():
+    for name in cli.COMMANDS:
         assert name in script
-        for option in parser._option_string_actions:
-            assert option.lstrip("-") in script, option
+        for option in options(name):
+            assert option in ("file", "config") or f"--{option}" in script or shell != "bash", option
+            assert option in ("file", "config") or option in script, option
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 
@@ -366,15 +428,66 @@ def test_bash_completes(capsys, tmp_path):
     if bash is None:
         pytest.skip("no bash here")
     script = printed(["--print-completion", "bash"], capsys)
-    (tmp_path / "log.csv").touch()
+    (tmp_path / "results").mkdir()
 
     def complete(*words):
-        asked = (
-            f"COMP_WORDS=({shlex.join(words)!s}); COMP_CWORD={len(words) - 1}; _shtab_toymodel; echo ${{COMPREPLY[@]}}"
-        )
+        asked = f"""
+COMP_WORDS=({shlex.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE="{shlex.join(words)}"
+COMP_POINT=${{#COMP_LINE}}; _tyro_toymodel; echo ${{COMPREPLY[@]}}"""
         done = subprocess.run([bash, "-c", script + asked], text=True, capture_output=True, check=True, cwd=tmp_path)
         return done.stdout.split()
 
     assert complete("toymodel", "di") == ["diagnose"]
     assert complete("toymodel", "check", "--ex") == ["--examples"]
-    assert complete("toymodel", "diagnose", "lo") == ["log.csv"]
+    assert complete("toymodel", "sweep", "--out", "res") == ["results"]
+    # For FILE there is nothing to say, and bash goes on to complete file names.
+    assert complete("toymodel", "diagnose", "res") == []
+    known = subprocess.run([bash, "-c", script + "complete -p toymodel"], text=True, capture_output=True, check=True)
+    assert "-o default" in known.stdout
+
+
+# --- What jax is told before it begins ------------------------------------------------------------------------------
+
+COMPILE = """
+from toymodel.commands import _environment
+_environment.prepare()
+import jax
+jax.jit(lambda x: x + 1)(1.0)
+print(jax.config.jax_compilation_cache_dir)
+"""
+
+
+def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path):
+    finished = run_python(COMPILE, XDG_CACHE_HOME=str(tmp_path))
+    assert finished.stdout.strip() == str(tmp_path / "toymodel" / "jax"), finished.stderr
+    assert list((tmp_path / "toymodel" / "jax").iterdir())
+    finished = run_python(COMPILE, HOME=str(tmp_path))
+    assert finished.stdout.strip() == str(tmp_path / ".cache" / "toymodel" / "jax"), finished.stderr
+
+
+def test_the_users_own_choice_of_a_cache_counts(tmp_path):
+    other = tmp_path / "other"
+    finished = run_python(COMPILE, XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=str(other))
+    assert finished.stdout.strip() == str(other)
+    finished = run_python(COMPILE, XDG_CACHE_HOME=str(tmp_path), TOYMODEL_CACHE="off")
+    assert finished.stdout.strip() == "None"
+    assert not (tmp_path / "toymodel").exists()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    finished = run_python(COMPILE, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert (finished.returncode, finished.stdout.strip(), finished.stderr) == (0, "None", "")
+
+
+def test_the_compilers_alarms_do_not_reach_the_terminal():
+    """Folding this constant takes over a second: then XLA logs the same alarm as for a program that takes minutes."""
+    code = """
+import jax, jax.numpy as jnp
+jax.jit(lambda: jax.lax.reduce_window(jnp.ones((40, 40)), 0.0, jax.lax.add, (50, 50), (1, 1), "SAME").sum())()
+"""
+    assert "slow_operation_alarm" in run_python(code).stderr
+    quiet = run_python(
+        "from toymodel.commands import _environment; _environment.prepare()" + code, TOYMODEL_CACHE="off"
+    )
+    assert (quiet.returncode, quiet.stderr) == (0, "")

@@ -1,5 +1,7 @@
 """T9–T11 as algebra on Gram entries, and as what measured pairs do."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, event, given, target
@@ -160,6 +162,29 @@ def test_cases_by_name():
     gram = PairGram(np.array([1.0, 1.0, 4.0, 0.0]), np.array([1.0, 4.0, 1.0, 1.0]), np.array([0.5, 1.5, 1.5, 0.0]))
     assert theory.case(gram).tolist() == [UP_DOWN, BOTH_DOWN, BOTH_UP, STATIONARY]
     assert theory.case(PairGram(1.0, 1.0, 1.0)) == STATIONARY  # parallel gradients of equal length
+
+
+@given(st.lists(grams(), min_size=3, max_size=3))
+def test_the_cosine_is_the_same_for_numpy_for_jax_and_inside_a_trace(drawn):
+    table = PairGram(*np.array(drawn).T)
+    found, traced = theory.cosine(table), jax.jit(theory.cosine)(table)
+    assert isinstance(found, np.ndarray)
+    norms = np.sqrt(table.chosen_sq) * np.sqrt(table.rejected_sq)
+    # Two roots, a product and a quotient, each rounded once.
+    for cosines in (found, theory.cosine(PairGram(*map(jnp.asarray, table))), traced):
+        assert_close(cosines, table.inner / norms, 1, 1e-15)
+    single = PairGram(*(entry.astype(np.float32) for entry in table))
+    assert theory.cosine(single).dtype == np.float32
+
+
+def test_the_cosine_of_tiny_gradients_and_of_none():
+    """The product of these squares is 1e-400 and underflows; that of their roots does not."""
+    tiny = PairGram(np.array([1e-200, 0.0]), np.array([1e-200, 1.0]), np.array([5e-201, 0.0]))
+    for gram in (tiny, PairGram(*map(jnp.asarray, tiny))):
+        np.testing.assert_allclose(theory.cosine(gram, allow_zero=True), [0.5, np.nan], rtol=1e-15)
+        with pytest.raises(ValueError, match="undefined where a gradient is zero: pair 1"):
+            theory.cosine(gram)
+    np.testing.assert_allclose(jax.jit(theory.cosine)(tiny), [0.5, np.nan], rtol=1e-15)
 
 
 @given(weighted_grams(cosine=st.floats(0.01, 0.999)))

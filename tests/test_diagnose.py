@@ -166,7 +166,7 @@ def test_slices_of_any_size_give_the_same(at_once, seed):
     (chosen, rejected), _ = by_layer(3, seed)
     whole = diagnose(chosen_grad=chosen, rejected_grad=rejected)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", at_once)
+        patch.setattr(sys.modules["toymodel.diagnosis.gradients"], "AT_ONCE", at_once)
         sliced = diagnose(chosen_grad=chosen, rejected_grad=rejected)
     for ours, theirs in zip((*sliced.pairs, sliced.summary["sum"]), (*whole.pairs, whole.summary["sum"]), strict=True):
         for name in ("chosen_sq", "rejected_sq", "inner", "chosen_slope", "rejected_slope"):
@@ -176,7 +176,7 @@ def test_slices_of_any_size_give_the_same(at_once, seed):
 def test_large_gradients_stay_in_their_file(tmp_path, monkeypatch):
     """16 MB of them here: memory holds a slice at a time."""
     safetensors = pytest.importorskip("safetensors.numpy")
-    monkeypatch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", 2**17)
+    monkeypatch.setattr(sys.modules["toymodel.diagnosis.gradients"], "AT_ONCE", 2**17)
     path, gradient = tmp_path / "large.safetensors", np.ones((20, 10**5), np.float32)
     safetensors.save_file({"chosen_grad": gradient, "rejected_grad": gradient}, path)
     del gradient
@@ -191,7 +191,7 @@ def test_large_gradients_stay_in_their_file(tmp_path, monkeypatch):
 
 
 def test_a_number_that_is_not_finite_is_named_where_it_is(monkeypatch):
-    monkeypatch.setattr(sys.modules["toymodel.diagnose"], "AT_ONCE", 4)
+    monkeypatch.setattr(sys.modules["toymodel.diagnosis.gradients"], "AT_ONCE", 4)
     chosen = np.ones((2, 9))
     chosen[1, 7] = np.inf
     with pytest.raises(ValueError, match=r"`chosen_grad\[:, 6:\]` must be finite, got inf at index \(1, 1\)"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proofs import claims
-from toymodel.losses import LOSSES
+from toymodel.losses import ALIASES, LOSSES
 from toymodel.remedies import REMEDIES
 
 ROOT = Path(__file__).parents[1]
@@ -57,12 +57,12 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_on_a_page_is_one_that_there_is(page):
-    from toymodel.cli import _parser
+    from toymodel import cli
 
     for line in "".join(blocks(page, "sh")).splitlines():
         words = line.partition("  #")[0].split()
         if words[:1] == ["toymodel"]:
-            _parser().parse_args(words[1:])
+            cli.parse(words[1:])
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -140,6 +140,13 @@ def test_what_is_public_must_have_a_docstring_and_a_place(monkeypatch):
     monkeypatch.setattr(reference, "modules", lambda: ["toymodel.experiments.statistics"])
     monkeypatch.setattr(reference, "definitions", lambda _module: [("mean_interval", None)])
     assert "toymodel.experiments.statistics.mean_interval has no docstring" in set(reference.undocumented(objects))
+
+
+def test_the_reference_shows_every_name_that_a_loss_is_found_under(tmp_path):
+    reference.write(tmp_path)
+    page = (tmp_path / "api_losses.rst").read_text(encoding="utf-8")
+    assert all(f"“{alias}”" in page for alias in ALIASES)
+    assert "Also called “ipo” (which may also mean `ipo_lennorm`)." in page
 
 
 def test_no_module_is_left_out():

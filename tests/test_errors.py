@@ -20,9 +20,9 @@ from toymodel import (
     gradients,
     positional_pairs,
     prefix_pairs,
-    sentiment,
     theory,
 )
+from toymodel.data import sentiment
 from toymodel.losses import LOSSES
 from toymodel.losses.supervised import CrossEntropy
 from toymodel.models import linear

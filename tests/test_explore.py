@@ -117,13 +117,7 @@ def test_padding_to_one_width_changes_nothing(model):
     scene = explore.family_pair("positional", 5, model, 7, correlation=0.4, seed=3)
     _, frozen, _ = jax.random.split(jax.random.key(3), 3)
     pairs = scene.pairs
-    narrow = {
-        "unigram": lambda: linear.unigram(7),
-        "positional": lambda: linear.positional(7, explore.LENGTH),
-        "bigram": lambda: linear.bigram(7),
-        "prefix": lambda: linear.prefix(7, pairs),
-        "random_features": lambda: linear.random_features(frozen, 7, pairs, dim=DRAWN_DIM, correlation=0.4),
-    }[model]()
+    narrow = linear.MODELS[model](frozen, 7, pairs, dim=DRAWN_DIM, correlation=0.4)
     params = scene.params[:7, : narrow.features.shape[1]]
     if model == "bigram":  # its row for "nothing before" is the last, and is not used after a prompt
         params = params.at[:, 7].set(0.0)

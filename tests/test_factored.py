@@ -19,7 +19,7 @@ from oracles import assert_close, gram_sizes, token_sizes
 from strategies import seeds, worlds
 
 from toymodel import PairGram, PreferencePairs, gradients, positional_pairs, pytree, theory
-from toymodel.gradients import factored, grams, products
+from toymodel.gradients import factored, inner_products, products
 from toymodel.models import linear, mlp, transformer, unconstrained
 from toymodel.models.logps import token_logps
 from toymodel.models.mlp import NGramMLP
@@ -274,7 +274,7 @@ def test_linear_models_have_their_gradients_built(w):
 @settings(max_examples=10)
 def test_gradients_of_large_models_are_built_one_at_a_time(w):
     pair, (g, h) = w.pairs[0], token_sizes(w)
-    row_by_row = jax.jit(grams._row_by_row)(w.model, w.params, pair)
+    row_by_row = jax.jit(inner_products._row_by_row)(w.model, w.params, pair)
     expected = g**2, h**2, theory.token_gram(w.model, w.params, pair)
     for entry, value, size in zip(row_by_row, expected, (g**2, h**2, np.outer(g, h)), strict=True):
         assert_close(entry, value, size, w.roundoff)
@@ -285,12 +285,12 @@ def test_large_models_are_those_of_many_parameters(monkeypatch):
     params = linear.init_params(jax.random.key(0), model)
 
     def program():
-        return jax.jit(lambda *given: grams._token_products(model, *given)).lower(params, pair).as_text()
+        return jax.jit(lambda *given: inner_products._token_products(model, *given)).lower(params, pair).as_text()
 
     at_once = program()
-    monkeypatch.setattr(grams, "BUILT_NUMBERS", (T_W + T_L) * params.size)
+    monkeypatch.setattr(inner_products, "BUILT_NUMBERS", (T_W + T_L) * params.size)
     assert program() == at_once
-    monkeypatch.setattr(grams, "BUILT_NUMBERS", (T_W + T_L) * params.size - 1)
+    monkeypatch.setattr(inner_products, "BUILT_NUMBERS", (T_W + T_L) * params.size - 1)
     assert program() != at_once
 
 

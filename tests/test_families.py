@@ -11,6 +11,7 @@ from oracles import indel_distance, unpadded
 from strategies import pairs_of, seeds
 
 from toymodel import bag_pairs, contrast_pairs, edit_pairs, overlap, positional_pairs, prefix_pairs
+from toymodel.data import FAMILIES
 
 N = 5
 vocab_sizes = st.sampled_from([2, 3, 64])
@@ -85,6 +86,28 @@ def test_edit(seed, V, L, data):
     for chosen, rejected in lists(pairs):
         assert indel_distance(chosen, rejected) == deletions + insertions
         assert len(rejected) == L - deletions + insertions
+
+
+SHARED = {"positional": "matches", "prefix": "prefix", "contrast": "suffix", "bag": "bag"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@given(seed=seeds, data=st.data())
+def test_every_family_by_name_shares_the_overlap(name, seed, data):
+    """Counted from the tokens; of edits, what both keep is what is left after as many deletions as insertions."""
+    L = 7
+    shared = np.array([data.draw(st.integers(0, L - (name == "contrast"))) for _ in range(N)])
+    found = overlap(FAMILIES[name](jax.random.key(seed), N, vocab_size=64, length=L, overlap=shared))
+    counted = L - found.edit_distance / 2 if name == "edit" else getattr(found, SHARED[name])
+    np.testing.assert_array_equal(counted, shared)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_cannot_share_more_than_it_has(name):
+    largest = 6 - (name == "contrast")
+    FAMILIES[name](jax.random.key(0), 1, vocab_size=9, length=6, overlap=largest)
+    with pytest.raises(ValueError, match=f"`overlap` must be .* between 0 and {largest}, got {largest + 1}"):
+        FAMILIES[name](jax.random.key(0), 1, vocab_size=9, length=6, overlap=largest + 1)
 
 
 @pytest.mark.parametrize(

@@ -178,19 +178,39 @@ def test_a_missing_file_or_another_setting_is_out_of_date(built, tmp_path):
     assert not build._up_to_date(CHEAP, here, tmp_path)
 
 
-def test_a_changed_source_is_out_of_date(tmp_path, monkeypatch):
-    for name in ("figures", "toymodel"):
-        (tmp_path / name).mkdir()
-    sources = [tmp_path / "figures" / f"{name}.py" for name in ("fig_a", *build.HELPERS)] + [tmp_path / "toymodel/m.py"]
-    for source in sources:
-        source.write_text("")
-    monkeypatch.setattr(build, "ROOT", tmp_path)
-    monkeypatch.setattr(build, "FOLDER", tmp_path / "figures")
-    hashes = {build._content_hash("fig_a", True)}
-    for source in sources:
-        source.write_text("# changed")
-        hashes.add(build._content_hash("fig_a", True))
-    assert len(hashes) == 1 + len(sources)
+def test_changed_code_is_out_of_date_and_changed_words_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FOLDER", tmp_path)
+    figure, helper, style_file = (tmp_path / f"{name}.py" for name in ("fig_a", "helper", "style"))
+    figure.write_text('"""A figure."""\nimport helper\n')
+    helper.write_text("SIZE = 3\n")
+    style_file.write_text("")
+    before = build._content_hash("fig_a", True)
+    figure.write_text('"""A better sentence."""\nimport helper  # shared\n')
+    assert build._content_hash("fig_a", True) == before
+    for source, text in ((helper, "SIZE = 4\n"), (figure, "import helper\nX = 1\n"), (style_file, "INK = 1\n")):
+        source.write_text(text)
+        assert build._content_hash("fig_a", True) != before
+        before = build._content_hash("fig_a", True)
+
+
+def test_the_figures_of_the_paper_come_first():
+    names, of_paper = build._names([], False), build._names([], True)
+    assert of_paper[0] == "fig_training"
+    assert names[: len(of_paper)] == of_paper
+    assert {"fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_tokens"} < set(of_paper)
+    assert sorted(names) == sorted(path.stem for path in build.FOLDER.glob("fig_*.py"))
+
+
+def test_figures_never_import_figures():
+    for path in build.FOLDER.glob("fig_*.py"):
+        others = {other.stem for other in build.dependencies(path)} - {path.stem}
+        assert not [name for name in others if name.startswith("fig_")], path.name
+
+
+def test_processes_make_the_same_files_as_this_one(built, tmp_path):
+    another = "fig_case_map"
+    assert run("--quick", "--jobs", 2, "--only", CHEAP, "--only", another, "--out", tmp_path) == 0
+    assert files(built).items() <= files(tmp_path).items()
 
 
 @pytest.mark.parametrize(
@@ -198,9 +218,11 @@ def test_a_changed_source_is_out_of_date(tmp_path, monkeypatch):
     [
         (["--only", "nonsense"], "there is no figure 'nonsense'; there are fig_case_fractions, "),
         (["--only", CHEAP, "--out", "FILE/out"], "cannot write to "),
-        (["--gallery", "--quick"], "leave out --quick and --only"),
+        (["--gallery", "--quick"], "leave out --quick, --paper and --only"),
+        (["--paper", "--only", CHEAP], "--paper and --only name figures twice"),
+        (["--jobs", "0"], "--jobs must be at least 1, got 0"),
     ],
-    ids=["unknown name", "folder below a file", "gallery in quick"],
+    ids=["unknown name", "folder below a file", "gallery in quick", "both", "no process"],
 )
 def test_bad_input_is_told_in_one_line(arguments, message, tmp_path, capsys):
     (tmp_path / "FILE").write_text("")

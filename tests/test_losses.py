@@ -12,7 +12,8 @@ from oracles import assert_close, single, slope_sizes
 from strategies import worlds
 
 from toymodel import gradients, theory
-from toymodel.losses import LOSSES, Fraction, Jet, Margin, Side, autodiff, logratio, loss
+from toymodel.losses import ALIASES, LOSSES, Fraction, Jet, Margin, Side, autodiff, logratio, loss
+from toymodel.losses.aliases import plain
 from toymodel.losses.pieces import of_logratio
 from toymodel.models.logps import pair_logps
 
@@ -348,6 +349,60 @@ def test_case_tells_the_truth_for_every_loss(world, of_loss, seed):
     if np.all(abs(measured) > world.roundoff * sizes):
         gram = theory.pair_gram(world.model, world.params, world.pairs)
         assert theory.case(gram, d_chosen, d_rejected)[0] == theory.CASES[int(theory.case_of_slopes(*measured))]
+
+
+@pytest.mark.parametrize(
+    ("names", "loss"),
+    [
+        (("dpo", "DPO", "sigmoid", "reverse-KL"), "dpo"),
+        (("rpo", "RPO", "DPO+NLL", "dpo-sft"), "dpo_nll_mean"),
+        (("DPOP", "DPO-Positive", "pdpo"), "dpop"),
+        (("SFT", "nll"), "sft_mean"),
+        (("SimPO", "sim-po", "sim_po"), "simpo"),
+        (("ORPO",), "orpo"),
+        (("SLiC", "SLiC-HF"), "slic_hf"),
+        (("hinge", "RSO"), "hinge"),
+        (("robust", "Robust-DPO"), "robust_dpo"),
+        (("KTO", "kto-pair"), "kto_pair"),
+        (("EXO", "exo_pair"), "exo_pair"),
+        (("NCA",), "nca_pair"),
+        (("BCO",), "bco_pair"),
+        (("sigmoid_norm",), "dpo_sigmoid_norm"),
+        (("R-DPO",), "rdpo"),
+        (("χPO", "chiPO"), "chi_po"),
+    ],
+)
+def test_people_find_a_loss_under_the_name_they_use(names, loss):
+    for name in names:
+        assert LOSSES[name] is LOSSES[loss]
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("IPO", ["ipo_sum", "ipo_lennorm"]),
+        ("cpo", ["cpo_nll_sum", "cpo_nll_mean", "cpo_pref_only"]),
+        ("SPPO", ["sppo_half", "sppo_hard", "sppo_soft_half"]),
+        ("f-DPO", ["fdpo_js", "fdpo_forward_kl", "fdpo_alpha"]),
+    ],
+)
+def test_a_name_of_several_losses_says_which(name, candidates):
+    with pytest.raises(
+        ValueError, match=f"'{name}' is the name of several losses; .*{' or '.join(map(repr, candidates))}"
+    ):
+        LOSSES[name]
+
+
+def test_other_names_lead_to_losses_and_take_none_away():
+    for alias, losses in ALIASES.items():
+        assert alias not in LOSSES
+        assert set(losses.split()) <= set(LOSSES), alias
+    spelt = [plain(name) for name in (*LOSSES, *ALIASES)]
+    assert len(set(spelt)) == len(spelt)
+    assert not set(LOSSES) & set(ALIASES)
+    assert sorted(LOSSES) == sorted(LOSSES[name].name for name in LOSSES)
+    with pytest.raises(ValueError, match=r"there is no loss 'rppo'; did you mean .*'rpo'"):
+        LOSSES["rppo"]
 
 
 def test_a_loss_cannot_be_entered_twice_or_without_ranges():

@@ -60,6 +60,24 @@ def test_padding_changes_nothing(w, seed):
         np.testing.assert_array_equal(before, after)
 
 
+def test_every_model_by_name_is_the_one_of_its_constructor():
+    key, pairs = jax.random.key(3), contrast_pairs(jax.random.key(0), 2, vocab_size=5, length=4)
+    wanted = {
+        "unigram": linear.unigram(5),
+        "positional": linear.positional(5, 4),
+        "bigram": linear.bigram(5),
+        "prefix": linear.prefix(5, pairs),
+        "random_features": linear.random_features(key, 5, pairs, dim=3, correlation=0.2),
+        "positional_offset": linear.random_offset(key, 5, pairs, temperature=2.0),
+    }
+    assert list(linear.MODELS) == list(wanted)
+    for name, model in wanted.items():
+        found = linear.MODELS[name](key, 5, pairs, dim=3, correlation=0.2, temperature=2.0)
+        assert jax.tree.structure(found) == jax.tree.structure(model)
+        for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(model), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @given(st.sampled_from(MODELS), st.sampled_from(SHAPES), st.data())
 def test_temperature_infinity_is_exactly_uniform(kind, shape, data):
     V, T = shape

@@ -15,6 +15,7 @@ from toymodel import PreferencePairs, gradients
 from toymodel.data import sentiment
 from toymodel.data.sentiment import BLAME, PRAISE, TASKS, WORDS
 from toymodel.experiments.sentiment import PARTS
+from toymodel.gram import PairGram, cosine
 from toymodel.models import linear
 
 # Sums of at most 1e3 terms of size about 1, in float64: 1e3 · 1.1e-16.
@@ -82,7 +83,7 @@ def test_layers_sum_to_the_cosine_and_to_the_squared_norm(task, state):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_cosines_are_those_before_and_after_training(task):
     runs = style.rows(sentiment_runs.runs(True, swept), task=task)
-    cosines = runs["inner"] / np.sqrt(runs["chosen_sq"] * runs["rejected_sq"])  # [seeds, states, pairs]
+    cosines = cosine(PairGram(*(runs[name] for name in PairGram._fields)))  # [seeds, states, pairs]
     before, after = (part("fig_layers", task=task, state=state)["inner_measured"][-1] for state in fig_layers.STATES)
     np.testing.assert_allclose(before, cosines[:, 0].mean(), **ROUNDOFF)
     np.testing.assert_allclose(after, cosines[:, len(sentiment_runs.states(True)) - 1].mean(), **ROUNDOFF)
@@ -118,9 +119,9 @@ def test_a_high_score_foretells_a_rise(seed):
     runs = {name: rng.uniform(1, 2, (2, 1, 9)) for name in ("chosen_sq", "rejected_sq", "inner", "ches", "logps")}
     runs |= {name: rng.uniform(1, 2, (2, 1, len(PARTS), 9)) for name in ("parts_chosen_sq", "parts_inner")}
     head = (runs["parts_chosen_sq"] - runs["parts_inner"])[:, :, 0]
-    cosine = runs["inner"] / np.sqrt(runs["chosen_sq"] * runs["rejected_sq"])
+    cosines = cosine(PairGram(*(runs[name] for name in PairGram._fields)))
     wanted = {"slope": runs["chosen_sq"] - runs["inner"], "slope of the head": head, "−CHES": -runs["ches"]}
-    wanted |= {"−cosine": -cosine, "log π of the chosen": runs["logps"]}
+    wanted |= {"−cosine": -cosines, "log π of the chosen": runs["logps"]}
     assert set(wanted) == set(fig_predictors.LOOKS)
     for name, score in wanted.items():
         for sign in (1, -1):

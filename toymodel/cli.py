@@ -1,27 +1,39 @@
 """`toymodel check`, `diagnose`, `sweep` and `sentiment`: the package from a shell.
 
+Each subcommand is the function `run` of a module in `commands`: its arguments are the options, its docstring the help.
+Only the one that is called is imported.
+
 Exit codes: 0 all is well; 1 a check failed, or a sign does not hold; 2 bad input, said in one line on stderr;
 130 interrupted.
 """
 
-import argparse
-import json
-import math
+import contextlib
+import functools
+import importlib
+import io
+import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+import textwrap
+from collections.abc import Callable, Sequence
 
-import shtab
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+import tyro
 
-from toymodel import __version__, check
-from toymodel.commands import diagnose as diagnose_command
-from toymodel.commands import sentiment as sentiment_command
-from toymodel.commands import sweep as sweep_command
+from toymodel import __version__
+from toymodel.commands import _environment
 
-EPILOG = """examples:
+HELP = """usage: toymodel COMMAND [OPTIONS]
+       toymodel [--help] [--version] [--print-completion {bash,zsh,tcsh}]
+
+When does preference optimisation lower the probability of the preferred
+answer, and why? In language models small enough to solve, and in your own.
+
+commands:
+  check       prediction against measurement on fresh random draws
+  diagnose    the same verdicts for gradients and training logs of your own
+  sweep       an experiment over a grid of settings, as one table
+  sentiment   the paper's sentiment experiment in small: do its signs hold?
+
+examples:
   toymodel check                         do all predictions hold on new draws?
   toymodel diagnose gradients.npz        your gradients: what one step would do
   toymodel diagnose trainer_state.json   your training run: when both fell
@@ -34,89 +46,101 @@ tab completion in bash, from the next shell on (zsh, tcsh: likewise):
   toymodel --print-completion bash \\
     > ~/.local/share/bash-completion/completions/toymodel
 
+Compiled programs are kept in ~/.cache/toymodel; TOYMODEL_CACHE=off keeps none.
+
 exit codes: 0 all is well; 1 a check failed, or a sign does not hold;
 2 bad input, said in one line; 130 interrupted."""
-CHECK_EPILOG = """examples:
-  toymodel check --examples 2000 --seed 7
-  toymodel check --json | jq '.labels[] | select(.passed | not)'"""
+COMMANDS = ("check", "diagnose", "sweep", "sentiment")
+OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    match arguments:
+        case ["-h" | "--help", *_]:
+            print(HELP)
+            return 0
+        case ["--version", *_]:
+            print(f"toymodel {__version__}")
+            return 0
+    name = " ".join(["toymodel", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
-        exit_code: int = options.run(options)
+        return parse(arguments)()
     except ValueError as error:
-        print(f"toymodel {options.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"toymodel {options.command}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         sys.stderr.close()
         return 0
-    return exit_code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="toymodel",
-        description="When does preference optimisation lower the probability of the preferred\n"
-        "answer, and why? In language models small enough to solve, and in your own.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"toymodel {__version__}")
-    shtab.add_argument_to(parser, "--print-completion", help="print a script for tab completion (see below)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+def parse(arguments: Sequence[str]) -> Callable[[], int]:
+    """The call that a command line asks for, not made yet.
 
-    checking = commands.add_parser(
-        "check",
-        help="prediction against measurement on fresh random draws",
-        description="Compare every closed form with automatic differentiation on fresh random\ndraws, in float64.",
-        epilog=CHECK_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    checking.add_argument("--examples", type=int, default=500, metavar="N", help="draws per label (default 500)")
-    checking.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the draws (default 0)")
-    checking.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    checking.set_defaults(run=_check)
-
-    diagnose_command.add_parser(commands)
-    sweep_command.add_parser(commands)
-    sentiment_command.add_parser(commands)
-    return parser
+    Raises:
+      ValueError: no or an unknown subcommand, or arguments that it does not take.
+    """
+    match arguments:
+        case ["--print-completion", "bash" | "zsh" | "tcsh" as shell]:
+            return functools.partial(_print_completion, shell)
+        case ["--print-completion", *_]:
+            raise ValueError("--print-completion must be one of bash, zsh, tcsh.")
+        case [name, *rest] if name in COMMANDS:
+            return _parse(name, rest)
+        case [name, *_]:
+            raise ValueError(f"COMMAND must be one of {', '.join(COMMANDS)}, got {name!r} (see toymodel --help).")
+    raise ValueError(f"COMMAND is required: one of {', '.join(COMMANDS)} (see toymodel --help).")
 
 
-def _check(options: argparse.Namespace) -> int:
-    errors = Console(stderr=True)
-    columns = (TextColumn("checking"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
-        results = check.run(
-            examples=options.examples, seed=options.seed, progress=lambda done: bar.update(task, completed=done)
+def _parse(name: str, arguments: Sequence[str]) -> Callable[[], int]:
+    told, wrong = io.StringIO(), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(wrong):
+            return tyro.cli(_bound(name), prog=f"toymodel {name}", args=arguments, config=OPTIONS)
+    except SystemExit as stopped:
+        if stopped.code:
+            raise ValueError(f"{_one_line(wrong.getvalue())} (see toymodel {name} --help)") from None
+        return functools.partial(_print_help, told.getvalue())
+
+
+def _bound(name: str) -> Callable[..., Callable[[], int]]:
+    """The `run` of a subcommand, to be called later."""
+    _environment.prepare()
+    run = importlib.import_module(f"toymodel.commands.{name}").run
+
+    @functools.wraps(run)
+    def bound(*values: object, **named: object) -> Callable[[], int]:
+        return functools.partial(run, *values, **named)
+
+    return bound
+
+
+def _one_line(message: str) -> str:
+    """What is wrong. tyro says it below a title and a rule, and above another rule and advice."""
+    said = " ".join(re.split("-{9,}", message)[1].split())
+    return re.sub(r"no type matching .* Got errors: - |\[/?bold\]", "", said)
+
+
+def _print_help(text: str) -> int:
+    """tyro joins the lines of a paragraph; options, lists and examples begin with no letter."""
+    for line in text.splitlines():
+        print(textwrap.fill(line, 80) if line[:1].isalpha() else line.rstrip())
+    return 0
+
+
+def _print_completion(shell: str) -> int:
+    everything = {name: _bound(name) for name in COMMANDS}
+    with contextlib.suppress(SystemExit):
+        tyro.extras.subcommand_cli_from_dict(
+            everything, prog="toymodel", args=["--tyro-print-completion", shell], config=OPTIONS
         )
-    failed = [result.label for result in results if not result.passed]
-    if options.json:
-        labels = [result._asdict() | {"worst": _number(result.worst)} for result in results]
-        print(json.dumps({"labels": labels}, indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        table = Table("label", "what it says", "draws", "worst", "tolerance", "verdict")
-        for r in results:
-            verdict = "[green]passed" if r.passed else "[red]FAILED"
-            table.add_row(r.label, r.statement, str(r.draws), f"{r.worst:.1e}", f"{r.tolerance:.0e}", verdict)
-        Console().print(table)
-        for reason in dict.fromkeys(result.reason for result in results):
-            names = ", ".join(result.label for result in results if result.reason == reason)
-            print(f"Tolerance of {names}: {reason}.")
-    if failed:
-        print(f"toymodel check: {', '.join(failed)} failed (seed {options.seed})", file=sys.stderr)
-    return 1 if failed else 0
-
-
-def _number(value: float) -> Any:
-    """JSON has no NaN or infinity; a string says which."""
-    return value if math.isfinite(value) else str(value)
+    if shell == "bash":  # tyro knows nothing to say of FILE: then file names
+        print("complete -o default -F _tyro_toymodel toymodel")
+    return 0
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int
-from toymodel.data.families import bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs
+from toymodel.data import families
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
@@ -28,9 +28,9 @@ CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids of `suffix_pair`
 DRAWN_DIM = 16  # of random features
 
 #: Families of overlap that `family_pair` knows.
-FAMILIES = ("positional", "prefix", "contrast", "bag", "edit")
-#: Models that `family_pair` knows.
-MODELS = ("unigram", "positional", "bigram", "prefix", "random_features")
+FAMILIES = tuple(families.FAMILIES)
+#: Models that `family_pair` knows: those of random W, so all but the one whose frozen logits are random.
+MODELS = tuple(name for name in linear.MODELS if name != "positional_offset")
 
 
 class Scene(NamedTuple):
@@ -91,23 +91,8 @@ def family_pair(
     require_int("shared", shared, low=0, high=LENGTH - (family == "contrast"))
     _require_correlation(correlation)
     draw, frozen, learned = jax.random.split(jax.random.key(seed), 3)
-    size = {"vocab_size": vocab_size, "length": LENGTH}
-    pairs = {
-        "positional": lambda: positional_pairs(draw, 1, **size, matches=shared),
-        "prefix": lambda: prefix_pairs(draw, 1, **size, shared=shared),
-        "contrast": lambda: contrast_pairs(draw, 1, **size, contrast_position=LENGTH - 1 - shared),
-        "bag": lambda: bag_pairs(draw, 1, **size, shared=shared),
-        "edit": lambda: edit_pairs(draw, 1, **size, deletions=LENGTH - shared),
-    }[family]()
-    named = {
-        "unigram": lambda: linear.unigram(WIDEST),
-        "positional": lambda: linear.positional(WIDEST, LENGTH),
-        "bigram": lambda: linear.bigram(WIDEST),
-        "prefix": lambda: linear.prefix(WIDEST, pairs),
-        "random_features": lambda: linear.random_features(
-            frozen, WIDEST, pairs, dim=DRAWN_DIM, correlation=correlation
-        ),
-    }[model]()
+    pairs = families.FAMILIES[family](draw, 1, vocab_size=vocab_size, length=LENGTH, overlap=shared)
+    named = linear.MODELS[model](frozen, WIDEST, pairs, dim=DRAWN_DIM, correlation=correlation)
     rows = (named.contexts(response) for response in (pairs[0].chosen_response, pairs[0].rejected_response))
     chosen, rejected = (_to_width(np.asarray(named.features)[np.asarray(row)]) for row in rows)
     params = jax.random.normal(learned, (WIDEST, DIM))

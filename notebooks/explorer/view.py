@@ -16,7 +16,7 @@ from toymodel import gradients, pytree, theory
 from toymodel._checks import require_finite, require_positive
 from toymodel.data.pairs import PreferencePairs
 from toymodel.experiments.training import OPTIMIZERS as ALL_OPTIMIZERS
-from toymodel.gram import PairGram, Scalars
+from toymodel.gram import PairGram, Scalars, cosine
 from toymodel.losses import LOSSES
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import pair_logps
@@ -54,8 +54,7 @@ class View(NamedTuple):
     @property
     def cosine(self) -> float:
         """Between the two gradients; NaN where one is zero."""
-        norms = self.gram.chosen_sq**0.5 * self.gram.rejected_sq**0.5
-        return float(self.gram.inner / norms) if norms > 0 else float("nan")
+        return float(cosine(self.gram, allow_zero=True))
 
 
 @pytree

@@ -10,7 +10,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.check.draws import MODELS, Draw
+
+__dir__ = own_names(globals())
 
 ROUNDOFF = 1e-10
 BY_ROUNDOFF = "float64 round-off of at most 1e4 operations, with logits up to 1e2 (1e4 · 1e2 · 1.1e-16)"
@@ -23,9 +26,20 @@ class Check(NamedTuple):
     label: str
     statement: str
     discrepancy: Callable[[Draw], Float[Array, ""]]
-    models: tuple[str, ...] = MODELS
-    tolerance: float = ROUNDOFF
-    reason: str = BY_ROUNDOFF
+    models: tuple[str, ...]
+    tolerance: float
+    reason: str
+
+
+def checks(
+    label: str,
+    statement: str,
+    models: tuple[str, ...] = MODELS,
+    tolerance: float = ROUNDOFF,
+    reason: str = BY_ROUNDOFF,
+) -> Callable[[Callable[[Draw], Float[Array, ""]]], Check]:
+    """Make a discrepancy the `Check` of a label; `toymodel.check` finds it in the module where it stands."""
+    return lambda discrepancy: Check(label, statement, discrepancy, models, tolerance, reason)
 
 
 def relative(difference: Array, size: Array) -> Float[Array, ""]:

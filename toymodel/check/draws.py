@@ -1,24 +1,41 @@
 """Random instances to check the theory on: linear softmax models, parameters, pairs and weights.
 
-All randomness is drawn by numpy, in chunks of one size: random numbers compile slowly, and a size is compiled once.
+Compiling takes far longer than running. So random numbers are drawn by numpy, in chunks of one size, and the kind of
+model is data: one program serves all kinds.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from toymodel import gradients, theory
-from toymodel.data.pairs import PreferencePairs
+from toymodel._public import own_names
+from toymodel._pytree import pytree
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import PairGram
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
-from toymodel.models.logps import Model, Params
+from toymodel.models.logps import Model, Params, response_logp
 
-MODELS = ("unigram", "positional", "bigram", "prefix", "frozen_features", "positional_offset")
+__dir__ = own_names(globals())
+
+# The models, and what each looks at to find the row of a context.
+CONTEXTS: dict[str, Literal["unigram", "positional", "bigram", "prefix"]] = {
+    "unigram": "unigram",
+    "positional": "positional",
+    "bigram": "bigram",
+    "prefix": "prefix",
+    "frozen_features": "prefix",
+    "positional_offset": "prefix",
+}
+MODELS = tuple(CONTEXTS)
+KINDS = tuple(dict.fromkeys(CONTEXTS.values()))  # always in this order: else a compiled program is not found again
 TABULAR = MODELS[:4]
 OFFSET = MODELS[5:]
 ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
@@ -39,11 +56,23 @@ class Noise(NamedTuple):
     uniform: Float[np.ndarray | Array, " 2"]
 
 
+@partial(pytree, static=["kind", "vocab_size", "tabular"])
+@dataclass(frozen=True)
+class AnyLinear(LinearSoftmax):
+    """Any of the `MODELS`, by number: with rows and columns of zeros up to the largest of them."""
+
+    number: Int[Array, ""] | int = 0
+
+    def contexts(self, response: Response) -> Int[Array, " T"]:
+        """What the model of that number says."""
+        found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in KINDS}
+        return jnp.stack([found[kind] for kind in CONTEXTS.values()])[self.number]
+
+
 class Draw(NamedTuple):
     """One random instance, with what most checks need of it: chosen before rejected wherever there are two."""
 
-    kind: str
-    model: LinearSoftmax
+    model: AnyLinear
     params: Float[Array, "V d"]
     pair: PreferencePairs
     d_chosen: Float[Array, ""]
@@ -55,6 +84,10 @@ class Draw(NamedTuple):
     gram: PairGram  # measured
     predicted: PairGram
 
+    def is_one_of(self, models: tuple[str, ...]) -> Bool[Array, ""]:
+        """Whether the draw's model is one of these."""
+        return jnp.array([model in models for model in MODELS])[self.model.number]
+
 
 def draw_noise(rng: np.random.Generator, V: int, T: int) -> Noise:
     """The noise of CHUNK draws: p from exactly uniform to 1 − 1e-12 and beyond, d_w and d_l from 1e-4 to 1e4."""
@@ -64,13 +97,18 @@ def draw_noise(rng: np.random.Generator, V: int, T: int) -> Noise:
         pair=_random_pairs(rng, n, V, T),
         sharpness=sharpness,
         weights=10 ** rng.uniform(-4, 4, (n, 2)),
-        params=rng.standard_normal((n, V, max(V + 1, 2 * T))),
+        params=rng.standard_normal((n, V, _rows(V, T))),
         features=rng.standard_normal((n, 2, T, 5)),
         logits=rng.standard_normal((n, 2, T, V)),
         shift=rng.integers(1, V, n),
         uniform=rng.random((n, 2)),
     )
     return jax.tree.map(jnp.asarray, noise)
+
+
+def _rows(V: int, T: int) -> int:
+    """As many as a bigram model has, and two responses' prefixes: an even number."""
+    return 2 * max(-(-(V + 1) // 2), T)
 
 
 def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> PreferencePairs:
@@ -82,39 +120,58 @@ def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> Preferenc
     return PreferencePairs(*map(jnp.asarray, arrays))
 
 
-def build_draw(kind: str, noise: Noise) -> Draw:
-    """The instance that one entry of `draw_noise` stands for, with a model of the given kind."""
-    T, V = noise.logits.shape[1:]
-    features = noise.features / jnp.linalg.norm(noise.features, axis=-1, keepdims=True)
-    build: dict[str, Callable[[], LinearSoftmax]] = {
-        "unigram": lambda: linear.unigram(V),
-        "positional": lambda: linear.positional(V, T),
-        "bigram": lambda: linear.bigram(V),
-        "prefix": lambda: linear.prefix(V, noise.pair),
-        "frozen_features": lambda: linear.frozen_features(V, noise.pair, *features),
-        "positional_offset": lambda: linear.positional_offset(V, noise.pair, *(noise.sharpness * noise.logits)),
-    }
-    model = build[kind]()
-    params = jnp.asarray(noise.sharpness * noise.params[:, : model.features.shape[1]])
-    if kind == "positional_offset":
-        params = jnp.zeros_like(params)
-    states = [model.states(params, r) for r in (noise.pair.chosen_response, noise.pair.rejected_response)]
+def build_draw(number: Int[Array, ""], noise: Noise) -> Draw:
+    """The instance that one entry of `draw_noise` stands for, with the model of that number in `MODELS`."""
+    model, pair = _build_model(number, noise), noise.pair
+    params = jnp.where(number == MODELS.index("positional_offset"), 0, noise.sharpness * noise.params)
+    responses = both(pair)
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
     return Draw(
-        kind=kind,
         model=model,
         params=params,
-        pair=noise.pair,
+        pair=pair,
         d_chosen=jnp.asarray(noise.weights[0]),
         d_rejected=jnp.asarray(noise.weights[1]),
         noise=noise,
-        states=(states[0], states[1]),
-        sizes=(_size(states[0]), _size(states[1])),
-        tokens=(
-            gradients.token_gradients(model, params, noise.pair.chosen_response),
-            gradients.token_gradients(model, params, noise.pair.rejected_response),
-        ),
-        gram=of_one_pair(gradients.pair_gram, model, params, noise.pair),
-        predicted=of_one_pair(theory.pair_gram, model, params, noise.pair),
+        states=_apart(states),
+        sizes=_apart(jax.vmap(_size)(states)),
+        tokens=_apart(jax.vmap(gradients.token_gradients, in_axes=(None, None, 0))(model, params, responses)),
+        gram=of_one_pair(gradients.pair_gram, model, params, pair),
+        predicted=of_one_pair(theory.pair_gram, model, params, pair),
+    )
+
+
+def _build_model(number: Int[Array, ""], noise: Noise) -> AnyLinear:
+    T, V = noise.logits.shape[1:]
+    rows = noise.params.shape[1]
+
+    def pad(array: Array | np.ndarray, *shape: int) -> Array:
+        return jnp.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])
+
+    pair = replace(
+        noise.pair,
+        **{name: pad(getattr(noise.pair, name), rows // 2) for name in ("chosen", "chosen_mask")},
+        **{name: pad(getattr(noise.pair, name), rows // 2) for name in ("rejected", "rejected_mask")},
+    )
+    unit = noise.features / jnp.linalg.norm(noise.features, axis=-1, keepdims=True)
+    features, logits = pad(unit, 2, rows // 2, 5), pad(noise.sharpness * noise.logits, 2, rows // 2, V)
+    offset = linear.positional_offset(V, pair, *logits)
+    models = {
+        "unigram": linear.unigram(V),
+        "positional": linear.positional(V, T),
+        "bigram": linear.bigram(V),
+        "prefix": linear.prefix(V, pair),
+        "frozen_features": linear.frozen_features(V, pair, *features),
+        "positional_offset": offset,
+    }
+    assert offset.frozen_logits is not None
+    return AnyLinear(
+        "prefix",
+        V,
+        jnp.stack([pad(models[name].features, rows, rows) for name in MODELS])[number],
+        jnp.where(number == MODELS.index("positional_offset"), offset.frozen_logits, 0),
+        offset.known,
+        number=number,
     )
 
 
@@ -123,7 +180,40 @@ def _size(states: LinearStates) -> Float[Array, " T"]:
     return jnp.linalg.norm(s, axis=1) * jnp.linalg.norm(features, axis=1) * states.mask
 
 
+def both(pair: PreferencePairs) -> Response:
+    """The chosen response and the rejected one, along a leading axis of 2."""
+    return jax.tree.map(lambda *sides: jnp.stack(sides), pair.chosen_response, pair.rejected_response)
+
+
+def _apart(tree: Any) -> Any:
+    """The two entries of the leading axis."""
+    return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(2))
+
+
 def of_one_pair(function: Callable[..., Any], model: Model, params: Params, pair: PreferencePairs, *args: Any) -> Any:
     """A function of a batch of pairs, for a single pair."""
     batch = jax.tree.map(lambda a: a[None], pair)
     return jax.tree.map(lambda a: a[0], function(model, params, batch, *args))
+
+
+def logps(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, " 2"]:
+    """Log π of the chosen and of the rejected response."""
+    return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, both(pair))
+
+
+def first_tokens(draw: Draw) -> PreferencePairs:
+    """One token each after the prompt, made to differ."""
+    chosen, one = draw.pair.chosen[:1], jnp.ones(1, bool)
+    rejected = (chosen + draw.noise.shift) % draw.model.vocab_size
+    return PreferencePairs(draw.pair.prompt, draw.pair.prompt_mask, chosen, one, rejected, one)
+
+
+def step_size(draw: Draw) -> Array:
+    """A learning rate from 1e-4 to 1e4."""
+    return 10 ** (8 * draw.noise.uniform[0] - 4)
+
+
+def slope_sizes(draw: Draw, d_chosen: Array | float, d_rejected: Array | float) -> Array:
+    """Sizes of the terms that the two slopes sum."""
+    chosen, rejected = (size.sum() for size in draw.sizes)
+    return (d_chosen * chosen + d_rejected * rejected) * jnp.array([chosen, rejected])

@@ -7,13 +7,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel import gradients, theory
-from toymodel.check.beyond import CHECKS as BEYOND
-from toymodel.check.discrepancy import ROUNDOFF, Check, excess, relative, wrong
+from toymodel._public import own_names
+from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
 from toymodel.check.draws import Draw, of_one_pair
+from toymodel.check.finite_step import miss_at_every_step
 from toymodel.gram import PairGram
 
-EVERY_STEP_SIZE = next(check for check in BEYOND if check.label == "T12")
-KINDS = ("unigram", *EVERY_STEP_SIZE.models)  # features that are all the same, correlated, orthogonal
+__dir__ = own_names(globals())
+
+KINDS = ("unigram", "frozen_features", "positional_offset")  # features all the same, correlated, orthogonal
 SEPARATED = theory.CASES.index("chosen_up_rejected_down")
 
 
@@ -36,6 +38,11 @@ def _slopes(draw: Draw, d_chosen: Float[Array, " k"], d_rejected: Float[Array, "
     return jax.vmap(slopes)(d_chosen, d_rejected)
 
 
+@checks(
+    "T17",
+    "Normalised pair: slopes ‖g_w‖(1 − cos), −‖g_l‖(1 − cos), the band's centre; the rejected falls at any step.",
+    KINDS,
+)
 def _t17(draw: Draw) -> Array:
     some = _has_directions(draw)
     norms = jnp.where(some, jnp.sqrt(jnp.array(draw.gram[:2])), 1)
@@ -47,7 +54,7 @@ def _t17(draw: Draw) -> Array:
     scale = jnp.sqrt(product * norms.prod())
     measured, balanced = _slopes(draw, jnp.array([1 / norms[0], d_chosen]), jnp.array([1 / norms[1], d_rejected]))
     # At every step size the rejected falls; half the certified one raises the chosen.
-    steps = EVERY_STEP_SIZE.discrepancy(draw._replace(d_chosen=1 / norms[0], d_rejected=1 / norms[1]))
+    steps = miss_at_every_step(draw, 1 / norms[0], 1 / norms[1])
     clear = (abs(balanced) > ROUNDOFF * scale * size).all()
     parts = (
         relative(measured - predicted, size),
@@ -74,6 +81,7 @@ def _difference(one: PairGram, other: PairGram) -> Float[Array, " 3"]:
     return jnp.array(one) - jnp.array(other)
 
 
+@checks("T18", "Weights on tokens: Gram entries of the weighted sums; a contrast token alone is T4's pair.", KINDS)
 def _t18(draw: Draw) -> Array:
     """Weights between 0 and 1 on all tokens; and one differing token after a shared beginning, kept alone."""
     model, params, pair = draw.model, draw.params, draw.pair
@@ -104,6 +112,7 @@ def _t18(draw: Draw) -> Array:
     return jnp.array(parts).max()
 
 
+@checks("T19", "An added λ log π_w separates the pair exactly for λ inside the window.", KINDS)
 def _t19(draw: Draw) -> Array:
     """λ at both ends of the window, and where the chosen's weight d + λ is a thousandth to either side of them."""
     d, sums = draw.d_rejected, _sums(draw)
@@ -127,17 +136,3 @@ def _t19(draw: Draw) -> Array:
         wrong((clear & (inside != separated))[2:]),
     )
     return jnp.where(_has_directions(draw), jnp.array(parts).max(), 0)
-
-
-CHECKS = (
-    Check(
-        "T17",
-        "Normalised pair: slopes ‖g_w‖(1 − cos), −‖g_l‖(1 − cos), the band's centre; the rejected falls at any step.",
-        _t17,
-        KINDS,
-    ),
-    Check(
-        "T18", "Weights on tokens: Gram entries of the weighted sums; a contrast token alone is T4's pair.", _t18, KINDS
-    ),
-    Check("T19", "An added λ log π_w separates the pair exactly for λ inside the window.", _t19, KINDS),
-)

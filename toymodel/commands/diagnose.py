@@ -1,91 +1,93 @@
 """`toymodel diagnose`: gradients, token log-probabilities and training logs of a user, from a shell."""
 
-import argparse
-import json
+import json as json_format
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import shtab
 from rich.console import Console
 from rich.table import Table
+from tyro.conf import Positional, arg
 
-from toymodel.diagnosis.gradients import Diagnosis, diagnose
-from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
-from toymodel.diagnosis.readers import TOKENS, Log, load, load_log
+if TYPE_CHECKING:
+    from toymodel.diagnosis.gradients import Diagnosis
+    from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis
+    from toymodel.diagnosis.readers import Log
 
 SHOWN = 40  # rows of a table; more is for scripts
 POSITIONS = 10  # of a response, those that moved most
 LOGS = (".csv", ".json", ".jsonl")
-EPILOG = """FILE holds one of
-  .npz, .safetensors: gradients of log-probabilities, of N pairs
-      chosen_grad, rejected_grad [N, P]; or by layer: chosen_grad/NAME,
-      rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N].
-      Weights d_chosen, d_rejected [N] are optional (default 1).
-      examples/torch_gradients.py takes them from a torch model.
-  .npz, .safetensors: log-probabilities of tokens at S states of a run
-      chosen_token_logps, rejected_token_logps [S, N, T]; optional are
-      chosen_mask, rejected_mask [N, T] (1 at real tokens) and steps [S].
-  .csv, .json, .jsonl: a training log
-      step, chosen_logps, rejected_logps; or TRL's names, as in its
-      trainer_state.json: logps/chosen and logps/rejected, else rewards/...;
-      those of evaluations (eval_logps/chosen) are preferred.
-
-examples:
-  toymodel diagnose gradients.npz --json
-  toymodel diagnose checkpoint-500/trainer_state.json
-  toymodel diagnose log.csv --window 5 --tolerance 0.01
-  toymodel diagnose run.jsonl --columns rewards/chosen rewards/rejected"""
 
 
-def add_parser(commands: Any) -> None:
-    """Add `diagnose` to the subcommands."""
-    parser = commands.add_parser(
-        "diagnose",
-        help="the same verdicts for gradients and training logs of your own",
-        description="Say what one small step does to each preference pair, from its gradients; or\n"
-        "in which steps of a training run chosen and rejected rose or fell, from a log.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", metavar="FILE", help="what to diagnose: see below").complete = shtab.FILE
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    logs = parser.add_argument_group("for logs and token log-probabilities")
-    logs.add_argument("--tolerance", type=float, metavar="X", help="changes from state to state up to X count as none")
-    logs.add_argument("--window", type=int, metavar="W", help="take means over W states first, W odd: less noise")
-    logs.add_argument("--columns", nargs=2, metavar=("CHOSEN", "REJECTED"), help="the two columns of a log to read")
-    parser.set_defaults(run=run)
+def run(
+    file: Positional[Annotated[Path, arg(metavar="FILE")]],
+    *,
+    json: bool = False,
+    tolerance: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None,
+    window: Annotated[int | None, arg(metavar="W", help_behavior_hint="")] = None,
+    columns: Annotated[tuple[str, str] | None, arg(metavar="CHOSEN REJECTED", help_behavior_hint="")] = None,
+) -> int:
+    """Say what one small step does to each preference pair, from its gradients; or
+    in which steps of a training run chosen and rejected rose or fell, from a log.
 
+    FILE holds one of
+      .npz, .safetensors: gradients of log-probabilities, of N pairs
+          chosen_grad, rejected_grad [N, P]; or by layer: chosen_grad/NAME,
+          rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N].
+          Weights d_chosen, d_rejected [N] are optional (default 1).
+          examples/torch_gradients.py takes them from a torch model.
+      .npz, .safetensors: log-probabilities of tokens at S states of a run
+          chosen_token_logps, rejected_token_logps [S, N, T]; optional are
+          chosen_mask, rejected_mask [N, T] (1 at real tokens) and steps [S].
+      .csv, .json, .jsonl: a training log
+          step, chosen_logps, rejected_logps; or TRL's names, as in its
+          trainer_state.json: logps/chosen and logps/rejected, else rewards/...;
+          those of evaluations (eval_logps/chosen) are preferred.
 
-def run(options: argparse.Namespace) -> int:
-    """Run the subcommand; returns the exit code."""
-    path = Path(options.file)
-    reading = {name: getattr(options, name) for name in ("tolerance", "window") if getattr(options, name) is not None}
-    if path.suffix.lower() in LOGS:
-        log = load_log(path, tuple(options.columns) if options.columns else None)
+    for example:
+      toymodel diagnose gradients.npz --json
+      toymodel diagnose checkpoint-500/trainer_state.json
+      toymodel diagnose log.csv --window 5 --tolerance 0.01
+      toymodel diagnose run.jsonl --columns rewards/chosen rewards/rejected
+
+    Args:
+      file: what to diagnose: see above
+      json: print JSON instead of tables
+      tolerance: of logs: changes from state to state up to X count as none
+      window: of logs: take means over W states first, W odd: less noise
+      columns: of a log: the two columns to read
+    """
+    from toymodel.diagnosis.gradients import diagnose
+    from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
+    from toymodel.diagnosis.readers import TOKENS, load, load_log
+
+    given = {"tolerance": tolerance, "window": window}
+    reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if file.suffix.lower() in LOGS:
+        log = load_log(file, columns)
         regimes = diagnose_log(log.chosen, log.rejected, steps=log.steps, **reading)
         regimes.summary.update(columns=log.columns, unit=log.unit)
-        return _print_json(regimes._asdict()) if options.json else _print_log(regimes, log)
-    arrays = load(path)
-    if options.columns:
-        raise ValueError(f"--columns is for logs ({', '.join(LOGS)}), got `{path}`.")
+        return _print_json(regimes._asdict()) if json else _print_log(regimes, log)
+    arrays = load(file)
+    if columns:
+        raise ValueError(f"--columns is for logs ({', '.join(LOGS)}), got `{file}`.")
     if TOKENS[0] in arrays:
         tokens = diagnose_tokens(**arrays, **reading)
         as_json = {"mean": tokens.mean._asdict(), "pairs": [pair._asdict() for pair in tokens.pairs]}
-        return _print_json(as_json) if options.json else _print_tokens(tokens)
+        return _print_json(as_json) if json else _print_tokens(tokens)
     if reading:
-        raise ValueError(f"--{next(iter(reading))} is for logs and token log-probabilities; `{path}` holds gradients.")
+        raise ValueError(f"--{next(iter(reading))} is for logs and token log-probabilities; `{file}` holds gradients.")
     diagnosis = diagnose(**arrays)
-    return _print_json(diagnosis._asdict()) if options.json else _print_diagnosis(diagnosis)
+    return _print_json(diagnosis._asdict()) if json else _print_diagnosis(diagnosis)
 
 
 def _print_json(value: dict[str, Any]) -> int:
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    print(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     return 0
 
 
-def _print_log(diagnosis: LogDiagnosis, log: Log) -> int:
+def _print_log(diagnosis: "LogDiagnosis", log: "Log") -> int:
     _print_stretches(diagnosis, log.unit)
     print(f"Read from `{log.columns[0]}` and `{log.columns[1]}`.")
     if log.columns[0].startswith("eval"):
@@ -99,7 +101,7 @@ def _print_log(diagnosis: LogDiagnosis, log: Log) -> int:
     return 0
 
 
-def _print_tokens(diagnosis: TokenDiagnosis) -> int:
+def _print_tokens(diagnosis: "TokenDiagnosis") -> int:
     print("Means over pairs:")
     _print_stretches(diagnosis.mean, "nats")
     summary = diagnosis.mean.summary
@@ -114,7 +116,7 @@ def _print_tokens(diagnosis: TokenDiagnosis) -> int:
     return 0
 
 
-def _print_stretches(diagnosis: LogDiagnosis, unit: str) -> None:
+def _print_stretches(diagnosis: "LogDiagnosis", unit: str) -> None:
     stretches, summary = diagnosis
     table = Table("steps", "case", f"chosen, {unit}", f"rejected, {unit}", f"margin, {unit}")
     for stretch in stretches[:SHOWN]:
@@ -143,7 +145,7 @@ def _print_stretches(diagnosis: LogDiagnosis, unit: str) -> None:
     )
 
 
-def _print_diagnosis(diagnosis: Diagnosis) -> int:
+def _print_diagnosis(diagnosis: "Diagnosis") -> int:
     summary = diagnosis.summary
     rows = [(str(i), row) for i, row in enumerate(diagnosis.pairs[:SHOWN])]
     if summary["sum"] is not None:

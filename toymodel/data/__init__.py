@@ -1,6 +1,7 @@
 """What pairs are made of: a vocabulary, pairs of responses, families of overlap, and a synthetic sentiment task."""
 
 from toymodel.data.families import (
+    FAMILIES,
     Overlap,
     bag_pairs,
     contrast_pairs,
@@ -13,6 +14,7 @@ from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.data.vocabulary import Vocabulary
 
 __all__ = [
+    "FAMILIES",
     "Overlap",
     "PreferencePairs",
     "Response",

@@ -9,9 +9,20 @@ Family              Shared by chosen and rejected                       Exact in
 
 Every family draws `n` pairs from an explicit key, with random prompts; tokens that are not shared differ. How much is
 shared is one number, or one for each pair; inside a `jit` it may be traced, so that a sweep over it is one program.
+
+`FAMILIES` offers them by name with the same arguments, of which `overlap` says how much is shared:
+
+Name           `overlap` counts                                Largest
+`positional`   matching positions                              length
+`prefix`       tokens of the shared prefix                     length
+`contrast`     tokens of the suffix after the contrast token   length − 1
+`bag`          shared tokens, in another order                 length
+`edit`         tokens that both keep, in order                 length
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +30,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import require_counts, require_int
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints
+
+__dir__ = own_names(globals())
 
 Key = Array
 
@@ -45,9 +59,9 @@ def overlap(pairs: PreferencePairs) -> Overlap:
     rejected = np.pad(rejected, ((0, 0), (0, width - rejected.shape[1])), constant_values=-2)
     return Overlap(
         matches=(chosen == rejected).sum(axis=1),
-        prefix=_common_start(chosen, rejected),
-        suffix=_common_start(_reversed(chosen), _reversed(rejected)),
-        bag=_common_bag(chosen, rejected),
+        prefix=_count_common_start(chosen, rejected),
+        suffix=_count_common_start(_reverse_tokens(chosen), _reverse_tokens(rejected)),
+        bag=_count_common(chosen, rejected),
         edit_distance=(chosen >= 0).sum(axis=1) + (rejected >= 0).sum(axis=1) - 2 * _lcs_length(chosen, rejected),
     )
 
@@ -59,7 +73,7 @@ def positional_pairs(
     require_counts("matches", matches, n, low=0, high=length)
     key, place = jax.random.split(key)
     order = jnp.argsort(jax.random.uniform(place, (n, length)), axis=1)
-    return _agreeing_pairs(key, n, vocab_size, order < _column(matches), prompt_length)
+    return _draw_agreeing_pairs(key, n, vocab_size, order < _as_column(matches), prompt_length)
 
 
 def prefix_pairs(
@@ -67,7 +81,7 @@ def prefix_pairs(
 ) -> PreferencePairs:
     """Responses of `length` tokens with the first `shared` tokens in common and every later one different."""
     require_counts("shared", shared, n, low=0, high=length)
-    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) < _column(shared), prompt_length)
+    return _draw_agreeing_pairs(key, n, vocab_size, jnp.arange(length) < _as_column(shared), prompt_length)
 
 
 def contrast_pairs(
@@ -75,7 +89,7 @@ def contrast_pairs(
 ) -> PreferencePairs:
     """Responses that differ in the token at `contrast_position` alone: shared prefix, contrast token, shared suffix."""
     require_counts("contrast_position", contrast_position, n, low=0, high=length - 1)
-    return _agreeing_pairs(key, n, vocab_size, jnp.arange(length) != _column(contrast_position), prompt_length)
+    return _draw_agreeing_pairs(key, n, vocab_size, jnp.arange(length) != _as_column(contrast_position), prompt_length)
 
 
 def bag_pairs(
@@ -96,12 +110,12 @@ def bag_pairs(
     common = common.at[:, 1].set((common[:, 0] + jax.random.randint(keys[6], (n,), 1, vocab_size)) % vocab_size)
     only_chosen = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, length), 0, half), axis=1)
     only_rejected = jnp.take_along_axis(ids, jax.random.randint(keys[3], (n, length), half, vocab_size), axis=1)
-    is_common = jnp.arange(length) < _column(shared)
+    is_common = jnp.arange(length) < _as_column(shared)
     chosen = jax.random.permutation(keys[4], jnp.where(is_common, common, only_chosen), axis=1, independent=True)
     rejected = jax.random.permutation(keys[5], jnp.where(is_common, common, only_rejected), axis=1, independent=True)
     unchanged = (chosen == rejected).all(axis=1, keepdims=True)
     rejected = jnp.where(unchanged, jnp.roll(rejected, 1, axis=1), rejected)
-    return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
+    return _make_pairs(key, vocab_size, chosen, rejected, prompt_length)
 
 
 def edit_pairs(
@@ -117,8 +131,8 @@ def edit_pairs(
     """Rejected = chosen (of `length` tokens) after `deletions` and `insertions` at random places.
 
     Inserted tokens do not occur in the chosen response, so no cheaper edit exists: the distance is exactly
-    `deletions + insertions`. To leave such tokens, the chosen response uses a random half of the vocabulary.
-    `insertions` decides how long the rejected response is; left out, there are as many as deletions.
+    `deletions + insertions`. The chosen response uses a random half of the vocabulary only, so that such tokens exist.
+    `insertions` sets the length of the rejected response; by default there are as many as deletions.
     """
     require_int("vocab_size", vocab_size, low=2)
     require_int("length", length, low=1)
@@ -136,15 +150,41 @@ def edit_pairs(
     inserted = jnp.take_along_axis(ids, jax.random.randint(keys[2], (n, final), half, vocab_size), axis=1)
     # The places of the kept tokens, in chosen and in rejected: random subsets of equal size, in order.
     kept = length - jnp.broadcast_to(jnp.asarray(deletions), n)
-    from_place = _random_subsets(keys[3], length, kept)
-    to_place = _random_subsets(keys[4], final, kept)[:, :length]
+    from_place = _draw_subsets(keys[3], length, kept)
+    to_place = _draw_subsets(keys[4], final, kept)[:, :length]
     rows = jnp.arange(n)[:, None]
     tokens = jnp.take_along_axis(chosen, from_place[:, : to_place.shape[1]], axis=1, mode="clip")
     rejected = inserted.at[rows, to_place].set(tokens, mode="drop")
-    return _full_pairs(key, vocab_size, chosen, rejected, prompt_length)
+    return _make_pairs(key, vocab_size, chosen, rejected, prompt_length)
 
 
-def _agreeing_pairs(
+def _adapt(
+    draw: Callable[..., PreferencePairs], arguments: Callable[[Ints, int], dict[str, Any]], spare: int = 0
+) -> Callable[..., PreferencePairs]:
+    """Give a family the arguments of `FAMILIES`; `arguments` turns overlap and length into the family's own."""
+
+    def family(key: Key, n: int, *, vocab_size: int, length: int, overlap: Ints) -> PreferencePairs:
+        require_counts("overlap", overlap, n, low=0, high=length - spare)
+        return draw(key, n, vocab_size=vocab_size, length=length, **arguments(overlap, length))
+
+    return family
+
+
+#: Every family by name; all take the same arguments: `FAMILIES[name](key, n, vocab_size=20, length=12, overlap=6)`.
+FAMILIES: Mapping[str, Callable[..., PreferencePairs]] = MappingProxyType(
+    {
+        "positional": _adapt(positional_pairs, lambda overlap, _: {"matches": overlap}),
+        "prefix": _adapt(prefix_pairs, lambda overlap, _: {"shared": overlap}),
+        "contrast": _adapt(
+            contrast_pairs, lambda overlap, length: {"contrast_position": length - 1 - overlap}, spare=1
+        ),
+        "bag": _adapt(bag_pairs, lambda overlap, _: {"shared": overlap}),
+        "edit": _adapt(edit_pairs, lambda overlap, length: {"deletions": length - overlap}),
+    }
+)
+
+
+def _draw_agreeing_pairs(
     key: Key, n: int, vocab_size: int, agree: Bool[Array, "*n length"], prompt_length: int
 ) -> PreferencePairs:
     require_int("n", n, low=1)
@@ -154,13 +194,13 @@ def _agreeing_pairs(
     shape = (n, agree.shape[-1])
     chosen = jax.random.randint(draw, shape, 0, vocab_size)
     other = (chosen + jax.random.randint(differ, shape, 1, vocab_size)) % vocab_size
-    return _full_pairs(key, vocab_size, chosen, jnp.where(agree, chosen, other), prompt_length)
+    return _make_pairs(key, vocab_size, chosen, jnp.where(agree, chosen, other), prompt_length)
 
 
-def _full_pairs(
+def _make_pairs(
     key: Key, vocab_size: int, chosen: Int[Array, "n T_w"], rejected: Int[Array, "n T_l"], prompt_length: int
 ) -> PreferencePairs:
-    """Pairs without padding, with random prompts."""
+    """Make pairs without padding, with random prompts."""
     require_int("prompt_length", prompt_length, low=0)
     shape = (chosen.shape[0], prompt_length)
     prompt = jax.random.randint(jax.random.fold_in(key, 0), shape, 0, vocab_size)
@@ -168,28 +208,28 @@ def _full_pairs(
     return PreferencePairs(*arrays)
 
 
-def _random_subsets(key: Key, size: int, counts: Int[Array, " n"]) -> Int[Array, "n size"]:
-    """`counts` different numbers below `size`, per row, in order; `size` itself in the places after them."""
+def _draw_subsets(key: Key, size: int, counts: Int[Array, " n"]) -> Int[Array, "n size"]:
+    """Draw `counts` different numbers below `size` for each row, in order; `size` fills the places after them."""
     order = jnp.argsort(jax.random.uniform(key, (*counts.shape, size)), axis=1)
     return jnp.sort(jnp.where(jnp.arange(size) < counts[:, None], order, size), axis=1)
 
 
-def _column(count: Ints) -> Int[Array, "*n 1"]:
-    """To be compared with positions."""
+def _as_column(count: Ints) -> Int[Array, "*n 1"]:
+    """Add an axis, for comparing counts with positions."""
     return jnp.asarray(count)[..., None]
 
 
-def _common_start(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+def _count_common_start(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     return np.cumprod(chosen == rejected, axis=1).sum(axis=1)
 
 
-def _reversed(tokens: np.ndarray) -> np.ndarray:
-    """Each row's real tokens (>= 0) in reverse order, padding behind them."""
+def _reverse_tokens(tokens: np.ndarray) -> np.ndarray:
+    """Reverse each row's real tokens (>= 0), with padding after them."""
     order = np.argsort(np.where(tokens >= 0, -np.arange(tokens.shape[1]), 1), axis=1)
     return np.take_along_axis(tokens, order, axis=1)
 
 
-def _common_bag(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+def _count_common(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     ids = np.arange(max(chosen.max(), rejected.max()) + 1)
     counts = [(tokens[:, :, None] == ids).sum(axis=1) for tokens in (chosen, rejected)]
     return np.minimum(*counts).sum(axis=1)

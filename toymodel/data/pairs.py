@@ -14,7 +14,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import is_concrete, require_int
+from toymodel._public import own_names
 from toymodel._pytree import pytree
+
+__dir__ = own_names(globals())
 
 
 @pytree
@@ -76,21 +79,21 @@ class PreferencePairs:
             require_int("length", length, low=longest)
         width = longest if length is None else length
         pairs = cls(
-            *_padded("prompt", prompt, max(map(len, prompt)), vocab_size, left=True),
-            *_padded("chosen", chosen, width, vocab_size),
-            *_padded("rejected", rejected, width, vocab_size),
+            *_pad("prompt", prompt, max(map(len, prompt)), vocab_size, left=True),
+            *_pad("chosen", chosen, width, vocab_size),
+            *_pad("rejected", rejected, width, vocab_size),
         )
         pairs.check(vocab_size)
         return pairs
 
     @property
     def chosen_response(self) -> Response:
-        """What a model reads to score the chosen responses."""
+        """The chosen responses with their prompts, for a model to read."""
         return Response(self.prompt, self.prompt_mask, self.chosen, self.chosen_mask)
 
     @property
     def rejected_response(self) -> Response:
-        """What a model reads to score the rejected responses."""
+        """The rejected responses with their prompts, for a model to read."""
         return Response(self.prompt, self.prompt_mask, self.rejected, self.rejected_mask)
 
     def swapped(self) -> "PreferencePairs":
@@ -107,7 +110,7 @@ class PreferencePairs:
     def __getitem__(self, index: Any) -> "PreferencePairs":
         """One pair (an integer) or some of them (a slice or an array of indices)."""
         if isinstance(index, int) and not -len(self) <= index < len(self):
-            raise IndexError(f"pair {index} of {len(self)}")  # jax would clamp it to the last pair in silence
+            raise IndexError(f"pair {index} of {len(self)}")  # jax would silently clamp it to the last pair
         return jax.tree.map(lambda a: a[index], self)
 
     def check(self, vocab_size: int) -> None:
@@ -139,7 +142,7 @@ def _check_tokens(name: str, tokens: np.ndarray, mask: np.ndarray, vocab_size: i
         raise ValueError(f"`{name}` must hold token ids in [0, {vocab_size}), got {int(tokens[wrong][0])}.")
 
 
-def _padded(
+def _pad(
     name: str, rows: Sequence[Sequence[int]], width: int, vocab_size: int, *, left: bool = False
 ) -> tuple[Array, Array]:
     tokens = np.zeros((len(rows), width), np.int32)

@@ -1,7 +1,7 @@
 """A synthetic sentiment task: prompts whose label can be learnt, and answers of a label word and a suffix.
 
 A prompt is three clauses of a subject, a verb and a verdict: "plot was great acting not cold music seemed dull". The
-word "not" turns a verdict around, and the label is what most of the clauses say. An answer is the label word, then
+word "not" reverses a verdict, and the label is the verdict of most clauses. An answer is the label word, then
 words of praise or of blame. A pair's answers share these words and differ in the label alone, as in the sentiment
 experiment of arXiv 2410.13828 (Figs. 3 and 4), whose data are tweets.
 """
@@ -14,8 +14,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import Domain, is_concrete, require_int
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.vocabulary import Vocabulary
+
+__dir__ = own_names(globals())
 
 Key = Array
 Task = Literal["single_token", "short_suffix", "long_suffix"]
@@ -51,14 +54,14 @@ PROMPTS = len(_CLAUSES) ** CLAUSES  # different prompts in all
 
 
 class Prompts(NamedTuple):
-    """Prompts and what they say."""
+    """Prompts and their labels."""
 
     tokens: Int[Array, "n 9"]
     is_positive: Bool[Array, " n"]
 
 
 def draw_prompts(key: Key, n: int) -> Prompts:
-    """`n` different prompts, evenly from all 373,248: cut in two, they are a training and an evaluation set.
+    """Draw `n` different prompts uniformly from all 373,248; cut in two, they are a training and an evaluation set.
 
     Raises:
       ValueError: `n` is not a whole number from 1 to the number of prompts.
@@ -83,7 +86,7 @@ def _shuffled(key: Key, places: Int[np.ndarray, "n 3"]) -> Int[Array, "n 3"]:
 
 
 def suffix_length_of(task: Task, suffix_length: int | None = None) -> int:
-    """Words in the suffixes of a task: the usual number, or another one that is asked for.
+    """Number of words in the suffixes of a task: the usual one, or `suffix_length` where it is given.
 
     Raises:
       ValueError: an unknown task, or a suffix that is empty where the task has one, or the other way about.
@@ -105,8 +108,8 @@ def sentiment_pairs(
     """Chosen: the right label and a suffix. Rejected: the wrong label and the same suffix.
 
     Args:
-      suffix_fit: how likely each word of the suffix goes with the right label (praise with "positive"), so that at 0.5
-        it tells nothing about the label, and above, a model that knows the language expects it more after the chosen
+      suffix_fit: probability that a word of the suffix goes with the right label (praise with "positive"). At 0.5 the
+        suffix says nothing about the label. Above, a model that knows the language expects it more after the chosen
         label than after the rejected one.
       suffix_length: words in the suffix, if not the task's usual number.
 
@@ -114,31 +117,31 @@ def sentiment_pairs(
       ValueError: an unknown task, `suffix_fit` is no probability, or a suffix is empty where the task has one.
     """
     length = suffix_length_of(task, suffix_length)
-    suffix = _suffix(key, prompts.is_positive, length, suffix_fit)
-    chosen, rejected = (_answers(label, suffix) for label in (prompts.is_positive, ~prompts.is_positive))
-    return _pairs(prompts, chosen, rejected)
+    suffix = _draw_suffix(key, prompts.is_positive, length, suffix_fit)
+    chosen, rejected = (_write_answers(label, suffix) for label in (prompts.is_positive, ~prompts.is_positive))
+    return _make_pairs(prompts, chosen, rejected)
 
 
 def annotated_pairs(
     key: Key, prompts: Prompts, task: Task, *, suffix_fit: float | Float[Array, ""], suffix_length: int | None = None
 ) -> PreferencePairs:
-    """What supervised fine-tuning learns from: either label, each with a suffix of its own that goes with it.
+    """Data for supervised fine-tuning: both labels, each with a suffix of its own that goes with it.
 
-    `supervised.CrossEntropy` says how often annotators take the wrong one.
+    `supervised.CrossEntropy` sets how often annotators prefer the wrong one.
 
     Raises:
       ValueError: as for `sentiment_pairs`.
     """
     length, labels = suffix_length_of(task, suffix_length), (prompts.is_positive, ~prompts.is_positive)
     answers = (
-        _answers(label, _suffix(one, label, length, suffix_fit))
+        _write_answers(label, _draw_suffix(one, label, length, suffix_fit))
         for one, label in zip(jax.random.split(key), labels, strict=True)
     )
-    return _pairs(prompts, *answers)
+    return _make_pairs(prompts, *answers)
 
 
 def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
-    """`suffix` with 0, 1, … s of its words left: every other became another word of its kind, praise or blame."""
+    """Versions of `suffix` that keep 0, 1, … s of its words; the others become other words of praise or blame alike."""
     of_order, of_word = jax.random.split(key)
     kind, first = len(PRAISE), _IDS[PRAISE[0]]
     first_of_kind = first + (suffix - first) // kind * kind
@@ -148,18 +151,20 @@ def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
     return jnp.where(order < jnp.arange(suffix.shape[-1] + 1)[:, None, None], suffix, another)
 
 
-def _pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
+def _make_pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
     of_prompt, of_answer = jnp.ones_like(prompts.tokens, bool), jnp.ones_like(chosen, bool)
     return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer)
 
 
-def _answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:
+def _write_answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:
     label = jnp.where(is_positive, _IDS[POSITIVE], _IDS[NEGATIVE])
     return jnp.concatenate([label[:, None], suffix], axis=1, dtype=jnp.int32)
 
 
-def _suffix(key: Key, is_positive: Bool[Array, " n"], length: int, fit: float | Float[Array, ""]) -> Int[Array, "n s"]:
-    """Words that go with the label with probability `fit`, each evenly one of praise or one of blame."""
+def _draw_suffix(
+    key: Key, is_positive: Bool[Array, " n"], length: int, fit: float | Float[Array, ""]
+) -> Int[Array, "n s"]:
+    """Draw words that go with the label with probability `fit`, uniformly among those of praise or of blame."""
     _require_probability("suffix_fit", fit)
     shape = len(is_positive), length
     of_fit, of_word = jax.random.split(key)

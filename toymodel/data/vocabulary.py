@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 from toymodel._checks import require_int
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
 
 Role = Literal["sentiment", "contrast", "suffix", "neutral"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -13,7 +16,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """An ordered set of tokens; the id of a token is its place.
+    """An ordered set of tokens; the id of a token is its position.
 
     Roles: `contrast` tokens are where chosen and rejected differ, `suffix` tokens follow them in both,
     `sentiment` tokens appear in prompts and decide the label, `neutral` tokens are all others.

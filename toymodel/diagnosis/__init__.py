@@ -1,4 +1,4 @@
-"""The diagnosis of what users bring: `diagnose` gradients of pairs, `diagnose_log` a log, `diagnose_tokens` a run."""
+"""Diagnosis of a user's data: `diagnose` reads gradients of pairs, `diagnose_log` a log, `diagnose_tokens` a run."""
 
 from toymodel.diagnosis.gradients import Diagnosis, diagnose
 from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens

@@ -11,12 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.diagnosis.readers import GRADIENTS, GRAMS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
-from toymodel.gram import PairGram
+from toymodel.gram import PairGram, cosine
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 
-AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time, 16 MiB
+__dir__ = own_names(globals())
+
+AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time: 16 MiB
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
 
 
@@ -29,8 +32,8 @@ class Diagnosis(NamedTuple):
     `summary`: number of `pairs`, how many fall in each of `cases`, `undefined_cosines`, `mean_cosine` over the others,
     and `sum`: the same entries (but no band) for Σ log π_w and Σ log π_l under the step summed over all pairs. It needs
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
-    Of gradients by layer also `layers`: the part of each layer in the Gram entries and slopes, as means over pairs,
-    with their cosine and case. Parts add up over layers.
+    With gradients by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes, averaged
+    over pairs, with their cosine and case. Parts add up over layers.
     """
 
     pairs: list[dict[str, Any]]
@@ -56,30 +59,30 @@ def diagnose(
         a slice of the parameters at a time: an array that is a file (`numpy.memmap`, say) need not fit into memory.
       chosen_sq: ‖∇ log π_w‖² of each pair; with `rejected_sq` and `inner`, instead of the gradients.
       d_chosen: weight of each pair's loss on ∇ log π_w, any sign; likewise `d_rejected` on −∇ log π_l.
-      chosen_logps: log π_w, told with each pair and used for nothing else; likewise `rejected_logps`.
+      chosen_logps: log π_w, reported with each pair and not used otherwise; likewise `rejected_logps`.
 
     Raises:
       ValueError: neither or both kinds of input, mismatched shapes or layers, values that are not finite numbers,
         negative squares, or an inner product that the Cauchy–Schwarz inequality forbids.
     """
-    layers = _layers_given(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)))
-    entries = _entries_given(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
+    layers = _read_layers(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)))
+    entries = _read_entries(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
     if bool(layers) == bool(entries):
         raise ValueError(
             f"give either `{'`, `'.join(GRADIENTS)}` or `{'`, `'.join(GRAMS)}`, got {'both' if layers else 'neither'}."
         )
     n = len(entries[0]) if entries else next(iter(layers.values()))[0].shape[0]
     with jax.enable_x64(True):
-        d_w, d_l = (_per_pair(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
-        parts, total = _measured(layers, np.asarray(d_w), np.asarray(d_l))
+        d_w, d_l = (_broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
+        parts, total = _measure(layers, np.asarray(d_w), np.asarray(d_l))
         gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
         _check_gram(gram)
-        columns = _columns(gram, *slopes(gram, d_w, d_l)) | {"band": np.stack(band(gram), axis=-1)}
+        columns = _describe(gram, *slopes(gram, d_w, d_l)) | {"band": np.stack(band(gram), axis=-1)}
         logps = {
             name: value for name, value in zip(LOGPS, (chosen_logps, rejected_logps), strict=True) if value is not None
         }
-        columns |= {name: np.asarray(_per_pair(name, value, n)) for name, value in logps.items()}
-        rows = [{name: _plain(column[i]) for name, column in columns.items()} for i in range(n)]
+        columns |= {name: np.asarray(_broadcast_to_pairs(name, value, n)) for name, value in logps.items()}
+        rows = [{name: _to_plain(column[i]) for name, column in columns.items()} for i in range(n)]
         cosines = [row["cosine"] for row in rows if row["cosine"] is not None]
         counts = Counter(row["case"] for row in rows)
         summary = {
@@ -87,36 +90,36 @@ def diagnose(
             "cases": {name: counts[name] for name in CASES},
             "undefined_cosines": n - len(cosines),
             "mean_cosine": float(np.mean(cosines)) if cosines else None,
-            "sum": _row(total[:3], total[3:]) if layers else None,
+            "sum": _describe_one(total[:3], total[3:]) if layers else None,
         }
         if isinstance(chosen_grad, Mapping):
             summary["layers"] = {
-                name: _row(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
+                name: _describe_one(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
                 for name, part in parts.items()
             }
     return Diagnosis(rows, summary)
 
 
-def _all_given(arrays: dict[str, Any]) -> bool:
-    """Whether all are there, or none is."""
+def _are_given(arrays: dict[str, Any]) -> bool:
+    """Whether all arrays are given; raise `ValueError` when only some are."""
     missing = [name for name, value in arrays.items() if value is None]
     if missing and len(missing) < len(arrays):
         raise ValueError(f"`{missing[0]}` is missing; `{'`, `'.join(arrays)}` go together.")
     return not missing
 
 
-def _entries_given(arrays: dict[str, Any]) -> list[np.ndarray]:
-    """The three Gram entries in float64; nothing if none is given."""
-    if not _all_given(arrays):
+def _read_entries(arrays: dict[str, Any]) -> list[np.ndarray]:
+    """Read the three Gram entries in float64; nothing if none is given."""
+    if not _are_given(arrays):
         return []
-    values = [_float64(name, value) for name, value in arrays.items()]
+    values = [_to_float64(name, value) for name, value in arrays.items()]
     _check_shapes(tuple(arrays), values, "[N]", values[0].ndim == 1)
     return values
 
 
-def _layers_given(arrays: dict[str, Any]) -> dict[str, list[Any]]:
-    """By layer (one without a name, when gradients are whole): the gradients [N, *shape]; nothing if none is given."""
-    if not _all_given(arrays):
+def _read_layers(arrays: dict[str, Any]) -> dict[str, list[Any]]:
+    """Read the gradients [N, *shape] by layer (one without a name for whole gradients); nothing if none is given."""
+    if not _are_given(arrays):
         return {}
     whole = not any(isinstance(value, Mapping) for value in arrays.values())
     chosen, rejected = ({"": v} if whole else v if isinstance(v, Mapping) else {} for v in arrays.values())
@@ -125,10 +128,10 @@ def _layers_given(arrays: dict[str, Any]) -> dict[str, list[Any]]:
             f"`{'` and `'.join(arrays)}` must have the same layers, got {', '.join(chosen) or 'none'} and "
             f"{', '.join(rejected) or 'none'}."
         )
-    layers = {layer: [_sliced(chosen[layer]), _sliced(rejected[layer])] for layer in chosen}
+    layers = {layer: [_as_sliceable(chosen[layer]), _as_sliceable(rejected[layer])] for layer in chosen}
     n = tuple(next(iter(layers.values()))[0].shape[:1])
     for layer, values in layers.items():
-        names = tuple(_named(side, layer) for side in arrays)
+        names = tuple(_join_name(side, layer) for side in arrays)
         shape = tuple(values[0].shape)
         if whole:
             _check_shapes(names, values, "[N, P]", len(shape) == 2)
@@ -139,12 +142,12 @@ def _layers_given(arrays: dict[str, Any]) -> dict[str, list[Any]]:
     return layers
 
 
-def _named(side: str, layer: str) -> str:
+def _join_name(side: str, layer: str) -> str:
     return f"{side}/{layer}" if layer else side
 
 
-def _sliced(value: Any) -> Any:
-    """As it is, if it can be sliced like an array without being one yet; else an array."""
+def _as_sliceable(value: Any) -> Any:
+    """Return what can be sliced like an array as it is, and make everything else an array."""
     return value if hasattr(value, "shape") and not isinstance(value, jax.Array) else np.asarray(value)
 
 
@@ -156,51 +159,53 @@ def _check_shapes(names: tuple[str, ...], values: list[Any], wanted: str, right:
         )
 
 
-def _float64(name: str, value: Any) -> np.ndarray:
+def _to_float64(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"):  # bfloat16 is of no numpy kind
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"):  # bfloat16 has no numpy kind
         raise ValueError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
     array = array.astype(np.float64)
     require_finite(name, array)
     return array
 
 
-def _per_pair(name: str, value: Any, n: int) -> Array:
-    array = _float64(name, value)
+def _broadcast_to_pairs(name: str, value: Any, n: int) -> Array:
+    array = _to_float64(name, value)
     if array.shape not in ((), (n,)):
         raise ValueError(f"`{name}` must have shape ({n},), got {array.shape}.")
     return jnp.broadcast_to(jnp.asarray(array), n)
 
 
-def _measured(
+def _measure(
     layers: dict[str, list[Any]], d_w: np.ndarray, d_l: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The Gram entries of each pair, [3, N] by layer; and of Σ log π_w and Σ log π_l, with both slopes: [5].
+    """Measure the Gram entries of each pair, [3, N] by layer, and those of Σ log π_w, Σ log π_l with both slopes, [5].
 
-    All of them are sums over parameters: they add up over slices of the parameters.
+    All of them are sums over parameters, so they add up over slices of the parameters.
     """
     parts = {layer: np.zeros((3, len(d_w))) for layer in layers}
     total = np.zeros(5)
     for layer, sides in layers.items():
-        slices = (_slices(_named(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True))
+        slices = (
+            _cut_slices(_join_name(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True)
+        )
         for chosen, rejected in zip(*slices, strict=True):
             with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by name, in `_check_gram`
-                parts[layer] += _products(chosen, rejected)
+                parts[layer] += _multiply(chosen, rejected)
                 sums, step = (chosen.sum(axis=0), rejected.sum(axis=0)), d_w @ chosen - d_l @ rejected
-                total += [*_products(*sums), *(one @ step for one in sums)]
+                total += [*_multiply(*sums), *(one @ step for one in sums)]
     return parts, total
 
 
-def _slices(name: str, gradient: Any) -> Iterator[np.ndarray]:
-    """A few parameters of all pairs at a time: [N, some], in float64."""
+def _cut_slices(name: str, gradient: Any) -> Iterator[np.ndarray]:
+    """Cut the gradients of all pairs into slices of a few parameters: [N, some], in float64."""
     n, width, *rest = gradient.shape
     some = max(1, AT_ONCE // (n * math.prod(rest)))
     for start in range(0, width, some):
         here = f"{name}[:, {start}:]" if start else name
-        yield _float64(here, gradient[:, start : min(start + some, width)]).reshape(n, -1)
+        yield _to_float64(here, gradient[:, start : min(start + some, width)]).reshape(n, -1)
 
 
-def _products(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+def _multiply(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     return np.stack([(chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)])
 
 
@@ -220,17 +225,16 @@ def _check_gram(gram: PairGram) -> None:
         )
 
 
-def _row(entries: Any, both_slopes: Any) -> dict[str, Any]:
-    """What is said of one pair but for its band, from three Gram entries and two slopes."""
-    return {name: _plain(value) for name, value in _columns(PairGram(*entries), *both_slopes).items()}
+def _describe_one(entries: Any, both_slopes: Any) -> dict[str, Any]:
+    """Describe one pair (without its band) from three Gram entries and two slopes."""
+    return {name: _to_plain(value) for name, value in _describe(PairGram(*entries), *both_slopes).items()}
 
 
-def _columns(gram: PairGram, chosen_slope: Array, rejected_slope: Array) -> dict[str, np.ndarray]:
-    """What is said of each pair, one array per entry; the cosine is NaN where a gradient is zero."""
-    norms = jnp.sqrt(gram.chosen_sq) * jnp.sqrt(gram.rejected_sq)
+def _describe(gram: PairGram, chosen_slope: Array, rejected_slope: Array) -> dict[str, np.ndarray]:
+    """Describe each pair, one array per entry; the cosine is NaN where a gradient is zero."""
     columns = {
         **gram._asdict(),
-        "cosine": jnp.where(norms > 0, jnp.clip(gram.inner / norms, -1, 1), jnp.nan),
+        "cosine": np.clip(cosine(gram, allow_zero=True), -1, 1),
         "chosen_slope": chosen_slope,
         "rejected_slope": rejected_slope,
     }
@@ -238,8 +242,8 @@ def _columns(gram: PairGram, chosen_slope: Array, rejected_slope: Array) -> dict
     return {name: np.asarray(value) for name, value in columns.items()} | {"case": cases}
 
 
-def _plain(value: Any) -> Any:
-    """A number, a string or a list of numbers; None where it is not finite."""
+def _to_plain(value: Any) -> Any:
+    """Turn a value into a number, a string or a list of numbers; None where it is not finite."""
     if isinstance(value, str):
         return str(value)
     return np.asarray(value).tolist() if np.isfinite(value).all() else None

@@ -1,7 +1,7 @@
-"""A training log read as regimes: in which steps the log-probabilities of chosen and rejected rose or fell.
+"""Regimes of a training log: the steps in which the log-probabilities of chosen and rejected rose or fell.
 
-A log holds states. Every change from one state to the next has a case, by the signs of its two numbers, as slopes have
-one in `theory`. A stretch is a maximal run of changes of one case. Log-probabilities are in nats.
+A log holds states. Every change from one state to the next has a case, decided by the signs of its two numbers, as
+slopes have one in `theory`. A stretch is a maximal run of changes of one case. Log-probabilities are in nats.
 """
 
 import math
@@ -13,16 +13,19 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from toymodel._checks import require_finite, require_int
+from toymodel._public import own_names
 from toymodel.diagnosis.readers import MASKS, TOKENS
 from toymodel.theory.condition import CASES, case_of_slopes
 
+__dir__ = own_names(globals())
+
 
 class LogDiagnosis(NamedTuple):
-    """Which steps are in which regime; plain numbers, ready for JSON. Changes are in the unit of the log (nats).
+    """The regime of every step; plain numbers, ready for JSON. Changes are in the unit of the log (nats).
 
     `stretches`: one after the other, each from the state where the one before it ended: `case`, `first_step`,
-    `last_step`, `chosen_change` and `rejected_change` between those two states. Of tokens also `chosen_positions` and
-    `rejected_positions`: what each position of the response adds to them.
+    `last_step`, `chosen_change` and `rejected_change` between those two states.
+    With tokens, also `chosen_positions` and `rejected_positions`: what each position of the response adds to them.
     `summary`: the same entries from the first state to the last, number of `states`, how many changes from state to
     state have each of the `cases`, and `both_down`: number of `stretches` and `steps`, and the changes in them.
     """
@@ -49,7 +52,7 @@ def diagnose_log(
     """The regimes of a training run, from two numbers at each of S logged states.
 
     Args:
-      chosen_logps: log π_w, most often a mean over pairs; likewise `rejected_logps`. Rewards β·log-ratio do as well.
+      chosen_logps: log π_w, most often a mean over pairs; likewise `rejected_logps`. Rewards β·log-ratio work too.
       steps: the step of each state, increasing (default: 0, 1, 2, …).
       tolerance: changes from state to state up to this size count as none; the case is then "stationary".
       window: odd; each state is replaced by the mean of this many around it, and window // 2 are lost at each end.
@@ -57,15 +60,15 @@ def diagnose_log(
     Raises:
       ValueError: shapes differ, fewer than two states, numbers that are not finite, steps that do not increase.
     """
-    chosen = _numbers("chosen_logps", chosen_logps, "[S]")
-    rejected = _numbers("rejected_logps", rejected_logps, "[S]")
+    chosen = _check_numbers("chosen_logps", chosen_logps, "[S]")
+    rejected = _check_numbers("rejected_logps", rejected_logps, "[S]")
     require_finite("chosen_logps", chosen)
     require_finite("rejected_logps", rejected)
     if len(chosen) != len(rejected):
         raise ValueError(
             f"`chosen_logps` and `rejected_logps` must have one length, got {len(chosen)} and {len(rejected)}."
         )
-    return _regimes(_steps(steps, len(chosen)), chosen[:, None], rejected[:, None], tolerance, window)
+    return _find_regimes(_check_steps(steps, len(chosen)), chosen[:, None], rejected[:, None], tolerance, window)
 
 
 def diagnose_tokens(
@@ -88,25 +91,25 @@ def diagnose_tokens(
     Raises:
       ValueError: as for `diagnose_log`.
     """
-    chosen = _tokens(TOKENS[0], chosen_token_logps, MASKS[0], chosen_mask)
-    rejected = _tokens(TOKENS[1], rejected_token_logps, MASKS[1], rejected_mask)
+    chosen = _check_tokens(TOKENS[0], chosen_token_logps, MASKS[0], chosen_mask)
+    rejected = _check_tokens(TOKENS[1], rejected_token_logps, MASKS[1], rejected_mask)
     if chosen.shape[:2] != rejected.shape[:2]:
         raise ValueError(
             f"`{'` and `'.join(TOKENS)}` must share the axes [S, N, …], got {chosen.shape} and {rejected.shape}."
         )
-    at = _steps(steps, len(chosen))
+    at = _check_steps(steps, len(chosen))
 
     def of(w: np.ndarray, l: np.ndarray) -> LogDiagnosis:  # noqa: E741
-        return _regimes(at, w, l, tolerance, window, positions=True)
+        return _find_regimes(at, w, l, tolerance, window, positions=True)
 
     pairs = [of(chosen[:, i], rejected[:, i]) for i in range(chosen.shape[1])]
     return TokenDiagnosis(of(chosen.mean(axis=1), rejected.mean(axis=1)), pairs)
 
 
-def _regimes(
+def _find_regimes(
     steps: np.ndarray, chosen: np.ndarray, rejected: np.ndarray, tolerance: float, window: int, positions: bool = False
 ) -> LogDiagnosis:
-    """Of token log-probabilities [S, T], or of sums [S, 1]."""
+    """Find the regimes of token log-probabilities [S, T], or of sums [S, 1]."""
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"`tolerance` must be >= 0 and finite, got {tolerance!r}.")
     require_int("window", window, low=1, high=len(steps) - 1)
@@ -147,7 +150,7 @@ def _regimes(
     return LogDiagnosis(stretches, summary)
 
 
-def _numbers(name: str, value: Any, axes: str) -> np.ndarray:
+def _check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.ndim != axes.count(",") + 1 or array.size == 0 or len(array) < 2:
         raise ValueError(
@@ -156,8 +159,8 @@ def _numbers(name: str, value: Any, axes: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _tokens(name: str, value: Any, mask_name: str, mask: Any) -> np.ndarray:
-    array = _numbers(name, value, "[S, N, T]")
+def _check_tokens(name: str, value: Any, mask_name: str, mask: Any) -> np.ndarray:
+    array = _check_numbers(name, value, "[S, N, T]")
     if mask is not None:
         real = np.asarray(mask)
         if real.shape != array.shape[1:]:
@@ -167,7 +170,7 @@ def _tokens(name: str, value: Any, mask_name: str, mask: Any) -> np.ndarray:
     return array
 
 
-def _steps(steps: Any, states: int) -> np.ndarray:
+def _check_steps(steps: Any, states: int) -> np.ndarray:
     if steps is None:
         return np.arange(states)
     array = np.asarray(steps)

@@ -1,4 +1,4 @@
-"""What users bring: arrays from .npz and .safetensors files, and training logs from CSV, JSON and JSON lines."""
+"""Reading a user's files: arrays from .npz and .safetensors, and training logs from CSV, JSON and JSON lines."""
 
 import csv
 import io
@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 GRADIENTS = ("chosen_grad", "rejected_grad")
 GRAMS = ("chosen_sq", "rejected_sq", "inner")
 WEIGHTS = ("d_chosen", "d_rejected")
@@ -20,8 +24,9 @@ TOKENS = ("chosen_token_logps", "rejected_token_logps")
 MASKS = ("chosen_mask", "rejected_mask")
 ARRAYS = (*GRADIENTS, *GRAMS, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
 
-# What logs call the two numbers, best first: of an evaluation, which sees the same pairs at every state, then of
-# training. TRL writes "eval_" or no prefix into `log_history`; "eval/" and "train/" are what W&B makes of them.
+# Names of the two numbers in logs, best first: those of an evaluation, which sees the same pairs at every state, then
+# those of training. TRL writes "eval_" or no prefix into `log_history`; "eval/" and "train/" are what W&B makes of
+# them.
 PREFIXES = ("eval_", "eval/", "", "train/")
 TRL = [(f"{p}{kind}/chosen", f"{p}{kind}/rejected") for p in PREFIXES for kind in ("logps", "rewards")]
 COLUMNS = [LOGPS, *TRL]
@@ -32,13 +37,13 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays of an .npz or .safetensors file, by name: of gradients, or of token log-probabilities along a run.
 
     The names `chosen_grad/LAYER` and `rejected_grad/LAYER` give dictionaries by layer. Gradients in a .safetensors file
-    stay there until they are looked at. Pickled objects are refused, never loaded.
+    stay there until they are sliced. Pickled objects are refused, never loaded.
 
     Raises:
       ValueError: the file is missing, unreadable or of another kind, or holds an array we do not know; or the package
         `safetensors` is needed and not installed.
     """
-    arrays = _safetensors(path) if Path(path).suffix.lower() == ".safetensors" else _npz(path)
+    arrays = _load_safetensors(path) if Path(path).suffix.lower() == ".safetensors" else _load_npz(path)
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         kind, slash, layer = name.partition("/")
@@ -59,10 +64,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
-def _npz(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if not zipfile.is_zipfile(path):
-            Path(path).open("rb").close()  # says why, when the file cannot be read at all
+            Path(path).open("rb").close()  # raises the reason when the file cannot be read at all
             raise ValueError("it is not an .npz archive, as numpy.savez writes one")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
@@ -74,13 +79,13 @@ def _npz(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"cannot read `{path}`: {error}") from error
 
 
-def _safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
+def _load_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         import safetensors
     except ImportError:
         raise ValueError(f"`{path}` needs the package `safetensors`: pip install 'toymodel[safetensors]'.") from None
     try:
-        Path(path).open("rb").close()  # says why, in the words of every other file
+        Path(path).open("rb").close()  # raises the reason in the words of every other file
         file: Any = safetensors.safe_open(path, "np")
         names = file.keys()
         return {name: _Stored(file, name) if name.startswith(GRADIENTS) else file.get_tensor(name) for name in names}
@@ -109,14 +114,18 @@ class Log(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """Of rewards, β(log π − log π_ref) or β log π, changes have the signs of log π's, and β times their size."""
+        """Unit of the two numbers.
+
+        Rewards are β(log π − log π_ref) or β log π: their changes have the signs of those of log π, and β times their
+        size.
+        """
         return "reward" if "reward" in self.columns[0] else "nats"
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> Log:
     """Read a training log: CSV, JSON (TRL's `trainer_state.json`, or its `log_history` alone) or JSON lines.
 
-    Rows that lack either number are passed over; of several rows for one step the last one counts.
+    Rows that lack either number are skipped. Where several rows have the same step, the last one counts.
 
     Args:
       path: a file whose name ends in .csv, .json or .jsonl.
@@ -126,7 +135,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
       ValueError: the file is missing or malformed, or has no such columns.
     """
     try:
-        rows = _rows(Path(path))
+        rows = _read_rows(Path(path))
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"cannot read `{path}`: {error}") from error
     for names in [columns] if columns else COLUMNS:
@@ -141,15 +150,15 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
     step = next((name for name in STEPS if any(name in row for _, row in used)), None)
     states: list[list[float]] = []
     for i, row in used:
-        place = len(states) if step is None else _number(path, i, row, step)
+        place = len(states) if step is None else _read_number(path, i, row, step)
         if states and states[-1][0] == place:
             del states[-1]
-        states.append([place, *(_number(path, i, row, name) for name in names)])
+        states.append([place, *(_read_number(path, i, row, name) for name in names)])
     steps, chosen, rejected = np.array(states).T
     return Log(steps, chosen, rejected, names)
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8-sig")  # a spreadsheet may have put a byte order mark in front
     if path.suffix.lower() == ".csv":
         return list(csv.DictReader(io.StringIO(text)))
@@ -163,7 +172,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _number(path: str | os.PathLike[str], i: int, row: dict[str, Any], name: str) -> float:
+def _read_number(path: str | os.PathLike[str], i: int, row: dict[str, Any], name: str) -> float:
     try:
         number = float(row[name])
     except (KeyError, TypeError, ValueError):

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import LEARNT
 from toymodel.experiments.statistics import mean_interval
+from toymodel.gram import PairGram
+from toymodel.gram import cosine as cosine_of
 
 
 class Sign(NamedTuple):
@@ -70,8 +72,7 @@ def signs(table: Mapping[str, np.ndarray]) -> Outcome:
 
 def mean_cosine(table: Mapping[str, np.ndarray]) -> Float[np.ndarray, "settings k"]:
     """Cosine between the gradients of chosen and rejected at every checkpoint, mean over evaluation pairs."""
-    cosine = table["inner"] / (np.sqrt(table["chosen_sq"]) * np.sqrt(table["rejected_sq"]))
-    return np.asarray(cosine.mean(axis=-1))
+    return np.asarray(cosine_of(PairGram(*(table[name] for name in PairGram._fields))).mean(axis=-1))
 
 
 def chosen_change(table: Mapping[str, np.ndarray]) -> Float[np.ndarray, "settings k"]:

@@ -9,6 +9,7 @@ import optax
 from toymodel.experiments import losses, pairs
 from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, real, setting, whole
 from toymodel.models import mlp
+from toymodel.models.linear import MODELS
 from toymodel.theory.condition import CASES
 from toymodel.training import train
 
@@ -24,7 +25,7 @@ OPTIMIZERS = {
 class TrainingSetting(pairs.PairSetting, losses.LossSetting):  # type: ignore[misc]
     """A few random pairs, a model, a loss and an optimiser."""
 
-    model: str = one_of((*pairs.MODELS, "ngram_mlp"), "positional")
+    model: str = one_of((*MODELS, "ngram_mlp"), "positional")
     context_length: int = whole(2, low=1, compiled=True)  # of the n-gram MLP, whose embeddings have `dim` entries
     hidden_dim: int = whole(8, low=1, compiled=True)
     pairs: int = whole(1, low=1, compiled=True)

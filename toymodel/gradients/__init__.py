@@ -1,6 +1,6 @@
-"""Measurement: what the gradients of log-probabilities are, by automatic differentiation alone.
+"""Measurement: the gradients of log-probabilities, by automatic differentiation alone.
 
-Nothing here knows a closed form; `theory` predicts the same numbers without differentiating and is never imported.
+No function here uses a closed form; `theory` predicts the same numbers without differentiating and is never imported.
 Every function takes a batch of pairs unless it says "one pair", "one response" or a group of responses.
 """
 

@@ -1,4 +1,4 @@
-"""One backward pass for the derivatives of many tokens, no more at once than compiled code was seen to get right."""
+"""One backward pass for the derivatives of many tokens, in parts small enough for compiled code to be correct."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,12 +6,16 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 # For more places at once, XLA for CPUs (jax 0.10) was seen to give float32 derivatives that are wrong by percents.
 PLACES = 4096
 
 
 def pull_each(pull: Callable[[Array], Any], cotangents: Float[Array, "m ..."], *, places: int) -> Any:
-    """`pull` of each of m cotangents, each of which flows through so many places, at most `PLACES` of them at once."""
+    """Apply `pull` to each of m cotangents that flow through `places` places, at most `PLACES` places at once."""
     at_once = max(1, PLACES // places)
     return (
         jax.vmap(pull)(cotangents) if len(cotangents) <= at_once else jax.lax.map(pull, cotangents, batch_size=at_once)

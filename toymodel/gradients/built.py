@@ -1,4 +1,4 @@
-"""Gradients as arrays: the plain way, for any `Model` whose parameters are few."""
+"""Gradients as arrays, for any `Model` with few parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
 from toymodel.gram import Scalars
 from toymodel.models.logps import Model, Params, check_group, check_inputs, response_logp, token_logps
+
+__dir__ = own_names(globals())
 
 
 def pair_gradients(
@@ -32,8 +35,8 @@ def token_gradients(model: Model, params: Params, response: Response) -> Float[A
 def tangent_kernel(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, "T_w T_l V V"]:
     """K = J J′ᵀ, the empirical tangent kernel of the logits before each token of the two responses of one pair (T2).
 
-    Entry [i, j, v, u] is ⟨∇ z_v, ∇ z′_u⟩. Padding has no mask here: residuals that are zero there do as well. J is
-    T × V × P numbers: for small models.
+    Entry [i, j, v, u] is ⟨∇ z_v, ∇ z′_u⟩. Padding is not masked, because residuals are zero there. J has
+    T × V × P numbers, so this is for small models.
 
     Raises:
       ValueError: malformed pairs or a batch of them, tokens outside the model's vocabulary, non-finite parameters.

@@ -1,9 +1,9 @@
-"""Inner products of token gradients, by following a `Network` layer by layer: no gradient of all parameters is built.
+"""Inner products of token gradients, layer by layer along a `Network`, without building a gradient of all parameters.
 
-Forward once, keeping what flowed into each stage. Then backward, with the derivatives ("cotangents") of all tokens of
-both responses at once: as soon as those of a layer are there, so are its inner products (`products`), and the
-derivatives are let go. While stages are positionwise, the derivatives of token i are zero at all places but its own, so
-that those of all tokens are one backward pass. A `Model` that is no `Network` has its gradients built (`built`).
+The forward pass keeps what flows into each stage. The backward pass takes the derivatives ("cotangents") of all tokens
+of both responses at once. Each layer's inner products (`products`) are computed from its derivatives, which are then
+let go. While stages are positionwise, the derivatives of token i are zero at all places but its own, so that one
+backward pass serves all tokens. The gradients of a `Model` that is no `Network` are built instead (`built`).
 """
 
 from functools import partial
@@ -12,25 +12,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
 from toymodel.gradients.products import Products, of_affine, of_rows, of_scaling, of_shared_table
 from toymodel.models.logps import Params, log_softmax_at
 from toymodel.models.stages import Layer, Layers, Network, advance, embed
 
+__dir__ = own_names(globals())
+
 Cotangents = Float[Array, "2 m S d"] | Float[Array, "2 T d"]  # the latter: local, see `products`
 
 
 def layer_products(model: Network, params: Params, pair: PreferencePairs, *, per_token: bool) -> dict[str, Products]:
-    """By name of a layer or table, the products of all token gradients of one pair, or of the two responses' (m = 1).
+    """Products of all token gradients of one pair, or of its two responses' (m = 1), by name of layer or table.
 
-    Both responses have as many tokens as the longer one is wide. Layers of repeated stages have a leading axis of those
-    stages, in which a later stage's layers of the same name follow. A tied head is part of its table.
+    Both responses are padded to the longer width. Layers of repeated stages have a leading axis of those stages; a
+    later stage's layers of the same name follow in it. A tied head is part of its table.
     """
-    responses = _both(pair)
+    responses = _stack_responses(pair)
     of_chosen, T = jax.tree.map(lambda leaf: leaf[0], responses), responses.tokens.shape[-1]
     jax.eval_shape(model.logits, params, of_chosen)  # the model's own checks of shapes
-    features, inputs = jax.vmap(partial(_forward, model, params))(responses)
+    features, inputs = jax.vmap(partial(_run_forward, model, params))(responses)
     weight, bias, tied = model.head(params)
     residuals = _residuals(features @ weight.T if bias is None else features @ weight.T + bias, responses)
     cotangents = residuals @ weight
@@ -44,8 +47,8 @@ def layer_products(model: Network, params: Params, pair: PreferencePairs, *, per
         whole = whole or not stage.positionwise
         x = inputs[index] if whole else inputs[index][..., -T:, :]
         if whole:
-            cotangents = _everywhere(cotangents, x.shape[-2])
-        step = partial(_step, model, params, responses, index)
+            cotangents = _spread_to_all_places(cotangents, x.shape[-2])
+        step = partial(_step_back, model, params, responses, index)
         if stage.repeated:
             cotangents, of_stage = jax.lax.scan(step, cotangents, (stage.layers, jnp.moveaxis(x, 1, 0)), reverse=True)
         else:
@@ -53,9 +56,9 @@ def layer_products(model: Network, params: Params, pair: PreferencePairs, *, per
         for name, of_layer in of_stage.items():
             found.setdefault(name, []).insert(0, of_layer)
 
-    grams = {name: _stacked(of_layers) for name, of_layers in found.items()}
+    grams = {name: _join_layers(of_layers) for name, of_layers in found.items()}
     if tied is not None:
-        cotangents = _everywhere(cotangents, inputs[0].shape[-2])
+        cotangents = _spread_to_all_places(cotangents, inputs[0].shape[-2])
     for name, rows in jax.vmap(model.rows)(responses).items():
         grams[name] = of_rows(rows[:, -cotangents.shape[-2] :], cotangents)
         if name == tied:
@@ -64,8 +67,8 @@ def layer_products(model: Network, params: Params, pair: PreferencePairs, *, per
     return grams if tied is not None else grams | {"head": head}
 
 
-def _both(pair: PreferencePairs) -> Response:
-    """The two responses of one pair as a batch of two, padded to one width."""
+def _stack_responses(pair: PreferencePairs) -> Response:
+    """Stack the two responses of one pair into a batch of two, padded to one width."""
     sides = pair.chosen_response, pair.rejected_response
     T = max(side.tokens.shape[-1] for side in sides)
 
@@ -76,8 +79,8 @@ def _both(pair: PreferencePairs) -> Response:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(wide, sides))
 
 
-def _forward(model: Network, params: Params, response: Response) -> tuple[Float[Array, "T d"], list[Array]]:
-    """The features of one response, and what flowed into each stage."""
+def _run_forward(model: Network, params: Params, response: Response) -> tuple[Float[Array, "T d"], list[Array]]:
+    """Compute the features of one response, and keep what flows into each stage."""
     x, inputs = embed(model, params, response), []
     for stage in model.stages(params, response):
         x, flowed = advance(stage, x)
@@ -90,20 +93,20 @@ def _residuals(logits: Float[Array, "2 T V"], responses: Response) -> Float[Arra
     return jax.grad(lambda z: jnp.where(responses.mask, log_softmax_at(z, responses.tokens), 0).sum())(logits)
 
 
-def _everywhere(cotangents: Cotangents, S: int) -> Float[Array, "2 m S d"]:
-    """Cotangents of the last T places, or of all S, as those of all S places."""
+def _spread_to_all_places(cotangents: Cotangents, S: int) -> Float[Array, "2 m S d"]:
+    """Spread cotangents of the last T places over all S places, with zeros before; those of all S places stay."""
     if cotangents.ndim == 3:
         T = cotangents.shape[1]
         cotangents = jnp.eye(T, dtype=cotangents.dtype)[..., None] * cotangents[:, None]
     return jnp.pad(cotangents, ((0, 0), (0, 0), (S - cotangents.shape[2], 0), (0, 0)))
 
 
-def _step(
+def _step_back(
     model: Network, params: Params, responses: Response, index: int, cotangents: Cotangents, given: tuple[Layers, Array]
 ) -> tuple[Cotangents, dict[str, Products]]:
-    """Back through one stage: from the cotangents of what comes out to those of what goes in, and its layers' products.
+    """Go back through one stage: from the cotangents of its output to those of its input, and its layers' products.
 
-    A bias of its own for every place has as derivative that of what comes out of its layer there.
+    Every place gets a bias of its own, whose derivative is that of the layer's output there.
     """
     layers, inputs = given
 
@@ -124,15 +127,15 @@ def _step(
         return before, went_in, deltas
 
     before, went_in, deltas = jax.vmap(of_response)(responses, inputs, cotangents)
-    return before, {name: _layer(layer, went_in[name], deltas[name]) for name, layer in layers.items()}
+    return before, {name: _multiply_layer(layer, went_in[name], deltas[name]) for name, layer in layers.items()}
 
 
-def _layer(layer: Layer, inputs: Array, deltas: Array) -> Products:
+def _multiply_layer(layer: Layer, inputs: Array, deltas: Array) -> Products:
     return (of_scaling if "gain" in layer else of_affine)(inputs, deltas)
 
 
-def _stacked(of_layers: list[Products]) -> Products:
-    """The products of layers of one name as one array over layers, if some already are."""
+def _join_layers(of_layers: list[Products]) -> Products:
+    """Join the products of layers of one name into one array over layers, if some have such an axis already."""
     if len(of_layers) == 1:
         return of_layers[0]
     full = max(of_layers, key=lambda p: p.inner.ndim).inner.ndim

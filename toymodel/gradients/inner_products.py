@@ -1,7 +1,7 @@
 """Gram matrices of gradients: whole, token by token, layer by layer.
 
-A `Network` is followed through its layers (`factored`). The gradients of any other `Model` are built, as long as
-they are few.
+A `Network` is measured layer by layer (`factored`), without building gradients. The gradients of any other `Model` are
+built, all at once while they fit `BUILT_NUMBERS`.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.built import token_gradients
 from toymodel.gradients.factored import layer_products
 from toymodel.gradients.products import Products
-from toymodel.gram import PairGram
+from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Model, Params, check_inputs, response_logp, token_logps
 from toymodel.models.stages import Network
 
+__dir__ = own_names(globals())
+
 BUILT_NUMBERS = 2**26  # token gradients of more numbers than that are built one at a time
-PAIRS_AT_ONCE = 8  # of a `Network`, whose memory then does not grow with the number of pairs
+PAIRS_AT_ONCE = 8  # pairs of a `Network` measured at once, so that memory does not grow with the number of pairs
 
 
 def pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
@@ -35,9 +38,9 @@ def pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
 
 
 def layer_gram(model: Model, params: Params, pairs: PreferencePairs) -> dict[str, PairGram]:
-    """The same by layer, weight and bias together: the entries' sum is `pair_gram`.
+    """Gram entries by layer, weight and bias together; they sum to `pair_gram`.
 
-    Keys are names of layers, of tables, and "head"; a head that is its table's has no key of its own. With L > 1 blocks
+    Keys are names of layers and tables, and "head"; a tied head has no key of its own. With L > 1 blocks
     their layers have arrays [L, n], the last block included; all others have [n]. A `Model` that is no `Network` has a
     key for each leaf of its parameters.
 
@@ -73,7 +76,7 @@ def token_cosines(model: Model, params: Params, pair: PreferencePairs) -> Float[
 def token_row(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, " T_l"]:
     """⟨∇ log π_w, ∇ log p(y_l^j)⟩ for every token j of the rejected response of one pair: `token_gram` summed over i.
 
-    One gradient, and one forward derivative along it.
+    It takes one gradient, and one forward derivative along it.
 
     Raises:
       ValueError: as for `token_gram`.
@@ -84,7 +87,7 @@ def token_row(model: Model, params: Params, pair: PreferencePairs) -> Float[Arra
 
 @jax.jit
 def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
-    return _total(_layer_gram(model, params, pairs))
+    return _sum_layers(_layer_gram(model, params, pairs))
 
 
 @jax.jit
@@ -92,7 +95,7 @@ def _layer_gram(model: Model, params: Params, pairs: PreferencePairs) -> dict[st
     if not isinstance(model, Network):
         return jax.vmap(partial(_leaf_gram, model, params))(pairs)
 
-    def of_pair(pair: PreferencePairs) -> dict[str, PairGram]:
+    def measure_pair(pair: PreferencePairs) -> dict[str, PairGram]:
         grams = layer_products(model, params, pair, per_token=False)
         return {
             name: PairGram(chosen_sq[..., 0], rejected_sq[..., 0], inner[..., 0, 0])
@@ -100,9 +103,9 @@ def _layer_gram(model: Model, params: Params, pairs: PreferencePairs) -> dict[st
         }
 
     grams = (
-        jax.vmap(of_pair)(pairs)
+        jax.vmap(measure_pair)(pairs)
         if len(pairs) <= PAIRS_AT_ONCE
-        else jax.lax.map(of_pair, pairs, batch_size=PAIRS_AT_ONCE)
+        else jax.lax.map(measure_pair, pairs, batch_size=PAIRS_AT_ONCE)
     )
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), grams)
 
@@ -115,7 +118,7 @@ def _token_gram(model: Model, params: Params, pair: PreferencePairs) -> Array:
 @jax.jit
 def _token_cosines(model: Model, params: Params, pair: PreferencePairs) -> Array:
     chosen_sq, rejected_sq, inner = _token_products(model, params, pair)
-    return inner / jnp.outer(jnp.sqrt(chosen_sq), jnp.sqrt(rejected_sq))
+    return cosine(PairGram(chosen_sq[:, None], rejected_sq, inner))
 
 
 @jax.jit
@@ -125,10 +128,10 @@ def _token_row(model: Model, params: Params, pair: PreferencePairs) -> Array:
 
 
 def _token_products(model: Model, params: Params, pair: PreferencePairs) -> Products:
-    """Of all T_w and T_l tokens."""
+    """Squared norms and inner products of the gradients of all T_w and T_l tokens."""
     T_w, T_l = pair.chosen.shape[-1], pair.rejected.shape[-1]
     if isinstance(model, Network):
-        chosen_sq, rejected_sq, inner = _total(layer_products(model, params, pair, per_token=True))
+        chosen_sq, rejected_sq, inner = _sum_layers(layer_products(model, params, pair, per_token=True))
         return Products(chosen_sq[:T_w], rejected_sq[:T_l], inner[:T_w, :T_l])
     if (T_w + T_l) * sum(jnp.size(leaf) for leaf in jax.tree.leaves(params)) > BUILT_NUMBERS:
         return _row_by_row(model, params, pair)
@@ -137,23 +140,23 @@ def _token_products(model: Model, params: Params, pair: PreferencePairs) -> Prod
 
 
 def _row_by_row(model: Model, params: Params, pair: PreferencePairs) -> Products:
-    """One token gradient at a time, and forward derivatives along the chosen ones."""
+    """Token products from one gradient at a time, with forward derivatives along the chosen ones."""
     _, along = jax.linearize(lambda params: token_logps(model, params, pair.rejected_response), params)
 
     def each_gradient(response: Response, measure: Callable[[Params], Any]) -> Any:
         logps, pull = jax.vjp(lambda params: token_logps(model, params, response), params)
         return jax.lax.map(lambda one: measure(*pull(one)), jnp.eye(len(logps), dtype=logps.dtype))
 
-    chosen_sq, inner = each_gradient(pair.chosen_response, lambda gradient: (_square(gradient), along(gradient)))
-    return Products(chosen_sq, each_gradient(pair.rejected_response, _square), inner)
+    chosen_sq, inner = each_gradient(pair.chosen_response, lambda gradient: (_squared_norm(gradient), along(gradient)))
+    return Products(chosen_sq, each_gradient(pair.rejected_response, _squared_norm), inner)
 
 
-def _square(gradient: Params) -> Float[Array, ""]:
+def _squared_norm(gradient: Params) -> Float[Array, ""]:
     return jnp.stack([jnp.vdot(leaf, leaf) for leaf in jax.tree.leaves(gradient)]).sum()
 
 
 def _leaf_gram(model: Model, params: Params, pair: PreferencePairs) -> dict[str, PairGram]:
-    """Of one pair, from gradients that are built."""
+    """Gram entries of one pair by leaf of the parameters, from materialised gradients."""
     gradient = jax.grad(response_logp, argnums=1)
     chosen, rejected = (gradient(model, params, r) for r in (pair.chosen_response, pair.rejected_response))
     grams = jax.tree.map(lambda g, h: PairGram(jnp.vdot(g, g), jnp.vdot(h, h), jnp.vdot(g, h)), chosen, rejected)
@@ -161,7 +164,7 @@ def _leaf_gram(model: Model, params: Params, pair: PreferencePairs) -> dict[str,
     return {jax.tree_util.keystr(path, simple=True, separator=".") or "params": gram for path, gram in leaves}
 
 
-def _total(grams: dict[str, PairGram]) -> PairGram:
-    """Over all layers."""
+def _sum_layers(grams: dict[str, PairGram]) -> PairGram:
+    """Sum the Gram entries over all layers."""
     summed = [jax.tree.map(lambda a: a.sum(axis=0), g) if g.chosen_sq.ndim == 2 else g for g in grams.values()]
     return jax.tree.map(lambda *parts: sum(parts), *summed)

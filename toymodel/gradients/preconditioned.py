@@ -1,9 +1,9 @@
-"""Inner products ⟨u, P v⟩: what a step that rescales each parameter does to a pair, Adam's first step among them.
+"""Inner products ⟨u, P v⟩ for steps that rescale each parameter, such as Adam's first step.
 
 The step θ ← θ + ηP(d_w g_w − d_l g_l), P diagonal and positive, changes the two log-probabilities at the slopes that
 `theory.slopes` gives for these inner products in place of the plain ones, so that T9–T11 hold for it as well (T10).
-Adam's first step from fresh state is −ηg/(|g| + ε), whatever b1 and b2: such a step, with P from the loss's own
-gradient g = d_l g_l − d_w g_w. Of later steps this says nothing: momentum brings in other directions than P g.
+Adam's first step from fresh state is −ηg/(|g| + ε), whatever b1 and b2: it is such a step, with P from the loss's
+own gradient g = d_l g_l − d_w g_w. Nothing follows for later steps, because momentum adds other directions than P g.
 """
 
 from typing import TypeVar
@@ -15,10 +15,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, is_concrete, require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gradients.built import pair_gradients
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.logps import Model, Params
+
+__dir__ = own_names(globals())
 
 Tree = TypeVar("Tree")
 
@@ -26,7 +29,7 @@ Tree = TypeVar("Tree")
 def preconditioned_pair_gram(model: Model, params: Params, pairs: PreferencePairs, preconditioner: Params) -> PairGram:
     """⟨g_w, P g_w⟩, ⟨g_l, P g_l⟩ and ⟨g_w, P g_l⟩ of each pair; P is diagonal, a tree of numbers like `params`.
 
-    P = 1 everywhere gives `pair_gram`. Materialised: two gradients per pair.
+    P = 1 everywhere gives `pair_gram`. It materialises two gradients per pair.
 
     Raises:
       ValueError: as for `pair_gram`, or `preconditioner` has other shapes than `params` or is not positive everywhere.
@@ -60,7 +63,7 @@ def first_adam_gram(
     *,
     epsilon: Scalars = 1e-8,
 ) -> PairGram:
-    """The preconditioned Gram of each pair for its own first step of Adam, alone, on weights d_w and d_l.
+    """Preconditioned Gram entries of each pair for its own first step of Adam, alone, with weights d_w and d_l.
 
     `theory.slopes(gram, d_chosen, d_rejected)` with the same weights are then the slopes of that step, in nats per
     unit of learning rate. Unlike the plain Gram this one depends on the weights: P is 1/(|d_w g_w − d_l g_l| + ε).

@@ -1,9 +1,10 @@
 """Inner products between the gradients of m log-probabilities of each of two responses, layer by layer.
 
 A layer's gradient is a sum over places: Σ_s a_s δ^i_sᵀ for a weight, where a is what went in and δ^i the derivative of
-log-probability i in what came out. So two of them have the inner product Σ_{s,s′} (a_s·a′_{s′}) (δ^i_s·δ^j_{s′}), and
-need not be built. Here everything has a leading axis of 2, the chosen and the rejected response. Derivatives are
-[2, m, S, out]; or [2, T, out] when they are local: token i's are zero at all places but its own, and row i holds them.
+log-probability i in what came out. The inner product of two of them is therefore Σ_{s,s′} (a_s·a′_{s′})
+(δ^i_s·δ^j_{s′}), and neither is built. Every array has a leading axis of 2, the chosen and the rejected response.
+Derivatives are [2, m, S, out], or [2, T, out] when they are local: those of token i are zero at all places but its own,
+and row i holds them.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel.gram import PairGram
 
+__dir__ = own_names(globals())
+
 Deltas = Float[Array, "2 m S out"] | Float[Array, "2 T out"]
-Products = PairGram  # chosen_sq [m], rejected_sq [m], inner [m, m]: of all log-probabilities, in one layer
+Products = PairGram  # chosen_sq [m], rejected_sq [m] and inner [m, m] of all log-probabilities, in one layer
 
 
 def of_affine(inputs: Float[Array, "2 S in"], deltas: Deltas, *, bias: bool = True) -> Products:
@@ -24,12 +28,12 @@ def of_affine(inputs: Float[Array, "2 S in"], deltas: Deltas, *, bias: bool = Tr
     if deltas.ndim == 4 and weight_is_cheaper(m, S, width, outputs):
         if bias:  # an input that is always 1
             inputs = jnp.pad(inputs, ((0, 0), (0, 0), (0, 1)), constant_values=1)
-        return _built(_times_each(jnp.swapaxes(inputs, 1, 2), deltas))
-    return _by_places(lambda a, b: a @ b.T + bias, inputs, deltas)
+        return _multiply_built(_multiply_each(jnp.swapaxes(inputs, 1, 2), deltas))
+    return _sum_over_places(lambda a, b: a @ b.T + bias, inputs, deltas)
 
 
 def weight_is_cheaper(m: int, S: int, inputs: int, outputs: int) -> bool:
-    """Whether to build a layer's m weight gradients of each response, or to go by pairs of places.
+    """Whether building a layer's m weight gradients of each response takes fewer multiplications than pairs of places.
 
     Multiplications, for both squared norms and the inner products:
       pairs: 3 S² (in + m out) for similarities and their sums over s, then m (m + 2) S out;
@@ -41,16 +45,16 @@ def weight_is_cheaper(m: int, S: int, inputs: int, outputs: int) -> bool:
 
 
 def of_scaling(inputs: Float[Array, "2 S d"], deltas: Deltas) -> Products:
-    """Products of the gradients of g and b in x ⊙ g + b: those are Σ_s a_s ⊙ δ_s and Σ_s δ_s, d numbers each."""
+    """Products of the gradients of g and b in x ⊙ g + b, which are Σ_s a_s ⊙ δ_s and Σ_s δ_s, d numbers each."""
     if deltas.ndim == 3:
-        return _built(jnp.concatenate([inputs * deltas, deltas], axis=-1))
-    return _built(jnp.concatenate([(inputs[:, None] * deltas).sum(axis=2), deltas.sum(axis=2)], axis=-1))
+        return _multiply_built(jnp.concatenate([inputs * deltas, deltas], axis=-1))
+    return _multiply_built(jnp.concatenate([(inputs[:, None] * deltas).sum(axis=2), deltas.sum(axis=2)], axis=-1))
 
 
 def of_rows(indices: Int[Array, "2 S k"], deltas: Deltas) -> Products:
-    """Products of the gradients of a table, k rows of which stand side by side at each place."""
+    """Products of the gradients of a table that puts k rows side by side at each place."""
     if deltas.ndim == 4:
-        return _by_places(lambda a, b: a[:, None] == b, *_single_rows(indices, deltas))
+        return _sum_over_places(lambda a, b: a[:, None] == b, *_split_rows(indices, deltas))
     deltas = deltas.reshape(*indices.shape, -1)
 
     def gram(one: int, other: int) -> Float[Array, "T T"]:
@@ -66,19 +70,19 @@ def of_shared_table(
     features: Float[Array, "2 T d"],
     residuals: Float[Array, "2 m T V"] | Float[Array, "2 T V"],
 ) -> Products:
-    """What `of_rows` and the head's `of_affine` leave out when both use one table: between the one use and the other.
+    """Products between the two uses of a tied table, which `of_rows` and the head's `of_affine` leave out.
 
     Row r of the head's gradient is Σ_t s_t[r] h_t, for residuals s and features h (zero from row V on).
     """
-    indices, deltas = _single_rows(indices, deltas)
+    indices, deltas = _split_rows(indices, deltas)
 
     def between(table: int, head: int) -> tuple[Array, Array]:
-        """The m gradients of one response's table [m, S k, d], and of the other's head at the same rows."""
+        """Gradients [m, S k, d] of one response's table, and of the other's head at the same rows."""
         h, s = features[head], residuals[head].at[..., indices[table]].get(mode="fill", fill_value=0)
         return deltas[table], s[..., None] * h[:, None] if s.ndim == 2 else jnp.einsum("mtq,td->mqd", s, h)
 
     def inner(table: int, head: int) -> Array:
-        return _inner(*between(table, head))
+        return _inner_products(*between(table, head))
 
     def sq(side: int) -> Array:
         one, other = between(side, side)
@@ -87,35 +91,35 @@ def of_shared_table(
     return Products(sq(0), sq(1), inner(0, 1) + inner(1, 0).T)
 
 
-def _single_rows(
+def _split_rows(
     indices: Int[Array, "2 S k"], deltas: Float[Array, "2 m S k*d"]
 ) -> tuple[Int[Array, "2 S*k"], Float[Array, "2 m S*k d"]]:
-    """One row for each place: there are k times as many."""
+    """Split k rows at a place into k places of one row."""
     two, m, S, _ = deltas.shape
     return indices.reshape(two, -1), deltas.reshape(two, m, S * indices.shape[-1], -1)
 
 
-def _by_places(similarity: Callable[[Array, Array], Array], inputs: Array, deltas: Deltas) -> Products:
+def _sum_over_places(similarity: Callable[[Array, Array], Array], inputs: Array, deltas: Deltas) -> Products:
     """Σ_{s,s′} similarity(a_s, a′_{s′}) (δ^i_s·δ^j_{s′})."""
     own, between = jax.vmap(similarity)(inputs, inputs), similarity(*inputs)
     if deltas.ndim == 3:
         sq = jnp.diagonal(own, axis1=1, axis2=2) * (deltas**2).sum(axis=-1)
         return Products(sq[0], sq[1], between * (deltas[0] @ deltas[1].T))
     own, between = own.astype(deltas.dtype), between.astype(deltas.dtype)
-    sq = (_times_each(own, deltas) * deltas).sum(axis=(2, 3))
-    return Products(sq[0], sq[1], _inner(_times_each(between.T, deltas[0]), deltas[1]))
+    sq = (_multiply_each(own, deltas) * deltas).sum(axis=(2, 3))
+    return Products(sq[0], sq[1], _inner_products(_multiply_each(between.T, deltas[0]), deltas[1]))
 
 
-def _times_each(matrix: Float[Array, "*n r s"], deltas: Float[Array, "*n m s o"]) -> Float[Array, "*n m r o"]:
-    """A product for each of m: as one product they would have to be transposed, which took twice as long."""
+def _multiply_each(matrix: Float[Array, "*n r s"], deltas: Float[Array, "*n m s o"]) -> Float[Array, "*n m r o"]:
+    """Multiply for each of m. As one product they would have to be transposed, which took twice as long."""
     return jnp.broadcast_to(matrix[..., None, :, :], (*deltas.shape[:-2], *matrix.shape[-2:])) @ deltas
 
 
-def _inner(one: Float[Array, "i ..."], other: Float[Array, "j ..."]) -> Float[Array, "i j"]:
+def _inner_products(one: Float[Array, "i ..."], other: Float[Array, "j ..."]) -> Float[Array, "i j"]:
     return one.reshape(len(one), -1) @ other.reshape(len(other), -1).T
 
 
-def _built(gradients: Float[Array, "2 m *P"]) -> Products:
-    """Of gradients that are there."""
+def _multiply_built(gradients: Float[Array, "2 m *P"]) -> Products:
+    """Products of materialised gradients [2, m, *P]."""
     sq = (gradients**2).sum(axis=tuple(range(2, gradients.ndim)))
-    return Products(sq[0], sq[1], _inner(gradients[0], gradients[1]))
+    return Products(sq[0], sq[1], _inner_products(gradients[0], gradients[1]))

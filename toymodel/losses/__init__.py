@@ -1,15 +1,18 @@
 """Preference losses: their values, and their weights on the two gradients in closed form and by autodiff.
 
-`LOSSES[name](**hyper)` gives a `Loss`; `loss` enters one of your own. `form` says what a loss is, `pieces` what
-most are put together from; `margins`, `reference_free` and `per_response` are the entries of the `catalogue`.
+`LOSSES[name](**hyper)` gives a `Loss`, under its name here or another one of `ALIASES`; `loss` enters one of your own.
+`form` says what a loss is, and `pieces` has the functions that most losses are made of. `margins`, `reference_free` and
+`per_response` are the entries of the `catalogue`.
 """
 
 from toymodel.losses import margins, per_response, reference_free
+from toymodel.losses.aliases import ALIASES
 from toymodel.losses.catalogue import LOSSES, FlipRate, Fraction, Loss, NonNegative, Positive, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, autodiff
 from toymodel.losses.pieces import log_sigmoid, logp, logratio, mean_logp, mean_logratio, scaled
 
 __all__ = [
+    "ALIASES",
     "LOSSES",
     "FlipRate",
     "Form",

@@ -1,4 +1,4 @@
-"""The catalogue: what turns a definition with hyperparameters into a checked `Loss`, and finds it by name."""
+"""The catalogue: it finds a loss by name, checks its hyperparameters, and gives a `Loss`."""
 
 import difflib
 import inspect
@@ -13,9 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import POSITIVE, REAL, Domain, is_concrete, require_finite
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.gram import Scalars
+from toymodel.losses.aliases import ALIASES, plain
 from toymodel.losses.form import Form, Side
+
+__dir__ = own_names(globals())
 
 INPUTS = (
     "chosen_logps",
@@ -41,7 +45,8 @@ class Loss:
     """A preference loss with its hyperparameters. A pytree of them: `jax.vmap` over losses sweeps hyperparameters.
 
     Everything is elementwise over pairs, nothing is reduced. Log-probabilities are sums over the response in nats, so
-    the weights of a length-averaged loss carry its 1/length. What a loss does not use may be left out, and is ignored.
+    the weights of a length-averaged loss carry its 1/length. Arguments that a loss does not use may be left out, and
+    are ignored.
     """
 
     definition: "Definition"
@@ -49,7 +54,7 @@ class Loss:
 
     @property
     def name(self) -> str:
-        """Its name in `LOSSES`."""
+        """The loss's name in `LOSSES`."""
         return self.definition.name
 
     def value(
@@ -67,7 +72,7 @@ class Loss:
           ValueError: shapes differ, a log-probability is positive or not finite, a length is below 1, or something
             that this loss needs is missing.
         """
-        return self._at(
+        return self._evaluate(
             chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
         ).value
 
@@ -85,7 +90,7 @@ class Loss:
         Raises:
           ValueError: as for `value`.
         """
-        outcome = self._at(
+        outcome = self._evaluate(
             chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, chosen_lengths, rejected_lengths
         )
         return outcome.d_chosen, outcome.d_rejected
@@ -93,7 +98,7 @@ class Loss:
     def autodiff_weights(
         self, chosen_logps: Float[Array, "*n"], rejected_logps: Float[Array, "*n"], *rest: Float[Array, "*n"] | None
     ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-        """(d_chosen, d_rejected) from `value` by automatic differentiation: the same up to round-off, off extremes."""
+        """(d_chosen, d_rejected) from `value` by automatic differentiation: equal up to round-off, but at extremes."""
         chosen, rejected = (jnp.asarray(x, float) for x in (chosen_logps, rejected_logps))
         one, zero = jnp.ones_like(chosen), jnp.zeros_like(chosen)
 
@@ -102,9 +107,11 @@ class Loss:
 
         return slope(-one, zero), slope(zero, one)
 
-    def _at(self, *given: Any) -> "_Evaluated":
+    def _evaluate(self, *given: Any) -> "_Evaluated":
         arrays = {
-            name: _real(name, x) for name, x in zip(INPUTS, given, strict=True) if x is not None or name in INPUTS[:2]
+            name: _to_array(name, x)
+            for name, x in zip(INPUTS, given, strict=True)
+            if x is not None or name in INPUTS[:2]
         }
         _check_inputs(arrays)
         chosen, rejected = (
@@ -133,7 +140,7 @@ class _Evaluated(NamedTuple):
     d_rejected: Array
 
 
-def _real(name: str, value: Any) -> Array:
+def _to_array(name: str, value: Any) -> Array:
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
     if not jnp.issubdtype(value.dtype, jnp.floating) and not jnp.issubdtype(value.dtype, jnp.integer):
@@ -158,7 +165,7 @@ def _check_inputs(arrays: dict[str, Array]) -> None:
 
 @dataclass(frozen=True)
 class Definition:
-    """A loss before its hyperparameters are chosen: `LOSSES[name](beta=0.1)` gives a `Loss`."""
+    """A loss whose hyperparameters are not chosen yet: `LOSSES[name](beta=0.1)` gives a `Loss`."""
 
     name: str
     form: Callable[..., Form]
@@ -182,16 +189,16 @@ class Definition:
         """
         for name in hyper:
             if name not in self.defaults:
-                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggestion(name, self.defaults)}")
+                raise ValueError(f"`{self.name}` has no hyperparameter {name!r}; {_suggest_names(name, self.defaults)}")
         values: dict[str, Scalars] = {**self.defaults, **hyper}
         for name, value in values.items():
             domain = self.domain(name)
-            if is_concrete(value) and not np.all(domain.holds(_number(name, value))):
+            if is_concrete(value) and not np.all(domain.holds(_to_number(name, value))):
                 raise ValueError(f"`{name}` of `{self.name}` must be {domain.words}, got {value!r}.")
         return Loss(self, values)
 
 
-def _number(name: str, value: Scalars) -> np.ndarray:
+def _to_number(name: str, value: Scalars) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise ValueError(f"`{name}` must be a number, got {value!r}.")
@@ -199,23 +206,39 @@ def _number(name: str, value: Scalars) -> np.ndarray:
 
 
 class Catalogue(dict[str, Definition]):
-    """Losses by name; an unknown name is a `ValueError` that suggests the nearest one."""
+    """Losses by name. Looking one up also takes its `ALIASES`; iterating gives each loss once."""
 
     def __missing__(self, name: str) -> Definition:
-        """Raise `ValueError`."""
-        raise ValueError(f"there is no loss {name!r}; {_suggestion(name, self)}")
+        """The loss of another name, or of another spelling.
+
+        Raises:
+          ValueError: the name is unknown, or it is that of several losses; the message says which are meant or near.
+        """
+        names = {plain(known): known for known in self}
+        names = {plain(alias): losses for alias, losses in ALIASES.items()} | names
+        found = names.get(plain(str(name)), "").split()
+        if len(found) == 1:
+            return self[found[0]]
+        if found:
+            raise ValueError(f"{name!r} is the name of several losses; did you mean {_list_names(found)}?")
+        raise ValueError(f"there is no loss {name!r}; {_suggest_names(name, self, ALIASES)}")
 
 
-def _suggestion(name: Any, known: Iterable[str]) -> str:
-    """The nearest names: those that contain it, else those spelt alike, else all."""
-    names = list(known)
-    nearest = [other for other in names if str(name) in other] or difflib.get_close_matches(str(name), names)
+def _suggest_names(name: Any, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
+    """Suggest the names that contain it, or those spelt alike, or all that are no aliases."""
+    name, names = str(name).lower(), list(known)
+    every = [*names, *aliases]
+    nearest = [other for other in names if name in other] or difflib.get_close_matches(name, every)
     if nearest:
-        return f"did you mean {' or '.join(map(repr, nearest))}?"
+        return f"did you mean {_list_names(nearest)}?"
     return f"known are {', '.join(names)}." if names else "it takes none."
 
 
-#: Every loss by name, as in `LOSSES["dpo"](beta=0.1)`.
+def _list_names(names: Iterable[str]) -> str:
+    return " or ".join(map(repr, names))
+
+
+#: Every loss by name, as in `LOSSES["dpo"](beta=0.1)`. Other names find it too: `LOSSES["RPO"]`, `LOSSES["sigmoid"]`.
 LOSSES = Catalogue()
 
 

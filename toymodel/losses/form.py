@@ -17,7 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
+
+__dir__ = own_names(globals())
 
 
 class Jet(NamedTuple):
@@ -74,7 +77,7 @@ Piece = Callable[[Side], Jet]
 
 
 def nothing(_side: Side) -> Jet:
-    """Λ = 0, or a side that the loss does not look at."""
+    """Λ = 0, or a side that the loss ignores."""
     return Jet(0.0, 0.0)
 
 
@@ -83,11 +86,11 @@ class Margin:
     """The paper's form, ℓ = −[m(h_w − h_l) + Λ(log π_w)] with d_w = m′h_w′ + Λ′ and d_l = m′h_l′ (Eq. 1).
 
     Args:
-      m: of the margin h_w − h_l.
-      h_chosen: h_w, of the chosen side; its slope is with respect to the summed log-probability.
-      h_rejected: h_l, of the rejected side (default: the same function).
-      likelihood: Λ, of the chosen side (default: none).
-      order: has the sign of h_w − h_l, for exponentials that may both overflow: all that is then known of the margin.
+      m: outer function of the margin h_w − h_l.
+      h_chosen: h_w, a function of the chosen side; its slope is with respect to the summed log-probability.
+      h_rejected: h_l, a function of the rejected side (default: the same as h_w).
+      likelihood: Λ, a function of the chosen side (default: none).
+      order: a number with the sign of h_w − h_l, for exponentials that may both overflow; only the sign is known then.
     """
 
     m: Callable[[Scalars], Jet]
@@ -117,7 +120,7 @@ def _product(x: Scalars, y: Scalars) -> Scalars:
 
 
 def autodiff(function: Callable[[Scalars], Scalars]) -> Callable[[Scalars], Jet]:
-    """A piece from an elementwise function alone; its slope by automatic differentiation."""
+    """Make a piece from an elementwise function, with its slope by automatic differentiation."""
 
     def jet(x: Scalars) -> Jet:
         x = jnp.asarray(x)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import FlipRate, Fraction, NonNegative, Positive, PositiveFlipRate, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side, nothing
@@ -24,6 +25,8 @@ from toymodel.losses.pieces import (
     square,
 )
 
+__dir__ = own_names(globals())
+
 
 @loss(ratio="1")
 def dpo(beta: Positive = 0.1) -> Form:
@@ -33,7 +36,7 @@ def dpo(beta: Positive = 0.1) -> Form:
 
 @loss(ratio="1")
 def cdpo(beta: Positive = 0.1, label_smoothing: FlipRate = 0.1) -> Form:
-    """Conservative DPO (Mitchell 2023): labels are wrong with probability e. Negative weights at βD > logit(1 − e).
+    """Conservative DPO (Mitchell 2023): labels are wrong with probability e. Weights are negative at βD > logit(1 − e).
 
     TRL ≥ 1 ignores `label_smoothing` for its sigmoid loss; TRL 0.11, HALOs and the original honour it.
     """
@@ -94,7 +97,7 @@ def ipo_sum(tau: Positive = 0.1) -> Form:
 
 @loss(ratio="n_l/n_w")
 def ipo_lennorm(tau: Positive = 0.1) -> Form:
-    """IPO on logratios per token, as in TRL (where τ is called beta) and HALOs. Negative weights past the target."""
+    """IPO on logratios per token, as in TRL (which calls τ beta) and HALOs. Weights turn negative past the target."""
     return Margin(square(1 / (2 * tau)), mean_logratio)
 
 
@@ -193,7 +196,7 @@ def bdpo(beta: Positive = 0.1, lam: Fraction = 0.5) -> Form:
 def exo_pair(beta: Positive = 0.1, label_smoothing: PositiveFlipRate = 1e-3) -> Form:
     """EXO (arXiv 2402.00856), TRL's form: KL from S(βD) to a label that is wrong with probability e > 0.
 
-    Weights turn negative at βD > logit(1 − e). TRL 0.11 puts 1e-3 for e = 0 in silence. The authors' code leaves its
+    Weights turn negative at βD > logit(1 − e). TRL 0.11 silently replaces e = 0 by 1e-3. The authors' code leaves its
     targets unnormalised: `exo_pair_unnorm`.
     """
     return _exo(beta, jnp.log1p(-label_smoothing), jnp.log(label_smoothing))
@@ -201,7 +204,7 @@ def exo_pair(beta: Positive = 0.1, label_smoothing: PositiveFlipRate = 1e-3) -> 
 
 @loss(ratio="1")
 def exo_pair_unnorm(beta: Positive = 0.1, log_eps: Real = -10.0) -> Form:
-    """EXO as its authors' code has it: targets log 1 and `log_eps`, not normalised, so the loss can be < 0."""
+    """EXO as in its authors' code: targets log 1 and `log_eps` are not normalised, so the loss can be < 0."""
     return _exo(beta, 0.0, log_eps)
 
 

@@ -1,4 +1,4 @@
-"""Losses that judge each response on its own: a term for the chosen plus a term for the rejected; and two switches.
+"""Losses with one term for the chosen and one for the rejected, and losses that switch between the two responses.
 
 A sum A(w) + B(l) is the paper's form with m the identity, h_w = −A, h_l = B. r is a response's logratio.
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import Fraction, Positive, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Side
@@ -22,6 +23,8 @@ from toymodel.losses.pieces import (
     square,
 )
 
+__dir__ = own_names(globals())
+
 
 @loss(ratio="(t − r_w)/(t + r_l), t = 1/(2β)")
 def sppo_hard(beta: Positive = 0.1) -> Form:
@@ -29,22 +32,22 @@ def sppo_hard(beta: Positive = 0.1) -> Form:
 
     The authors' β is near 1e-3. Past its target each weight turns negative.
     """
-    return _towards(1 / (2 * beta), 1.0)
+    return _pull_towards(1 / (2 * beta), 1.0)
 
 
 @loss(ratio="(t − r_w)/(t + r_l), t = 1/(2β)")
 def sppo_half(beta: Positive = 0.1) -> Form:
     """SPPO as in its paper and official code: half of `sppo_hard`."""
-    return _towards(1 / (2 * beta), 0.5)
+    return _pull_towards(1 / (2 * beta), 0.5)
 
 
 @loss(ratio="(t − r_w)/(t + r_l), t = (P − ½)/β")
 def sppo_soft_half(beta: Positive = 0.1, p_win: Fraction = 0.9) -> Form:
     """SPPO with soft labels: the chosen wins with probability P, so the targets are ±(P − ½)/β."""
-    return _towards((p_win - 0.5) / beta, 0.5)
+    return _pull_towards((p_win - 0.5) / beta, 0.5)
 
 
-def _towards(target: Scalars, factor: Scalars) -> Margin:
+def _pull_towards(target: Scalars, factor: Scalars) -> Margin:
     """factor · ((r_w − target)² + (r_l + target)²)."""
 
     def up(r: Scalars) -> Jet:
@@ -157,7 +160,7 @@ def _exp(r: Scalars) -> Jet:
     return Jet(jnp.exp(r), jnp.exp(r))
 
 
-DDRO_ROOM = 5e-7  # of 1 − exp(r_l)/2: with less of it, −log(1 − x) goes on as its tangent
+DDRO_ROOM = 5e-7  # where 1 − exp(r_l)/2 is smaller, −log(1 − x) continues as its tangent
 
 
 @loss(ratio="(2 − exp(r_l)) exp(−r_l)")
@@ -191,17 +194,17 @@ def cal_dpo(beta: Positive = 0.1) -> Form:
 
 @loss(ratio="∞ where r_w < −αr_l, else 0")
 def bpo_logistic(beta: Positive = 0.1, alpha: Positive = 1.0) -> Form:
-    """BPO (arXiv 2506.03557): −log S(β min(r_w, −αr_l)). Moves the side that lags, both by half at a tie."""
-    return _weaker_side(log_sigmoid, beta, alpha)
+    """BPO (arXiv 2506.03557): −log S(β min(r_w, −αr_l)). Moves the side that lags; at a tie each moves half."""
+    return _move_weaker_side(log_sigmoid, beta, alpha)
 
 
 @loss(ratio="∞ where r_w < −αr_l, else 0")
 def bpo_hinge(beta: Positive = 0.1, alpha: Positive = 0.3) -> Form:
     """BPO with a hinge: max(1 − β min(r_w, −αr_l), 0)."""
-    return _weaker_side(hinge_below(1.0), beta, alpha)
+    return _move_weaker_side(hinge_below(1.0), beta, alpha)
 
 
-def _weaker_side(m: Callable[[Scalars], Jet], beta: Scalars, alpha: Scalars) -> Form:
+def _move_weaker_side(m: Callable[[Scalars], Jet], beta: Scalars, alpha: Scalars) -> Form:
     def at(chosen: Side, rejected: Side) -> Outcome:
         r_w, r_l = chosen.logratio, -alpha * rejected.logratio
         value, slope = m(beta * jnp.minimum(r_w, r_l))

@@ -1,4 +1,4 @@
-"""The functions that losses are put together from: outer ones of the margin, inner ones of one side.
+"""The functions that losses are made of: outer ones take the margin, inner ones take one side.
 
 Each returns a `Jet`, its value and its slope, written so that neither vanishes nor overflows early.
 """
@@ -9,8 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.form import Jet, Piece, Side
+
+__dir__ = own_names(globals())
 
 
 def sigmoid(a: Scalars) -> Array:
@@ -24,7 +27,7 @@ def log_sigmoid(a: Scalars) -> Jet:
 
 
 def identity(a: Scalars) -> Jet:
-    """The m of losses that are a sum of one term per side."""
+    """a, slope 1: the m of losses that are a sum of one term per side."""
     return Jet(a, 1.0)
 
 

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.losses.catalogue import NonNegative, Positive, Real, loss
 from toymodel.losses.form import Form, Jet, Margin, Outcome, Piece, Side, nothing
@@ -14,6 +15,8 @@ from toymodel.losses.pieces import (
     scaled,
     shifted,
 )
+
+__dir__ = own_names(globals())
 
 
 @loss(ratio="n_l/n_w")

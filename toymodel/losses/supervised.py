@@ -8,7 +8,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import Domain, is_concrete
+from toymodel._public import own_names
 from toymodel._pytree import pytree
+
+__dir__ = own_names(globals())
 
 Logps = Float[Array, " n"]
 SHARE = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))

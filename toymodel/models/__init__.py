@@ -1,4 +1,4 @@
-"""Softmax language models small enough to solve: one file a family, and what all of them share."""
+"""Softmax language models small enough to solve: one file for each family, and what they share."""
 
 import lazy_loader
 

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Params
+
+__dir__ = own_names(globals())
 
 
 @partial(pytree, static=["network", "structure", "shapes"])

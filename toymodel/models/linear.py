@@ -12,10 +12,14 @@ Constructor          Row chosen by                 φ(c)                    z⁰
 
 The first four are the tabular models. In the last, W is a positional offset b_i added to frozen logits: the smallest
 model in which different contexts share parameters while their probabilities differ.
+
+`MODELS` offers them by name with the same arguments; what is frozen is then random.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import jax
@@ -25,8 +29,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_finite, require_int, require_positive
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import PreferencePairs, Response
+
+__dir__ = own_names(globals())
 
 Key = Array
 ContextKind = Literal["unigram", "positional", "bigram", "prefix"]
@@ -34,7 +41,7 @@ PADDING = -1  # in place of a token id
 
 
 class LinearStates(NamedTuple):
-    """What a linear softmax model computes while reading one response: all that the closed forms need."""
+    """What a linear softmax model computes while it reads one response; the closed forms need nothing else."""
 
     features: Float[Array, "T d"]
     logits: Float[Array, "T V"]
@@ -68,14 +75,14 @@ class LinearSoftmax:
             prompt = jnp.where(response.prompt_mask, response.prompt, self.vocab_size)[-1:]
             start = prompt if prompt.size else jnp.full(1, self.vocab_size)
             return jnp.concatenate([start, response.tokens[:-1]])
-        return self._known_prefix(response)
+        return self._find_prefix(response)
 
-    def _known_prefix(self, response: Response) -> Int[Array, " T"]:
-        """Row r·T + i of the first known response r that agrees on all before i; beyond the last row if none does."""
+    def _find_prefix(self, response: Response) -> Int[Array, " T"]:
+        """Row r·T + i of the first known response r that agrees before position i; beyond the last row if none does."""
         assert self.known is not None
         T_known = self.features.shape[0] // self.known.shape[0]
         P_known, T = self.known.shape[1] - T_known, response.tokens.shape[-1]
-        here = _prompt_and_tokens(response, P_known, T_known)
+        here = _join_prompt_and_tokens(response, P_known, T_known)
         agrees = jnp.cumprod(here == self.known, axis=1, dtype=bool)
         agrees_before = jnp.pad(agrees, ((0, 0), (1, 0)), constant_values=True)[:, P_known : P_known + T]
         found = agrees_before & (self.known[:, P_known : P_known + T] != PADDING)
@@ -101,18 +108,18 @@ class LinearSoftmax:
 
 def unigram(vocab_size: int) -> LinearSoftmax:
     """One distribution for every context."""
-    return LinearSoftmax("unigram", _vocab_size(vocab_size), jnp.ones((1, 1)))
+    return LinearSoftmax("unigram", _check_vocab_size(vocab_size), jnp.ones((1, 1)))
 
 
 def positional(vocab_size: int, length: int) -> LinearSoftmax:
     """One distribution per position of the response, up to `length` ("learnable logits")."""
     require_int("length", length, low=1)
-    return LinearSoftmax("positional", _vocab_size(vocab_size), jnp.eye(length))
+    return LinearSoftmax("positional", _check_vocab_size(vocab_size), jnp.eye(length))
 
 
 def bigram(vocab_size: int) -> LinearSoftmax:
     """One distribution per previous token, the prompt's last token included; one more for an empty prompt."""
-    return LinearSoftmax("bigram", _vocab_size(vocab_size), jnp.eye(vocab_size + 1))
+    return LinearSoftmax("bigram", _check_vocab_size(vocab_size), jnp.eye(vocab_size + 1))
 
 
 def prefix(vocab_size: int, pairs: PreferencePairs) -> LinearSoftmax:
@@ -132,7 +139,7 @@ def frozen_features(
 
     A context found more than once keeps the features of its first occurrence, chosen responses first.
     """
-    features = _stacked(pairs, "features", chosen_features, rejected_features)
+    features = _stack_rows(pairs, "features", chosen_features, rejected_features)
     return LinearSoftmax("prefix", vocab_size, features, known=_known_responses(vocab_size, pairs), tabular=False)
 
 
@@ -150,8 +157,8 @@ def random_features(
         raise ValueError(f"`correlation` must be in [-1, 1], got {correlation!r}.")
     T_w, T_l = pairs.chosen.shape[-1], pairs.rejected.shape[-1]
     u, v = jax.random.normal(key, (2, *pairs.chosen.shape[:-1], max(T_w, T_l), dim))
-    u = _unit(u)
-    v = _unit(v - (u * v).sum(axis=-1, keepdims=True) * u)
+    u = _normalise(u)
+    v = _normalise(v - (u * v).sum(axis=-1, keepdims=True) * u)
     after_rejected = correlation * u + jnp.sqrt(1 - jnp.square(correlation)) * v
     model = frozen_features(vocab_size, pairs, u[..., :T_w, :], after_rejected[..., :T_l, :])
     _check_own_contexts(model, pairs, correlation)
@@ -173,7 +180,7 @@ def positional_offset(
         jnp.broadcast_to(jnp.eye(T_w, width), (*pairs.chosen.shape, width)),
         jnp.broadcast_to(jnp.eye(T_l, width), (*pairs.rejected.shape, width)),
     )
-    frozen_logits = _stacked(pairs, "logits", chosen_logits, rejected_logits)
+    frozen_logits = _stack_rows(pairs, "logits", chosen_logits, rejected_logits)
     if frozen_logits.shape[1] != vocab_size:
         raise ValueError(f"`chosen_logits` must have {vocab_size} entries per token, got {frozen_logits.shape[1]}.")
     return replace(model, frozen_logits=frozen_logits)
@@ -193,12 +200,45 @@ def random_offset(
     )
 
 
+def _adapt(constructor: Callable[..., LinearSoftmax], *takes: str) -> Callable[..., LinearSoftmax]:
+    """Give a constructor the arguments of `MODELS`; `takes` names those it needs besides the size of the vocabulary."""
+
+    def build(
+        key: Key,
+        vocab_size: int,
+        pairs: PreferencePairs,
+        *,
+        dim: int = 16,
+        correlation: float | Float[Array, ""] = 0.9,
+        temperature: float | Float[Array, ""] = 1.0,
+    ) -> LinearSoftmax:
+        given = {"key": key, "pairs": pairs, "dim": dim, "correlation": correlation, "temperature": temperature}
+        given["length"] = max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
+        return constructor(vocab_size=vocab_size, **{name: given[name] for name in takes})
+
+    return build
+
+
+#: Every model by name; all take the same arguments: `MODELS[name](key, vocab_size, pairs, dim=16, correlation=0.9,
+#: temperature=1.0)`. `dim` and `correlation` are those of random features, `temperature` is that of frozen logits.
+MODELS: Mapping[str, Callable[..., LinearSoftmax]] = MappingProxyType(
+    {
+        "unigram": _adapt(unigram),
+        "positional": _adapt(positional, "length"),
+        "bigram": _adapt(bigram),
+        "prefix": _adapt(prefix, "pairs"),
+        "random_features": _adapt(random_features, "key", "pairs", "dim", "correlation"),
+        "positional_offset": _adapt(random_offset, "key", "pairs", "temperature"),
+    }
+)
+
+
 def init_params(
     key: Key, model: LinearSoftmax, *, temperature: float | Float[Array, ""] = 1.0, dtype: DTypeLike | None = None
 ) -> Float[Array, "V d"]:
     """W with standard normal entries / `temperature`; zero where the model has frozen logits of its own.
 
-    One number sets how sure the model is: infinity gives exactly uniform probabilities, 0.03 nearly deterministic ones.
+    The temperature sets how sure the model is: infinity gives uniform probabilities, 0.03 nearly deterministic ones.
     """
     require_positive("temperature", temperature)
     shape = (model.vocab_size, model.features.shape[1])
@@ -207,21 +247,21 @@ def init_params(
     return jax.random.normal(key, shape, dtype or float) / jnp.asarray(temperature, dtype)
 
 
-def _vocab_size(vocab_size: int) -> int:
+def _check_vocab_size(vocab_size: int) -> int:
     require_int("vocab_size", vocab_size, low=2)
     return vocab_size
 
 
 def _known_responses(vocab_size: int, pairs: PreferencePairs) -> Int[Array, "R P+T"]:
     """Prompt and tokens of all chosen, then of all rejected responses, padded to one width."""
-    pairs.check(_vocab_size(vocab_size))
+    pairs.check(_check_vocab_size(vocab_size))
     P, T = pairs.prompt.shape[-1], max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
-    both = [_prompt_and_tokens(r, P, T) for r in (pairs.chosen_response, pairs.rejected_response)]
+    both = [_join_prompt_and_tokens(r, P, T) for r in (pairs.chosen_response, pairs.rejected_response)]
     return jnp.concatenate([tokens.reshape(-1, P + T) for tokens in both])
 
 
-def _prompt_and_tokens(response: Response, P: int, T: int) -> Int[Array, "*batch P+T"]:
-    """The prompt, padded on the left to P tokens, then the response, padded on the right to T."""
+def _join_prompt_and_tokens(response: Response, P: int, T: int) -> Int[Array, "*batch P+T"]:
+    """Join the prompt, padded on the left to P tokens, and the response, padded on the right to T."""
     missing = P - response.prompt.shape[-1], T - response.tokens.shape[-1]
     if min(missing) < 0:
         raise ValueError(
@@ -236,8 +276,8 @@ def _prompt_and_tokens(response: Response, P: int, T: int) -> Int[Array, "*batch
     return jnp.pad(jnp.concatenate(tokens, axis=-1), [*before, missing], constant_values=PADDING)
 
 
-def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) -> Float[Array, "rows size"]:
-    """One row per context: T for each of the responses, in the order of `_known_responses`."""
+def _stack_rows(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) -> Float[Array, "rows size"]:
+    """Stack one row per context: T for each of the responses, in the order of `_known_responses`."""
     for side, tokens, values in (("chosen", pairs.chosen, chosen), ("rejected", pairs.rejected, rejected)):
         if values.shape[:-1] != tokens.shape:
             raise ValueError(f"`{side}_{name}` must have leading axes {tokens.shape}, got shape {values.shape}.")
@@ -253,7 +293,8 @@ def _stacked(pairs: PreferencePairs, name: str, chosen: Array, rejected: Array) 
     return jnp.concatenate(padded).reshape(-1, size)
 
 
-def _unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+def _normalise(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """Scale vectors to unit length."""
     return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
 
 

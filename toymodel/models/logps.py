@@ -1,4 +1,4 @@
-"""What every language model here offers, and its log-probabilities of responses."""
+"""The interface of every language model here, and its log-probabilities of responses."""
 
 from typing import Any, Protocol
 
@@ -7,7 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
+
+__dir__ = own_names(globals())
 
 Params = Any  # a pytree of floating-point arrays
 
@@ -17,7 +20,7 @@ class Model(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """V, the number of token ids."""
 
     def logits(self, params: Params, response: Response) -> Float[Array, "T V"]:
         """Logits before each token of one response; row i depends on the prompt and on tokens before i only."""
@@ -62,7 +65,7 @@ def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[A
 
 
 def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pair: bool = False) -> None:
-    """The checks shared by everything that runs a model on a batch of pairs (or on one); raises `ValueError`."""
+    """Check a model, its parameters and a batch of pairs (or one pair); raise `ValueError`."""
     if pairs.chosen.ndim != (1 if one_pair else 2):
         wanted = (
             "`pair` must be one pair (`pairs[i]`)" if one_pair else "`pairs` must be a batch (`pairs[i:i + 1]` for one)"
@@ -74,7 +77,7 @@ def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pa
 
 
 def check_group(model: Model, params: Params, responses: Response) -> None:
-    """The same for a group of responses; raises `ValueError`."""
+    """Check a model, its parameters and a group of responses; raise `ValueError`."""
     if responses.tokens.ndim != 2:
         raise ValueError(f"`responses` must have one leading axis, got tokens of shape {responses.tokens.shape}.")
     responses.check(model.vocab_size)

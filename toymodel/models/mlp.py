@@ -12,10 +12,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine
+
+__dir__ = own_names(globals())
 
 Key = Array
 MLPParams = dict[str, Float[Array, "..."]]
@@ -26,8 +29,8 @@ MLPParams = dict[str, Float[Array, "..."]]
 class NGramMLP:
     """Sizes of the model; it has no frozen arrays.
 
-    A context is the last `context_length` tokens before a position, the prompt's included. Where there is none stands
-    an embedding of its own, row V of the table.
+    A context is the last `context_length` tokens before a position, the prompt's included. A missing token has an
+    embedding of its own, row V of the table.
     """
 
     vocab_size: int
@@ -42,7 +45,7 @@ class NGramMLP:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shape of each of the parameters."""
+        """Shapes of the parameters, by name."""
         V, n, d, h = self.vocab_size, self.context_length, self.embedding_dim, self.hidden_dim
         return {
             "embedding": (V + 1, d),
@@ -59,7 +62,7 @@ class NGramMLP:
             [
                 jnp.full(n, nothing),
                 jnp.where(response.prompt_mask, response.prompt, nothing),
-                response.tokens,  # padding stands behind all that is looked at
+                response.tokens,  # padding comes after every token that is used
             ]
         )
         T, P = response.tokens.shape[-1], response.prompt.shape[-1]
@@ -79,14 +82,14 @@ class NGramMLP:
     def stages(self, params: MLPParams, _response: Response) -> tuple[Stage, ...]:
         """The hidden layer."""
         hidden = {"weight": params["hidden_weight"].T, "bias": params["hidden_bias"]}
-        return (Stage({"hidden": hidden}, _hidden, positionwise=True),)
+        return (Stage({"hidden": hidden}, _apply_hidden, positionwise=True),)
 
     def head(self, params: MLPParams) -> Head:
         """The last layer."""
         return Head(params["head_weight"], params["head_bias"], None)
 
 
-def _hidden(layers: Layers, x: Float[Array, "T a"]) -> tuple[Float[Array, "T h"], Inputs]:
+def _apply_hidden(layers: Layers, x: Float[Array, "T a"]) -> tuple[Float[Array, "T h"], Inputs]:
     return jnp.tanh(affine(layers["hidden"], x)), {"hidden": x}
 
 

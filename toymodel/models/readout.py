@@ -6,10 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Params
 from toymodel.models.stages import Network, features
+
+__dir__ = own_names(globals())
 
 ReadoutParams = dict[str, Float[Array, "..."]]
 
@@ -24,7 +27,7 @@ class Readout:
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """V, the number of token ids."""
         return self.network.vocab_size
 
     def features(self, response: Response) -> Float[Array, "T d"]:
@@ -44,5 +47,5 @@ def readout(network: Network, params: Params) -> tuple[Readout, ReadoutParams]:
 
 
 def hidden_states(model: Any, params: Params, response: Response) -> Float[Array, "T d"]:
-    """What the last layer of a `Network` or a `Readout` sees before each token of one response."""
+    """Hidden states before each token of one response, as the last layer of a `Network` or a `Readout` sees them."""
     return model.features(response) if isinstance(model, Readout) else features(model, params, response)

@@ -2,8 +2,8 @@
 
     x = Σ_tables E[rows]  →  stage  →  stage  →  …  →  features of the last T positions  →  logits = features Uᵀ + b
 
-Every layer of a stage is affine (x W + b) or a scaling (x ⊙ g + b). Its gradient is then a sum over positions of what
-went in times the derivative in what came out, two factors that are much smaller than the gradient itself.
+Every layer of a stage is affine (x W + b) or a scaling (x ⊙ g + b). Its gradient is then a sum over positions of the
+layer's input times the derivative in its output, two factors that are much smaller than the gradient itself.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params
+
+__dir__ = own_names(globals())
 
 Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}
 Layers = dict[str, Layer]
@@ -22,12 +25,12 @@ Inputs = dict[str, Float[Array, "S in"]]  # by layer: what its weight or gain mu
 
 
 class Stage(NamedTuple):
-    """Some layers of a network, as a function of their weights and of what flows along it."""
+    """Some layers of a network, as a function of their weights and of their input."""
 
     layers: Layers
     apply: Callable[[Layers, Float[Array, "S a"]], tuple[Float[Array, "S b"], Inputs]]
-    positionwise: bool = False  # row s of what comes out depends on row s of what goes in alone
-    repeated: bool = False  # the layers' arrays have a leading axis: the stage is applied once for each entry of it
+    positionwise: bool = False  # row s of the output depends on row s of the input alone
+    repeated: bool = False  # the layers' arrays have a leading axis, and the stage is applied once for each entry of it
 
 
 class Head(NamedTuple):
@@ -40,28 +43,28 @@ class Head(NamedTuple):
 
 @runtime_checkable
 class Network(Model, Protocol):
-    """A `Model` that says what it is made of."""
+    """A `Model` that names its tables, stages and head."""
 
     def rows(self, response: Response) -> dict[str, Int[Array, "S k"]]:
-        """By name of a table among the parameters: the rows, side by side, that it adds at each position."""
+        """Rows, side by side, that each table among the parameters adds at each position, by name of the table."""
 
     def stages(self, params: Params, response: Response) -> tuple[Stage, ...]:
-        """What lies between tables and head."""
+        """The stages between tables and head."""
 
     def head(self, params: Params) -> Head:
         """The last layer."""
 
 
 def embed(model: Network, params: Params, response: Response) -> Float[Array, "S a"]:
-    """What flows into the first stage. The tokens of the response are predicted at the last T of the S positions."""
+    """Input of the first stage. The tokens of the response are predicted at the last T of the S positions."""
     parts = [params[name][rows].reshape(len(rows), -1) for name, rows in model.rows(response).items()]
     return jnp.sum(jnp.stack(parts), axis=0)
 
 
 def advance(stage: Stage, x: Float[Array, "S a"]) -> tuple[Float[Array, "S b"], Float[Array, "*L S a"]]:
-    """`x` after a stage, and what flowed into it: `x`, or that of each one if there are repeated ones.
+    """`x` after a stage, and the stage's input: `x`, or one input for each repetition of a repeated stage.
 
-    Repeated ones are one compiled loop, so that compile time does not grow with depth.
+    Repetitions are one compiled loop, so that compile time does not grow with depth.
     """
     if not stage.repeated:
         return stage.apply(stage.layers, x)[0], x
@@ -89,7 +92,7 @@ def affine(layer: Layer, x: Float[Array, "S in"]) -> Float[Array, "S out"]:
 
 
 def standardised(x: Float[Array, "S d"], epsilon: float) -> Float[Array, "S d"]:
-    """Every row with mean 0 and variance 1 (a little less by `epsilon`), as layer normalisation has it."""
+    """Shift and scale every row to mean 0 and variance 1 (slightly less, by `epsilon`), as in layer normalisation."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon)
 

@@ -15,14 +15,17 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models import stages
 from toymodel.models.stages import Head, Inputs, Layers, Stage, affine, scaled, standardised
 
+__dir__ = own_names(globals())
+
 Key = Array
 TransformerParams = dict[str, Any]
-EPSILON = 1e-5  # of the layer norms
+EPSILON = 1e-5  # in the layer norms
 ATTENTION = ("attention_norm", "attention_in", "attention_out")
 MLP = ("mlp_norm", "mlp_in", "mlp_out")
 
@@ -33,8 +36,8 @@ class Transformer:
     """Sizes of the model; it has no frozen arrays.
 
     A sequence is a start symbol (row V of the token table), the prompt, and the response without its last token: at
-    most `context_length` places, padding included. Padding of prompts stands before the start symbol and is neither
-    seen nor counted as a position.
+    most `context_length` places, padding included. Padding of prompts comes before the start symbol; it is neither
+    attended to nor counted as a position.
 
     Raises:
       ValueError: a size is not a positive whole number, or `heads` does not divide `dim`.
@@ -56,7 +59,7 @@ class Transformer:
 
     @property
     def shapes(self) -> TransformerParams:
-        """The shape of each of the parameters, in a tree like theirs."""
+        """Shapes of the parameters, in a tree like theirs."""
         V, C, L, d = self.vocab_size, self.context_length, self.layers, self.dim
         sizes = {"attention_in": (d, 3 * d), "attention_out": (d, d), "mlp_in": (d, 4 * d), "mlp_out": (4 * d, d)}
         norm = {"gain": (d,), "bias": (d,)}
@@ -88,19 +91,19 @@ class Transformer:
         start = self.vocab_size
         prompt = jnp.where(response.prompt_mask, response.prompt, start)
         tokens = jnp.concatenate([jnp.full(1, start), prompt, response.tokens[:-1]])
-        positions = jnp.maximum(jnp.cumsum(_real(response)) - 1, 0)
+        positions = jnp.maximum(jnp.cumsum(_find_real_places(response)) - 1, 0)
         return {"token_embedding": tokens[:, None], "position_embedding": positions[:, None]}
 
     def stages(self, params: TransformerParams, response: Response) -> tuple[Stage, ...]:
         """All blocks but the last, its two halves (the second one positionwise), and the last norm."""
-        seen = _seen(response)
-        attention, block = partial(self._attention, seen), partial(self._block, seen)
+        seen = _find_seen_places(response)
+        attention, block = partial(self._attend, seen), partial(self._apply_block, seen)
         earlier, last = (jax.tree.map(lambda leaf, at=at: leaf[at], params["blocks"]) for at in (slice(-1), -1))
         return (
             Stage(earlier, block, repeated=True),
             Stage({name: last[name] for name in ATTENTION}, attention),
-            Stage({name: last[name] for name in MLP}, _mlp, positionwise=True),
-            Stage({"final_norm": params["final_norm"]}, _final_norm, positionwise=True),
+            Stage({name: last[name] for name in MLP}, _apply_mlp, positionwise=True),
+            Stage({"final_norm": params["final_norm"]}, _apply_final_norm, positionwise=True),
         )
 
     def head(self, params: TransformerParams) -> Head:
@@ -109,12 +112,12 @@ class Transformer:
             return Head(params["token_embedding"][: self.vocab_size], None, "token_embedding")
         return Head(params["head"], None, None)
 
-    def _block(self, seen: Array, layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
-        x, attention_inputs = self._attention(seen, layers, x)
-        x, mlp_inputs = _mlp(layers, x)
+    def _apply_block(self, seen: Array, layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
+        x, attention_inputs = self._attend(seen, layers, x)
+        x, mlp_inputs = _apply_mlp(layers, x)
         return x, attention_inputs | mlp_inputs
 
-    def _attention(self, seen: Array, layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
+    def _attend(self, seen: Array, layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
         """X + attention(norm(x)): `seen`[s, r] says whether position s looks at position r."""
         S, d = x.shape
         normal = standardised(x, EPSILON)
@@ -127,7 +130,7 @@ class Transformer:
         return x + affine(layers["attention_out"], mixed), inputs
 
 
-def _mlp(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
+def _apply_mlp(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
     """X + MLP(norm(x))."""
     normal = standardised(x, EPSILON)
     rows = scaled(layers["mlp_norm"], normal)
@@ -135,19 +138,19 @@ def _mlp(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], I
     return x + affine(layers["mlp_out"], hidden), {"mlp_norm": normal, "mlp_in": rows, "mlp_out": hidden}
 
 
-def _final_norm(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
+def _apply_final_norm(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Array, "S d"], Inputs]:
     normal = standardised(x, EPSILON)
     return scaled(layers["final_norm"], normal), {"final_norm": normal}
 
 
-def _real(response: Response) -> Bool[Array, " S"]:
-    """False at padding. The start symbol stands right before the prompt, so the prompt's mask is shifted by one."""
+def _find_real_places(response: Response) -> Bool[Array, " S"]:
+    """False at padding. The start symbol comes right before the prompt, so the prompt's mask is shifted by one."""
     return jnp.concatenate([response.prompt_mask, jnp.ones(1, bool), response.mask[:-1]])
 
 
-def _seen(response: Response) -> Bool[Array, "S S"]:
-    """A position sees all real ones up to itself; padding sees itself, lest a softmax have nothing to sum."""
-    real = _real(response)
+def _find_seen_places(response: Response) -> Bool[Array, "S S"]:
+    """A position sees all real ones up to itself. Padding sees itself, so that its softmax has something to sum."""
+    real = _find_real_places(response)
     return (real & jnp.tri(len(real), dtype=bool)) | jnp.eye(len(real), dtype=bool)
 
 

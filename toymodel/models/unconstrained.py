@@ -1,6 +1,6 @@
 """Unconstrained features: z(c) = W h(c) with the hidden state of every context learned along with the head W.
 
-Stands for a network deep enough to place each hidden state as it likes ("layer-peeled" model), and is the smallest
+It stands for a network deep enough to place each hidden state freely ("layer-peeled" model), and is the smallest
 model in which log π is not concave in the parameters. `linear.frozen_features` is the same with h frozen.
 """
 
@@ -13,13 +13,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_int, require_positive
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.linear import Key, LinearSoftmax
 
+__dir__ = own_names(globals())
+
 
 class UnconstrainedParams(TypedDict):
-    """All of it is learned."""
+    """Hidden states and head, both learned."""
 
     head: Float[Array, "V d"]
     hidden: Float[Array, "rows d"]
@@ -34,7 +37,7 @@ class UnconstrainedFeatures:
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """V, the number of token ids."""
         return self.table.vocab_size
 
     def hidden(self, params: UnconstrainedParams, response: Response) -> Float[Array, "T d"]:
@@ -73,7 +76,7 @@ def init_params(
     temperature: float | Float[Array, ""] = 1.0,
     dtype: DTypeLike | None = None,
 ) -> UnconstrainedParams:
-    """Random unit vectors h, and W with standard normal entries / `temperature`: so are the logits (infinity: uniform).
+    """Random unit vectors h, and W with standard normal entries / `temperature`, like the logits (infinity: uniform).
 
     Raises:
       ValueError: `dim` < 1, or `temperature` is not positive.

@@ -18,9 +18,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend
+
+__dir__ = own_names(globals())
 
 
 @pytree

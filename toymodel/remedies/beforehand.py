@@ -7,10 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite, require_int
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.losses.supervised import CrossEntropy
 from toymodel.models.logps import Model, Params
 from toymodel.training import Optimizer, train
+
+__dir__ = own_names(globals())
 
 
 def keep_lowest(pairs: PreferencePairs, scores: Float[Array, " n"], keep: int) -> PreferencePairs:

@@ -10,6 +10,7 @@ import jax
 from jaxtyping import Array, Float
 
 from toymodel import theory
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.logps import Model, Params
 from toymodel.models.readout import hidden_states
@@ -20,6 +21,8 @@ from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
 from toymodel.remedies.split import Split, VirtualSplit
 from toymodel.training.arguments import PairLoss
 from toymodel.training.step import Update
+
+__dir__ = own_names(globals())
 
 Strength = float | Float[Array, "*runs"]
 

@@ -16,9 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import Batch, State, descend
+
+__dir__ = own_names(globals())
 
 Masks = Float[Array, "2 B T"] | Float[Array, "2 1 T"]
 

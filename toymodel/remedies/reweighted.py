@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.training.arguments import PairLoss
+
+__dir__ = own_names(globals())
 
 Logps = Float[Array, " n"]
 Number = float | Float[Array, "*runs"]

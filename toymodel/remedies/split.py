@@ -19,9 +19,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.models.logps import Params
 from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend
+
+__dir__ = own_names(globals())
 
 First = Literal["chosen", "rejected", "coin"]
 

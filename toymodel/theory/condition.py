@@ -1,4 +1,4 @@
-"""The gradient condition (T9–T11): from three inner products and two weights to what one small step does.
+"""The gradient condition (T9–T11): what one small step does, from three inner products and two weights.
 
 Paper               Here                      Meaning
 ∇ log π_w, l        `PairGram`                only their inner products matter
@@ -16,7 +16,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_finite, require_positive
+from toymodel._public import own_names
 from toymodel.gram import PairGram, Scalars
+
+__dir__ = own_names(globals())
 
 #: The names of the cases; the last one is for a slope of zero.
 CASES = ("chosen_up_rejected_down", "both_down", "both_up", "chosen_down_rejected_up", "stationary")
@@ -57,12 +60,12 @@ def slack(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) ->
 
 
 def case_index(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> Int[Array, "*n"]:
-    """Place in `CASES` of what a small step does to each pair (T10; Table 1), any finite weights. Works under `jit`."""
+    """The case of each pair as its index in `CASES` (T10; Table 1), for any finite weights. Works under `jit`."""
     return case_of_slopes(*slopes(gram, d_chosen, d_rejected))
 
 
 def case_of_slopes(chosen_slope: Scalars, rejected_slope: Scalars) -> Int[Array, "*n"]:
-    """Place in `CASES` of two slopes, however they were obtained."""
+    """The index in `CASES` that two slopes have, however they were obtained."""
     chosen, rejected = jnp.sign(chosen_slope), jnp.sign(rejected_slope)
     index = jnp.where(chosen > 0, jnp.where(rejected > 0, 2, 0), jnp.where(rejected > 0, 3, 1))
     return jnp.where((chosen == 0) | (rejected == 0), 4, index)
@@ -71,7 +74,7 @@ def case_of_slopes(chosen_slope: Scalars, rejected_slope: Scalars) -> Int[Array,
 def case(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> np.ndarray | str:
     """The name of each pair's case, one of `CASES`: a string for one pair, an array of strings for several.
 
-    Decided by the signs of the two slopes, so negative weights are judged rightly too. "stationary": a slope is zero.
+    The signs of the two slopes decide, so negative weights are judged correctly too. "stationary": a slope is zero.
 
     Raises:
       ValueError: a Gram entry or a weight is not finite.
@@ -85,7 +88,7 @@ def case(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> 
 def band(gram: PairGram) -> Band:
     """Ratios d_w/d_l with chosen up and rejected down: (cos · r*, r*/cos), r* = ‖g_l‖/‖g_w‖ (T11; arXiv 2604.18239).
 
-    For ⟨g_w, g_l⟩ ≤ 0 every positive ratio will do: (0, ∞). A zero gradient on either side makes no ratio right: NaN.
+    For ⟨g_w, g_l⟩ ≤ 0 every positive ratio separates the pair: (0, ∞). Where a gradient is zero no ratio does: NaN.
     """
     entangled = gram.inner > 0
     safe = jnp.where(entangled, gram.inner, 1.0)

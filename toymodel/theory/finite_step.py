@@ -2,7 +2,8 @@
 
 The step is θ ← θ + η(d_w g_w − d_l g_l), each pair alone. In a linear softmax model it moves the logits of position i
 by ηv_i exactly, so log π(y|x) changes by Σ_i (ηv_i[y^i] − log E_p e^{ηv_i}): concave in η, hence never above η · slope,
-and below it by no more than Hoeffding's lemma allows. So a slope and the ranges of v_i say what is certain of a pair.
+and below it by no more than Hoeffding's lemma allows. So a slope and the ranges of v_i bound what a step does to a
+pair.
 
 Slopes are `theory.slopes`, in nats per unit of learning rate; everything here is elementwise over pairs.
 """
@@ -11,11 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
 from toymodel.theory.overlap import masked_residuals, pair_states, per_pair
+
+__dir__ = own_names(globals())
 
 Directions = Float[Array, "*n T V"]
 
@@ -32,7 +36,9 @@ def logit_directions(
     j runs over the tokens of both, with A = d_w on the chosen and −d_l on the rejected. Zero at padding.
     """
     check_inputs(model, params, pairs)
-    return _logit_directions(model, params, pairs, *_per_pair(pairs, params, d_chosen=d_chosen, d_rejected=d_rejected))
+    return _logit_directions(
+        model, params, pairs, *_broadcast_to_pairs(pairs, params, d_chosen=d_chosen, d_rejected=d_rejected)
+    )
 
 
 def exact_change(
@@ -45,7 +51,7 @@ def exact_change(
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Change of (log π_w, log π_l), in nats, when each pair alone takes a step of learning rate η (T12)."""
     check_inputs(model, params, pairs)
-    settings = _per_pair(pairs, params, eta=eta, d_chosen=d_chosen, d_rejected=d_rejected)
+    settings = _broadcast_to_pairs(pairs, params, eta=eta, d_chosen=d_chosen, d_rejected=d_rejected)
     return _exact_change(model, params, pairs, *settings)
 
 
@@ -62,7 +68,7 @@ def norm_shortfall(directions: Directions) -> Float[Array, "*n"]:
 def change_bounds(slope: Scalars, shortfall: Scalars, eta: Scalars) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """(low, high) = (η·slope − η²·shortfall, η·slope), in nats: the true change lies between them at every η > 0 (T12).
 
-    So where the slope is not positive the log-probability falls (or nothing moves) at every learning rate.
+    Where the slope is not positive, the log-probability therefore falls (or nothing moves) at every learning rate.
     """
     high = jnp.asarray(eta * slope)
     return high - eta**2 * shortfall, high
@@ -71,7 +77,8 @@ def change_bounds(slope: Scalars, shortfall: Scalars, eta: Scalars) -> tuple[Flo
 def certified_step(slope: Scalars, shortfall: Scalars) -> Float[Array, "*n"]:
     """slope/shortfall: at every smaller η > 0 the log-probability certainly rises (T12).
 
-    Zero where the slope is not positive: then it rises at no η. Infinite where no position can fall short.
+    Zero where the slope is not positive: the log-probability then rises at no η. Infinite where no position can fall
+    short.
     """
     slope, shortfall = jnp.asarray(slope), jnp.asarray(shortfall)
     step = jnp.where(shortfall > 0, slope / jnp.where(shortfall > 0, shortfall, 1), jnp.inf)
@@ -82,8 +89,8 @@ def halving_bound(velocity: Directions, acceleration: Directions, eta: Scalars) 
     """Largest |error(η) − 4·error(η/2)|, in nats, of the estimate η·slope where logits move by ηv + η²q (T13).
 
     η³ sup|f‴|/12, f the log-probability along the step: the difference is ∫ K f‴ with a kernel K ≥ 0 of integral η³/12.
-    And f‴ = −Σ_i (3 Cov(z′, z″) + κ₃(z′)) with |Cov(a, b)| ≤ range(a)·range(b)/4 and |κ₃(a)| ≤ range(a)³/(6√3).
-    Of the order η³, while the error itself is of the order η²: so halving η divides the error by 4, ever more nearly.
+    There f‴ = −Σ_i (3 Cov(z′, z″) + κ₃(z′)) with |Cov(a, b)| ≤ range(a)·range(b)/4 and |κ₃(a)| ≤ range(a)³/(6√3).
+    The bound is of the order η³ and the error itself of the order η², so halving η divides the error by nearly 4.
     A linear softmax model has q = 0.
     """
     first = _ranges(velocity) + 2 * eta * _ranges(acceleration)
@@ -138,10 +145,10 @@ def _directions(
 
 
 def _change(states: LinearStates, shift: Float[Array, "T V"]) -> Float[Array, ""]:
-    """Relative to the token's own shift: then nothing is left to cancel where the token is nearly certain."""
+    """Shifts are taken relative to the token's own, so that nothing cancels where the token is nearly certain."""
     relative = shift - jnp.take_along_axis(shift, states.tokens[:, None], axis=-1)
     return -log_mean_exp(states.logits, relative).sum()  # padding: nothing moves, nothing changes
 
 
-def _per_pair(pairs: PreferencePairs, params: Array, **values: Scalars) -> list[Array]:
+def _broadcast_to_pairs(pairs: PreferencePairs, params: Array, **values: Scalars) -> list[Array]:
     return [per_pair(name, value, len(pairs)).astype(params.dtype) for name, value in values.items()]

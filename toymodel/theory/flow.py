@@ -13,7 +13,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_positive
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
+
+__dir__ = own_names(globals())
 
 NEWTON_STEPS = 5  # 4 reach the last digit, for 2β²‖φ‖²t from 1e-300 to 1e300
 
@@ -21,12 +24,12 @@ NEWTON_STEPS = 5  # 4 reach the last digit, for 2β²‖φ‖²t from 1e-300 to 
 def dpo_flow(t: Scalars, beta: Scalars, feature_sq: Scalars = 1.0) -> Float[Array, "*n"]:
     """u(t) with 2βu + e^{2βu} = 2β²‖φ‖²t + 1 =: c, that is 2βu = c − W₀(e^c), W₀ Lambert's function (T14; DPO).
 
-    Grows like β‖φ‖²t/2 at first, like log(2β²‖φ‖²t)/(2β) at last: without bound.
+    u grows like β‖φ‖²t/2 at first and like log(2β²‖φ‖²t)/(2β) later, without bound.
 
     Raises:
       ValueError: t < 0, or β or ‖φ‖² is not positive.
     """
-    _check(t, feature_sq, beta=beta)
+    _check_time(t, feature_sq, beta=beta)
     # Newton's method on x + (e^x − 1) = c − 1: convex, so from above the root it comes down to it from every start.
     grown = jnp.asarray(2 * beta**2 * feature_sq * t)
     x = jnp.minimum(grown / 2, jnp.log1p(grown))
@@ -41,7 +44,7 @@ def ipo_flow(t: Scalars, tau: Scalars, feature_sq: Scalars = 1.0) -> Float[Array
     Raises:
       ValueError: t < 0, or τ or ‖φ‖² is not positive.
     """
-    _check(t, feature_sq, tau=tau)
+    _check_time(t, feature_sq, tau=tau)
     return -jnp.expm1(-4 * feature_sq * jnp.asarray(t)) / (4 * tau)
 
 
@@ -56,7 +59,7 @@ def flow_logps(
     return logps[..., chosen], logps[..., rejected]
 
 
-def _check(t: Any, feature_sq: Any, **hyper: Any) -> None:
+def _check_time(t: Any, feature_sq: Any, **hyper: Any) -> None:
     if is_concrete(t) and not np.all(np.asarray(t) >= 0):
         raise ValueError(f"`t` must be >= 0, got {t!r}.")
     require_positive("feature_sq", feature_sq)

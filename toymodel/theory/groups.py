@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_group
 from toymodel.theory.overlap import per_pair, response_inner
+
+__dir__ = own_names(globals())
 
 
 def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Response) -> Float[Array, "n n"]:
@@ -34,7 +37,8 @@ def group_slopes(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> F
 def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, " n"]:
     """The responses that fall though they are positively weighted (T21; "lazy likelihood displacement").
 
-    Those with A_j > 0 and Σ_{A_i<0} |A_i| G_ji > Σ_{A_i>0} A_i G_ji: the others pull harder than their own kind.
+    Response j falls if A_j > 0 and Σ_{A_i<0} |A_i| G_ji > Σ_{A_i>0} A_i G_ji: responses of the other sign pull harder
+    than those of its own.
     """
     raised, lowered = jnp.maximum(advantages, 0), jnp.maximum(-advantages, 0)
     return (advantages > 0) & (gram @ lowered > gram @ raised)
@@ -66,12 +70,12 @@ def as_group(
 def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n group"]:
     """(r − mean)/std over each group, std that of the population: GRPO's advantages, which sum to zero (T21).
 
-    Zeros where all rewards of a group are equal: it teaches nothing. (Implementations that divide by std + ε, or by the
-    sample's std, differ by one factor per group, which changes no sign of a slope.)
+    Zero where all rewards of a group are equal: such a group teaches nothing. (Implementations that divide by std + ε,
+    or by the sample's std, differ by one factor per group, which changes no sign of a slope.)
     """
     rewards = jnp.asarray(rewards, float)
     centred = rewards - rewards.mean(axis=-1, keepdims=True)
-    # Equal rewards are told by comparison: their mean may round away from them, and 1e-17/1e-17 is not zero.
+    # Compare rewards to find equal ones: their mean may round away from them, and 1e-17/1e-17 is not zero.
     differ = (rewards != rewards[..., :1]).any(axis=-1, keepdims=True)
     return jnp.where(differ, centred / jnp.where(differ, jnp.sqrt((centred**2).mean(axis=-1, keepdims=True)), 1), 0)
 

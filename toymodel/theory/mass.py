@@ -5,9 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import require_positive
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
 from toymodel.theory.finite_step import log_mean_exp
 from toymodel.theory.overlap import residuals
+
+__dir__ = own_names(globals())
 
 
 def squeeze(logits: Float[Array, " V"], token: Ints, eta: Scalars) -> Float[Array, " V"]:
@@ -25,7 +28,8 @@ def squeeze(logits: Float[Array, " V"], token: Ints, eta: Scalars) -> Float[Arra
 def squeeze_threshold(logits: Float[Array, " V"], token: Ints, eta: Scalars) -> Float[Array, ""]:
     """(1/η) log E_p e^{−η(e_y − p)}: another token v falls in `squeeze` iff p_v is below this (T15).
 
-    Grows with η, from ‖p‖² − p_y towards the probability of the likeliest other token: a larger step lifts fewer.
+    The threshold grows with η, from ‖p‖² − p_y towards the probability of the likeliest other token: a larger step
+    lifts fewer tokens.
 
     Raises:
       ValueError: η is not positive.
@@ -39,7 +43,7 @@ def token_slopes(
 ) -> Float[Array, " V"]:
     """d/dη of log π(z), every token z, under g_w − g_l of one token with W and h both trained (T16; arXiv 2410.08847).
 
-    The logits W h move by (e_w − e_l)‖h‖² + W(W_w − W_l). So for z other than w and l the slope is ⟨W_z, W_w − W_l⟩
+    The logits W h move by (e_w − e_l)‖h‖² + W(W_w − W_l). For z other than w and l the slope is ⟨W_z, W_w − W_l⟩
     plus a constant: mass goes where W_z leans towards W_w − W_l, and may leave the chosen token too. Nats per unit of
     learning rate.
     """
@@ -52,7 +56,7 @@ def token_slopes(
 def ches(chosen_hidden: Float[Array, "*n T_w d"], rejected_hidden: Float[Array, "*n T_l d"]) -> Float[Array, "*n"]:
     """⟨Σ h_w, Σ h_l⟩ − ‖Σ h_w‖² over the hidden states before each token: the CHES score (T16; arXiv 2410.08847).
 
-    A large score foretells displacement: it is minus the slope of the chosen with every ⟨s_i, s_j⟩ set to 1. Rows of
+    A large score predicts displacement: it is minus the slope of the chosen with every ⟨s_i, s_j⟩ set to 1. Rows of
     padding must be zero.
     """
     chosen, rejected = chosen_hidden.sum(axis=-2), rejected_hidden.sum(axis=-2)

@@ -9,10 +9,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import require_finite
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints, PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
+
+__dir__ = own_names(globals())
 
 
 def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Array, "T V"]:
@@ -33,7 +36,7 @@ def masked_residuals(states: LinearStates) -> Float[Array, "T V"]:
 def pair_states(
     model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs
 ) -> tuple[LinearStates, LinearStates]:
-    """What the model computes while it reads the chosen and the rejected response of one pair."""
+    """States of the model while it reads the chosen and the rejected response of one pair."""
     return model.states(params, pair.chosen_response), model.states(params, pair.rejected_response)
 
 
@@ -43,7 +46,7 @@ def response_inner(one: LinearStates, other: LinearStates) -> Float[Array, ""]:
 
 
 def per_pair(name: str, value: Scalars, n: int) -> Float[Array, " n"]:
-    """A number, or one number per pair, as an array over n pairs; raises `ValueError` when it is neither."""
+    """Broadcast a number, or one number per pair, to an array over n pairs; raise `ValueError` when it is neither."""
     require_finite(name, value)
     if jnp.shape(value) not in ((), (n,)):
         raise ValueError(f"`{name}` must be one number or one per pair ({n}), got shape {jnp.shape(value)}.")
@@ -112,7 +115,7 @@ def uniform_unigram_inner(chosen_counts: Float[Array, "*n V"], rejected_counts: 
 def replacement_increment(p_chosen: Scalars, p_old: Scalars) -> Scalars:
     """1 − p(y_w) + p(old) > 0: what ⟨g_w, g_l⟩ gains when a rejected token becomes the chosen one (T3).
 
-    At a shared context, and where that context occurs once in the chosen response, as in a positional model.
+    It holds at a shared context that occurs once in the chosen response, as in a positional model.
     """
     return 1 - p_chosen + p_old
 
@@ -132,7 +135,7 @@ def single_token_slopes(p_chosen: Scalars, p_rejected: Scalars, feature_sq: Scal
 
 
 def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> PairGram:
-    """The Gram entries without the positions that have the same context and token in both responses (T5).
+    """Gram entries without the positions that have the same context and token in both responses (T5).
 
     Those positions drop out of g_w − g_l, so ‖g_w − g_l‖² is that of the whole pair. Where their contexts are
     orthogonal to all others (prefix and positional models), so are both slopes for d_w = d_l.

@@ -6,7 +6,7 @@ pairwise normalised gradient descent        `normalised_slopes`  a step along g_
 sparsity-regularised token masking          `masked_gram`        log π(y) becomes Σ_i u_i log p(y^i)
 usual likelihood term                       `likelihood_window`  the λ for which an added λ log π_w separates the pair
 
-The paper names the first two remedies and prints neither as code: what stands here is our reading of them. All of it is
+The paper names the first two remedies and prints neither as code: the code here is our reading of them. All of it is
 elementwise over pairs; nothing is differentiated.
 """
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from toymodel._checks import require_finite, require_positive
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import PairGram, Scalars
 from toymodel.models.linear import LinearSoftmax
@@ -22,14 +23,16 @@ from toymodel.models.logps import check_inputs
 from toymodel.theory.condition import Band, band_centre
 from toymodel.theory.overlap import pair_states, response_inner
 
+__dir__ = own_names(globals())
+
 
 def normalised_slopes(gram: PairGram) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
     """Slopes of (log π_w, log π_l) along g_w/‖g_w‖ − g_l/‖g_l‖: ‖g_w‖(1 − cos) ≥ 0 and −‖g_l‖(1 − cos) ≤ 0 (T17).
 
-    Nats per unit of learning rate. NaN where a gradient is zero: it has no direction. This is one pair's own step; the
-    mean of several such directions promises nothing for any of their pairs.
+    In nats per unit of learning rate. NaN where a gradient is zero, for it has no direction. The step is one pair's
+    own; the mean of several such directions guarantees nothing for any of their pairs.
     """
-    gram = _directed(gram)
+    gram = _blank_zero_gradients(gram)
     chosen, rejected = jnp.sqrt(gram.chosen_sq), jnp.sqrt(gram.rejected_sq)
     apart = 1 - gram.inner / chosen / rejected  # 1 − cos
     return chosen * apart, -rejected * apart
@@ -47,7 +50,7 @@ def balanced_weights(
     """
     require_positive("d_chosen", d_chosen)
     require_positive("d_rejected", d_rejected)
-    both, root = jnp.sqrt(d_chosen) * jnp.sqrt(d_rejected), jnp.sqrt(band_centre(_directed(gram)))
+    both, root = jnp.sqrt(d_chosen) * jnp.sqrt(d_rejected), jnp.sqrt(band_centre(_blank_zero_gradients(gram)))
     return both * root, both / root
 
 
@@ -55,15 +58,15 @@ def likelihood_window(gram: PairGram, d: Scalars = 1.0) -> Band:
     """The open interval of λ for which λ log π_w, added to a loss with d_w = d_l = d, puts the pair in case 1 (T19).
 
     low = d(⟨g_w, g_l⟩/‖g_w‖² − 1), and high = d(‖g_l‖²/⟨g_w, g_l⟩ − 1) if ⟨g_w, g_l⟩ > 0, else ∞. Exact for every real
-    λ, also below −d, where d_w turns negative. So low < 0 < high says that the pair needs no likelihood term, and
-    high ≤ 0, that is ‖g_l‖² ≤ ⟨g_w, g_l⟩, that no λ ≥ 0 helps. Beyond high the term lifts the rejected as well.
+    λ, also below −d, where d_w turns negative. If low < 0 < high, the pair needs no likelihood term. If
+    high ≤ 0, that is ‖g_l‖² ≤ ⟨g_w, g_l⟩, no λ ≥ 0 helps. Beyond high the term lifts the rejected as well.
     The length is d·r*(1/cos − cos): nothing is left where the gradients are parallel. NaN where a gradient is zero.
 
     Raises:
       ValueError: `d` is not positive.
     """
     require_positive("d", d)
-    chosen_sq, rejected_sq, inner = _directed(gram)
+    chosen_sq, rejected_sq, inner = _blank_zero_gradients(gram)
     return Band(d * (inner / chosen_sq - 1), jnp.where(inner <= 0, jnp.inf, d * (rejected_sq / inner - 1)))
 
 
@@ -76,22 +79,22 @@ def masked_gram(
 ) -> PairGram:
     """Gram entries of Σ_i u_i ∇ log p(y^i), each pair's responses with weights u on their tokens (T18).
 
-    From the token Grams of `pair_gram` (T2), and the same for u = 1. One contrast token alone, in a context that both
-    responses share, is T4's pair. The entries speak of the masked sums, which is what the loss sees: tokens that are
-    masked out move with the parameters all the same, and log π(y) with them.
+    They are sums over the token Grams of `pair_gram` (T2), and equal it for u = 1. A mask that leaves one contrast
+    token, in a context that both responses share, gives T4's pair. The entries describe the masked sums, which the loss
+    sees. Tokens that are masked out still move with the parameters, and log π(y) with them.
 
     Args:
       model: a linear softmax model, with its learned `params`.
       pairs: a batch.
-      chosen_weights: u for the chosen tokens, as a rule in [0, 1]; at padding it is not looked at.
+      chosen_weights: u for the chosen tokens, usually in [0, 1]; ignored at padding.
       rejected_weights: the same for the rejected tokens.
 
     Raises:
       ValueError: as for `pair_gram`, or weights that are not finite or not one per token.
     """
     check_inputs(model, params, pairs)
-    u_w = _per_token("chosen_weights", chosen_weights, pairs.chosen_mask)
-    u_l = _per_token("rejected_weights", rejected_weights, pairs.rejected_mask)
+    u_w = _check_token_weights("chosen_weights", chosen_weights, pairs.chosen_mask)
+    u_l = _check_token_weights("rejected_weights", rejected_weights, pairs.rejected_mask)
     return _masked_gram(model, params, pairs, u_w.astype(params.dtype), u_l.astype(params.dtype))
 
 
@@ -108,13 +111,13 @@ def _masked_gram(model: LinearSoftmax, params: Array, pairs: PreferencePairs, u_
     return jax.vmap(one)(pairs, u_w, u_l)
 
 
-def _directed(gram: PairGram) -> PairGram:
+def _blank_zero_gradients(gram: PairGram) -> PairGram:
     """The same entries, NaN where a gradient is zero."""
     some = (gram.chosen_sq > 0) & (gram.rejected_sq > 0)
     return PairGram(*(jnp.where(some, entry, jnp.nan) for entry in gram))
 
 
-def _per_token(name: str, weights: Float[Array, "n T"], mask: Bool[Array, "n T"]) -> Float[Array, "n T"]:
+def _check_token_weights(name: str, weights: Float[Array, "n T"], mask: Bool[Array, "n T"]) -> Float[Array, "n T"]:
     require_finite(name, weights)
     if jnp.shape(weights) != mask.shape:
         raise ValueError(f"`{name}` must be one number per token {mask.shape}, got shape {jnp.shape(weights)}.")

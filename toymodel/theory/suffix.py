@@ -1,4 +1,4 @@
-"""Why a shared suffix entangles two responses, and from which length on it lowers the chosen one (T6–T8).
+"""Why a shared suffix entangles two responses, and the length beyond which it lowers the chosen one (T6–T8).
 
 A suffix token j stands in both responses, after different contexts: the model gives it probabilities p after the chosen
 tokens and q after the rejected ones. All results are for one shared feature vector φ per position.
@@ -8,13 +8,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_int
+from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
+
+__dir__ = own_names(globals())
 
 
 def suffix_token_bound(p_token: Scalars, q_token: Scalars, feature_sq: Scalars = 1.0) -> Scalars:
     """Lower bound ‖φ‖²(1 − p_j)(1 − q_j) ≥ 0 of the token Gram entry of a shared suffix token j (T6; paper Fig. 4b).
 
-    Reached when p and q put their remaining mass on different tokens.
+    The bound is reached when p and q put their remaining mass on different tokens.
     """
     return feature_sq * (1 - p_token) * (1 - q_token)
 
@@ -31,7 +34,7 @@ def suffix_slopes(
 ) -> tuple[Scalars, Scalars]:
     """What one suffix position adds to the slopes of (log π_w, log π_l) for d_w = d_l = 1 (T7).
 
-    ‖φ‖²⟨e_j − p, q − p⟩ to the chosen, and that minus ‖φ‖²‖q − p‖² to the rejected.
+    It adds ‖φ‖²⟨e_j − p, q − p⟩ to the chosen, and that minus ‖φ‖²‖q − p‖² to the rejected.
     """
     towards = q - p
     chosen = feature_sq * (towards[..., token] - (p * towards).sum(axis=-1))
@@ -53,8 +56,8 @@ def threshold_length(
 ) -> Float[Array, "*n"]:
     """L* = (1 − p_w + p_l)(V − 1) / (V(1 − a)(a − b)): more suffix tokens than this and DPO lowers the chosen (T8).
 
-    For orthonormal features per position (or a positional offset) and a > b; infinite when a ≤ b or a = 1, where no
-    suffix is long enough.
+    Features are orthonormal per position (or there is a positional offset). Infinite when a ≤ b or a = 1: no suffix is
+    long enough.
 
     Raises:
       ValueError: a or b is not a probability, or V < 2.

@@ -9,7 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from toymodel._checks import require_finite, require_int, require_positive
+from toymodel._public import own_names
 from toymodel.models.logps import check_inputs
+
+__dir__ = own_names(globals())
 
 Key = Array
 Both = tuple[Array, Array]  # for the chosen and for the rejected responses

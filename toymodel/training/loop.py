@@ -22,12 +22,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete
+from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.logps import Model, Params
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, prepare
 from toymodel.training.step import Batch, Plain, State, Update
 from toymodel.training.trajectory import Diverged, Run, Trajectory
 from toymodel.training.vectorise import device_mesh, each_run
+
+__dir__ = own_names(globals())
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
+
+__dir__ = own_names(globals())
 
 CHOSEN, REJECTED = 0, 1
 
@@ -43,11 +46,11 @@ class Batch(NamedTuple):
     number: Int[Array, ""]  # of the step
     gradient: Params = None  # of the mean loss, at the parameters before the step
 
-    def take(self, members: Int[Array, " b"]) -> "Batch":
-        """The batch of these members alone."""
-        responses = jax.tree.map(lambda leaf: leaf[:, members], self.responses)
-        lengths, ref_logps = self.lengths[:, members], self.ref_logps[:, members]
-        return self._replace(responses=responses, lengths=lengths, ref_logps=ref_logps, members=self.members[members])
+    def take(self, members: Int[Array, " B"]) -> "Batch":
+        """These pairs alone, of all n."""
+        columns = self.responses, self.lengths, self.ref_logps
+        responses, lengths, ref_logps = jax.tree.map(lambda leaf: leaf[:, members], columns)
+        return self._replace(responses=responses, lengths=lengths, ref_logps=ref_logps, members=members)
 
     def logps(self, params: Params) -> Float[Array, "2 B"]:
         """Log-probabilities of all responses, in nats."""

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel.gram import PairGram
+from toymodel._public import own_names
+from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Params
 from toymodel.theory.condition import CASES, case_index
+
+__dir__ = own_names(globals())
 
 
 class Trajectory(NamedTuple):
@@ -58,7 +61,7 @@ class Trajectory(NamedTuple):
     @property
     def cosine(self) -> Float[Array, "*runs steps n"]:
         """Cosine between a pair's gradients; NaN where one is zero, and from where a run stopped."""
-        return self.inner / (jnp.sqrt(self.chosen_sq) * jnp.sqrt(self.rejected_sq))
+        return cosine(self.gram, allow_zero=True)
 
     @property
     def case_index(self) -> Int[Array, "*runs steps n"]:

@@ -6,6 +6,10 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 AXIS = "runs"
 Axes = Any  # a tree of 0 (a leading axis of runs in every array below) and None (the same for all runs)
 

@@ -1,0 +1,47 @@
+"""The package, its citation and its changelog speak of one release; the workflow runs what .ci/run does."""
+
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import yaml
+
+import toymodel
+
+ROOT = Path(__file__).parents[1]
+RELEASES = re.findall(r"(?m)^## (\d+\.\d+\.\d+) \((.*)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+
+
+def cited(field):
+    return re.search(rf"(?m)^{field}: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"))[1]
+
+
+def test_package_citation_and_changelog_agree_on_the_newest_release():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    version, day = RELEASES[0]
+    assert version == project["version"] == toymodel.__version__ == cited("version")
+    assert day == cited("date-released")
+
+
+def test_releases_are_listed_newest_first():
+    versions = [tuple(map(int, version.split("."))) for version, _ in RELEASES]
+    days = [date.fromisoformat(day) for _, day in RELEASES]
+    assert versions == sorted(set(versions), reverse=True)
+    assert days == sorted(days, reverse=True)
+
+
+def test_every_part_of_the_changelog_is_a_release_but_the_one_on_top():
+    headings = re.findall(r"(?m)^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert headings[-len(RELEASES) :] == [f"{version} ({day})" for version, day in RELEASES]
+    assert headings[: -len(RELEASES)] in ([], ["Unreleased"])
+
+
+def test_the_workflow_makes_what_ci_run_makes():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    jobs = workflow["jobs"].values()
+    commands = [step["run"] for job in jobs for step in job["steps"] if step.get("run", "").startswith("make ")]
+    (matrix,) = (job["strategy"]["matrix"]["make"] for job in jobs if "make" in job["strategy"]["matrix"])
+    made = " ".join(command.replace("${{ matrix.make }}", " ".join(matrix)) for command in commands)
+    wanted = re.findall(r"(?m)^make (.*)$", (ROOT / ".ci/run").read_text(encoding="utf-8"))
+    assert sorted(made.replace("make ", "").split()) == sorted(" ".join(wanted).split())

@@ -3,15 +3,15 @@
 import dataclasses
 
 import jax
-from tiny_experiment import TINY
+import tiny_experiment
 
 TURNS = 100_000
 
 
 def measure(setting):
-    row = TINY.measure(setting)
+    row = tiny_experiment.measure(setting)
     wait = jax.lax.fori_loop(0, TURNS, lambda _, x: jax.numpy.sin(x), setting.scale)
     return row | {"wait": wait}
 
 
-SLOW = dataclasses.replace(TINY, name="slow", measure=measure)
+SLOW = dataclasses.replace(tiny_experiment.TINY, name="slow", measure=measure)

@@ -1,8 +1,10 @@
 """Sweeps as processes of their own, for tests that kill them."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -16,7 +18,7 @@ seed = {{ range = {seeds} }}
 """
 
 
-def write_config(folder, *, seeds, shard_size=16, experiment="tiny_experiment:TINY"):
+def write_config(folder, *, seeds, shard_size=40, experiment="tiny_experiment:TINY"):
     path = folder / "config.toml"
     path.write_text(GRID.format(experiment=experiment, seeds=seeds, shard_size=shard_size))
     return path
@@ -44,6 +46,18 @@ def finish(process, timeout=300):
     """(exit code, stdout, stderr)"""
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
+
+
+def computed(folder):
+    """How many settings each run computed, in the order in which they began."""
+    return [json.loads(path.read_text())["settings"] for path in sorted(folder.glob("runs/*.json"))]
+
+
+def wait_until(condition, seconds=90):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.002)
 
 
 def files(folder):

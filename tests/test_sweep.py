@@ -2,8 +2,9 @@
 
 import dataclasses
 import itertools
+import json
+import math
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,14 +12,15 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
-from tiny_experiment import OPERATIONS, TINY
+from tiny_experiment import FITS, GROWN, ODD, OPERATIONS, SHRUNK, TINY, OddSetting, TinySetting
 
 from toymodel import sweep
-from toymodel.experiments import SENTIMENT
-from toymodel.sweep import Choice, make_sweep
+from toymodel._checks import REAL
+from toymodel.experiments.experiment import real, setting
+from toymodel.sweep import BadFolder, BadSetting, make_sweep
 from toymodel.sweep.program import table
-from toymodel.sweep.runner import program_name, run
+from toymodel.sweep.runner import compute, missing, run, tasks
+from toymodel.sweep.store import Store, program_name
 
 FIELDS = list(TINY.fields)
 VALUES = {
@@ -37,6 +39,10 @@ def rows_of(wanted):
     return [row for shard in columns for row in zip(*(shard[name].tolist() for name in FIELDS), strict=True)]
 
 
+def programs(wanted):
+    return len({task.program for task in tasks(wanted)})
+
+
 def product(grid):
     """The settings of a grid, by another route."""
     axes = [grid.get(name, [TINY.fields[name].default]) for name in FIELDS]
@@ -45,10 +51,8 @@ def product(grid):
 
 def alone(row):
     """`measure` of one setting, neither vectorised nor compiled together with others."""
-    given = dict(zip(FIELDS, row, strict=True))
-    operation = Choice(np.int32(0), (given["operation"],))
     with jax.enable_x64(True):
-        found = TINY.measure(SimpleNamespace(**given | {"operation": operation}))
+        found = TINY.measure(TinySetting(**dict(zip(FIELDS, row, strict=True))))
     return {name: np.asarray(value) for name, value in found.items()}
 
 
@@ -58,11 +62,10 @@ def test_every_combination_is_in_one_shard_once(grid, shard_size):
     assert sorted(rows_of(wanted)) == sorted(product(grid))
     assert wanted.size == len(product(grid))
     shards = list(wanted.shards())
-    assert len(shards) == wanted.shard_count
     assert all(0 < shard.stop - shard.start <= shard_size for shard in shards)
     for shard in shards:
-        assert len(set(wanted.settings(shard)["size"])) == 1
-    assert wanted.compilations == len(grid.get("size", [3]))
+        assert len(set(wanted.settings(shard)["size"])) == len(set(wanted.settings(shard)["operation"])) == 1
+    assert programs(wanted) == len(grid.get("size", [3])) * len(grid.get("operation", ["sine"]))
 
 
 def test_several_grids_are_run_together():
@@ -72,7 +75,7 @@ def test_several_grids_are_run_together():
         + product({"seed": range(3), "scale": [2.0, 3.0]})
         + product({"size": [2], "limit": [5]})
     )
-    assert wanted.compilations == 2
+    assert programs(wanted) == 2
 
 
 def test_what_is_zipped_goes_together():
@@ -80,7 +83,7 @@ def test_what_is_zipped_goes_together():
     assert {(row[0], row[3], row[4]) for row in rows_of(wanted)} == {
         (size, limit, seed) for size, limit in ((2, 7), (3, 8), (2, 9)) for seed in (5, 6)
     }
-    assert wanted.compilations == 2
+    assert programs(wanted) == 2
     assert len(list(wanted.shards())) == 2
 
 
@@ -115,7 +118,7 @@ def test_tables_stand_for_sequences():
 def test_vectorised_rows_are_what_measure_says_of_each_setting(grid):
     wanted = make_sweep(TINY, grid)
     shard = max(wanted.shards(), key=lambda shard: shard.stop - shard.start)
-    frame = table(wanted, wanted.settings(shard))
+    frame = table(TINY, wanted.settings(shard))
     assert frame.columns == [*FIELDS, "sign", "total", "values"]
     for row, found in zip(frame.select(FIELDS).rows(), frame.iter_rows(named=True), strict=True):
         expected = alone(row)
@@ -147,21 +150,10 @@ def test_a_program_is_compiled_once_for_each_shape(tmp_path):
     assert not compiled
 
 
-def test_choices_that_are_not_used_are_not_compiled():
-    def branch(name):
-        def refuse(_):
-            raise AssertionError(name)
-
-        return refuse
-
-    choice = Choice(np.int32(0), ("used",))
-    assert choice.switch({"used": lambda x: x + 1, "other": branch("other")}, 1) == 2
-
-
-def computed(wanted, folder):
+def computed(wanted, folder, **more):
     """The table, and how many settings were computed for it."""
     done = []
-    frame = run(wanted, folder, progress=lambda count, _: done.append(count)).collect()
+    frame = run(wanted, folder, progress=lambda count, _: done.append(count), **more).collect()
     return frame, sum(done)
 
 
@@ -174,7 +166,7 @@ def test_nothing_is_computed_twice(tmp_path):
     assert again.equals(frame)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(narrow=GRIDS, wide=GRIDS, size=st.integers(1, 40), other_size=st.integers(1, 40))
 @example(narrow={"scale": [0.5]}, wide={"operation": ["sine", "exponential"]}, size=1, other_size=1)
 def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_factory, narrow, wide, size, other_size):
@@ -187,10 +179,7 @@ def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_facto
     shared = set(product(narrow)) & set(product(wide))
     assert count == len(product(wide)) - len(shared)
     fresh, _ = computed(wider, folders[1])
-    if wider.options == make_sweep(TINY, narrow).options:
-        assert widened.equals(fresh)
-    # With other options beside it, a choice is in another program: sums of at most 4 terms may round otherwise.
-    assert_frame_equal(widened, fresh, rel_tol=1e-14, abs_tol=1e-14)
+    assert widened.equals(fresh)
     assert widened.select(FIELDS).rows() == rows_of(wider)
     assert computed(wider, folders[0])[1] == 0
     everything = sweep.read(folders[0]).collect()
@@ -232,12 +221,178 @@ def test_a_measure_whose_source_cannot_be_followed_is_refused():
 
 
 def test_names_of_programs_fit_any_file_system_and_differ():
-    grid = {
-        "task": ["short_suffix", "long_suffix"],
-        "checkpoint_every": [10, 15],
-        "seed": 0,
-    }  # among the first and last
-    wanted = make_sweep(SENTIMENT, grid)
-    names = {program_name(wanted, shard) for shard in wanted.shards()}
+    compiled = {f"field_{number}": number for number in range(40)} | {"word": "a/b=[c]* é"}
+    names = {program_name(compiled | {"field_0": first, "field_39": last}) for first in (0, 1) for last in (0, 1)}
     assert len(names) == 4
     assert max(len(name.encode()) for name in names) <= 255
+    assert not set("/=[]*?") & set(program_name({"word": compiled["word"]}))
+
+
+LONG = "x" * 250
+
+
+def test_a_program_with_a_long_name_is_found_again(tmp_path):
+    @setting
+    class Worded(TinySetting):
+        operation: str = sweep.one_of((f"{LONG}/1", f"{LONG}/2"), f"{LONG}/1")
+
+    def measure(setting):
+        return {"last": setting.seed + int(setting.operation[-1])}
+
+    wanted = make_sweep(sweep.Experiment("worded", Worded, measure), {"operation": [f"{LONG}/1", f"{LONG}/2"]})
+    frame, count = computed(wanted, tmp_path)
+    assert frame["last"].to_list() == [1, 2]
+    assert count == 2
+    assert computed(wanted, tmp_path)[1] == 0
+    assert sweep.read(tmp_path).collect().sort("last").equals(frame)
+
+
+def test_words_are_places_and_numbers_are_left_out_where_an_experiment_says_so(tmp_path):
+    grids = {"operation": ["square", "exponential"], "seed": range(5)}, {"shift": [0.25, 1.0], "seed": range(5)}
+    wanted = make_sweep(ODD, *grids)
+    assert programs(wanted) == 1
+    frame, count = computed(wanted, tmp_path)
+    assert count == 20
+    assert frame["operation"].to_list() == ["square"] * 5 + ["exponential"] * 5 + ["sine"] * 10
+    assert frame["shift"].is_nan().to_list() == [True] * 10 + [False] * 10
+    for row in frame.iter_rows(named=True):
+        place = np.int32(list(OPERATIONS).index(row["operation"]))
+        alone = ODD.measure(OddSetting(**{name: row[name] for name in ODD.fields} | {"operation": place}))
+        np.testing.assert_allclose(row["value"], alone["value"], rtol=1e-14)  # sums of two terms
+    # Left out, a number is the same setting again, in a grid that is cut otherwise as well.
+    wider = make_sweep(ODD, {"operation": ["exponential", "square", "sine"], "seed": range(6)}, shard_size=7)
+    widened, count = computed(wider, tmp_path)
+    assert count == 1 + 1 + 6
+    assert widened.height == 18
+    assert widened.filter(pl.col("operation") == "sine")["shift"].to_list() == [0.5] * 6
+    assert computed(wider, tmp_path)[1] == 0
+    assert widened.equals(computed(wider, tmp_path / "fresh")[0])
+
+
+def test_settings_that_are_the_same_once_completed_are_refused():
+    with pytest.raises(BadSetting, match=r"shift = 0\.5, seed = 0 occurs twice"):
+        make_sweep(ODD, {"shift": [0.5, 1.0]}, {"operation": "sine"})
+    assert make_sweep(ODD, {"shift": 0.25}, {"operation": "sine"}).size == 2
+
+
+def test_rules_hold_for_what_is_filled_in():
+    wrong = dataclasses.replace(ODD, complete=lambda columns: columns | {"shift": np.full(len(columns["seed"]), 2.0)})
+    with pytest.raises(BadSetting, match="`shift` must be left out but for sines"):
+        make_sweep(wrong, {"operation": "square"})
+
+
+def test_a_number_that_comes_with_a_new_loss_is_one_left_out(tmp_path):
+    """Adding a hyperparameter that no setting has yet makes nothing stale; giving it computes what is new."""
+
+    @setting
+    class Wider(OddSetting):
+        extra: float = real(math.nan, ODD.fields["shift"].domain)
+
+    wider = dataclasses.replace(ODD, setting=Wider)
+    before, count = computed(make_sweep(ODD, {"seed": range(9)}), tmp_path)
+    assert count == 9
+    after, count = computed(make_sweep(wider, {"seed": range(9)}), tmp_path)
+    assert count == 0
+    assert after.columns == ["size", "operation", "shift", "seed", "extra", "value"]
+    assert after.drop("extra").equals(before)
+    more, count = computed(make_sweep(wider, {"seed": range(9)}, {"seed": range(9), "extra": 2.0}), tmp_path)
+    assert count == 9
+    assert more["extra"].is_nan().to_list() == [True] * 9 + [False] * 9
+    assert sweep.read(tmp_path).collect().height == 18
+    with pytest.raises(BadFolder, match="another fields"):
+        run(make_sweep(ODD, {"seed": 0}), tmp_path)
+    sure = dataclasses.replace(
+        ODD, setting=setting(type("Sure", (Wider,), {"extra": real(1.0, REAL), "__annotations__": {"extra": float}}))
+    )
+    run(make_sweep(ODD, {"seed": 0}), tmp_path / "other")
+    with pytest.raises(BadFolder, match="another fields"):  # the settings that are there had no such number
+        run(make_sweep(sure, {"seed": 0}), tmp_path / "other")
+
+
+def needed_runs(folder):
+    """How many settings each run of the needed experiment computed."""
+    return [json.loads(path.read_text())["settings"] for path in folder.glob("tiny-float64-*/runs/*.json")]
+
+
+def test_what_an_experiment_needs_is_computed_once_and_shared(tmp_path):
+    both, shared = {"seed": range(10), "factor": [2.0, 3.0]}, tmp_path / "shared"
+    grown, count = computed(make_sweep(GROWN, both), tmp_path / "grown", needed_in=shared)
+    assert count == 20
+    assert needed_runs(shared) == [10]
+    shrunk, count = computed(make_sweep(SHRUNK, both), tmp_path / "shrunk", needed_in=shared)
+    assert count == 20
+    assert needed_runs(shared) == [10]  # nothing new
+    tiny = {
+        row["seed"]: row for row in run(make_sweep(TINY, {"seed": range(10)}), tmp_path / "tiny").collect().to_dicts()
+    }
+    for by_grown, by_shrunk in zip(grown.iter_rows(named=True), shrunk.iter_rows(named=True), strict=True):
+        of, factor = tiny[by_grown["seed"]], by_grown["factor"]
+        assert (by_grown["of"], by_grown["sign"]) == (of["total"], of["sign"])
+        assert by_grown["grown"] == [factor * value for value in of["values"]]
+        assert by_shrunk["shrunk"] == pytest.approx(of["total"] / (1 + factor**2), rel=1e-15)
+    # Wider, in another order: two settings of what is needed are new, and four of the experiment itself.
+    wide = make_sweep(GROWN, {"seed": [*range(11, -1, -1)], "factor": [2.0, 3.0]})
+    widened, count = computed(wide, tmp_path / "grown", needed_in=shared)
+    assert count == 4
+    assert sorted(needed_runs(shared)) == [2, 10]
+    alone, _ = computed(wide, tmp_path / "alone")
+    assert widened.equals(alone)
+    assert needed_runs(tmp_path / "alone" / "needed") == [12]
+
+
+def test_what_is_needed_is_kept_when_a_run_is_interrupted(tmp_path):
+    wanted = make_sweep(GROWN, {"seed": range(40), "size": [2, 3]})
+
+    def interrupt_at(last, _, shard):
+        if shard == last:
+            raise KeyboardInterrupt
+
+    for last in ("tiny, shard 2 of 2", "shard 3 of 6"):
+        with pytest.raises(KeyboardInterrupt):
+            run(wanted, tmp_path, progress=partial(interrupt_at, last))
+    # One of two shards that are needed was written before the first interrupt, and is not computed again.
+    assert sum(needed_runs(tmp_path / "needed")) == 40
+    frame, count = computed(wanted, tmp_path)
+    assert count == 80 - 32
+    assert sweep.read(next((tmp_path / "needed").iterdir())).collect().height == 80
+    assert frame.equals(computed(wanted, tmp_path / "fresh")[0])
+
+
+def test_what_another_process_has_claimed_is_left_to_it(tmp_path):
+    wanted = make_sweep(TINY, {"seed": range(40)}, shard_size=8)
+    store = Store.create(tmp_path, wanted)
+    todo = missing(wanted, store)
+    assert [task.size for task in todo] == [8] * 5
+    with store.claim(todo[2].place) as mine:
+        assert mine
+        assert compute(wanted, store, todo[2], wait=False) is None
+        assert compute(wanted, store, todo[1], wait=False) == 8
+    assert compute(wanted, store, todo[2], wait=False) == 8
+    assert compute(wanted, store, todo[1], wait=False) == 0  # it is there
+    assert [task.place for task in missing(wanted, store)] == [todo[i].place for i in (0, 3, 4)]
+
+
+def test_other_code_of_a_loss_sets_its_results_aside_and_no_others(tmp_path, monkeypatch):
+    wanted = make_sweep(TINY, {"operation": ["sine", "square"], "seed": range(4)})
+    before, _ = computed(wanted, tmp_path)
+    code = sweep.Experiment.code
+    monkeypatch.setattr(
+        sweep.Experiment,
+        "code",
+        lambda self, words=(): "f" * 64 if "sine" in (words := list(words)) else code(self, words),
+    )
+    told = []
+    after, count = computed(wanted, tmp_path, notice=told.append)
+    assert count == 4
+    assert after.equals(before)
+    assert [line.partition(" was ")[2] for line in told] == ["computed by other code; it is set aside."]
+    (aside,) = (tmp_path / "set_aside").iterdir()
+    assert pl.read_parquet(aside)["operation"].unique().to_list() == ["sine"]
+    assert computed(wanted, tmp_path)[1] == 0
+
+
+def test_a_rule_is_checked_where_it_is_broken():
+    with pytest.raises(BadSetting, match="got size = 3, limit = 2") as caught:
+        make_sweep(TINY, {"limit": [2, 5]}, {"size": 2})
+    assert (caught.value.key, caught.value.grid) == ("limit", 0)
+    assert FITS in TINY.rules

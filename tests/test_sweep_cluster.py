@@ -1,17 +1,24 @@
-"""Sweeps on real Dask clusters of separate processes, some of which die."""
+"""Sweeps on Dask clusters: in this process where nothing dies, else of separate processes, some of which do."""
 
+import dataclasses
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import distributed
 import pytest
-from sweep_processes import environment, files, finish, start, write_config
+import slow_experiment
+from sweep_processes import environment, files, finish, start, wait_until, write_config
 
-WORKERS = 3
+from toymodel import cli, sweep
+from toymodel.sweep import BadFolder, cluster, config
+from toymodel.sweep.runner import missing
+from toymodel.sweep.store import Store
 
 
 def free_port():
@@ -20,11 +27,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-class Cluster:
+class Processes:
     """A scheduler and workers, each a process of its own."""
 
     def __init__(self, folder):
-        self.port, self.folder, self.processes = free_port(), folder, {}
+        self.port, self.folder, self.running = free_port(), folder, {}
 
     @property
     def file(self):
@@ -35,12 +42,12 @@ class Cluster:
     def address(self):
         return f"tcp://127.0.0.1:{self.port}"
 
-    def start(self, name, *arguments, **more):
+    def start(self, name, *arguments):
         module = f"distributed.cli.dask_{arguments[0]}"
         with (self.folder / f"{name}.log").open("a") as log:
-            self.processes[name] = subprocess.Popen(
+            self.running[name] = subprocess.Popen(
                 [sys.executable, "-m", module, *map(str, arguments[1:])],
-                env=environment(**more),
+                env=environment(),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -50,133 +57,161 @@ class Cluster:
         where = ("--host", "127.0.0.1", "--port", self.port, "--scheduler-file", self.file)
         self.start("scheduler", "scheduler", *where, "--no-dashboard", "--no-show")
 
-    def start_worker(self, number, **more):
-        self.start(f"worker {number}", "worker", self.address, "--nthreads", 1, "--no-dashboard", "--no-nanny", **more)
+    def start_worker(self, number):
+        self.start(f"worker {number}", "worker", self.address, "--nthreads", 1, "--no-dashboard", "--no-nanny")
 
     def kill(self, name):
-        process = self.processes.pop(name)
+        process = self.running.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def close(self):
-        for name in list(self.processes):
+        for name in list(self.running):
             self.kill(name)
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def processes(tmp_path):
     (tmp_path / "logs").mkdir()
-    cluster = Cluster(tmp_path / "logs")
+    started = Processes(tmp_path / "logs")
     try:
-        cluster.start_scheduler()
-        yield cluster
+        started.start_scheduler()
+        yield started
     finally:
-        cluster.close()
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The files that one process writes: (configuration, names)."""
-    folder = tmp_path_factory.mktemp("alone")
-    path = write_config(folder, seeds=100)
-    assert finish(start(path, "--out", folder / "out", "--devices", 1))[0] == 0
-    return path, files(folder / "out")
-
-
-def wait_until(condition, seconds=90):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
-def test_three_workers_write_the_table_of_one_process(alone, cluster, tmp_path):
-    path, expected = alone
-    for number in range(WORKERS):
-        cluster.start_worker(number)
-    with distributed.Client(cluster.address, timeout=60) as client:
-        client.wait_for_workers(WORKERS, timeout=60)
-    out = tmp_path / "out"
-    code, _, err = finish(start(path, "--out", out, "--scheduler", cluster.file))
-    assert (code, err) == (0, "")
-    assert files(out) == expected
+        started.close()
 
 
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory):
-    """A sweep of 80 shards that takes long enough to be disturbed."""
+    """A sweep of 80 shards that takes long enough to be disturbed, and the files that one process writes."""
     folder = tmp_path_factory.mktemp("slow")
     path = write_config(folder, seeds=80, shard_size=8, experiment="slow_experiment:SLOW")
-    assert finish(start(path, "--out", folder / "out", "--devices", 1))[0] == 0
+    sweep.run(config.load(path), folder / "out")
     return path, files(folder / "out")
 
 
-def begun(cluster, slow, tmp_path, workers=2):
-    """A sweep on the cluster of which a few shards are done."""
-    path, expected = slow
-    for number in range(workers):
-        cluster.start_worker(number)
-    client = start(path, "--out", tmp_path / "out", "--scheduler", cluster.address)
-    wait_until(lambda: len(files(tmp_path / "out")) >= 5 or client.poll() is not None)
+class Disturbance(threading.Thread):
+    """What happens while a client in this process is at work: after that many files."""
+
+    def __init__(self, out, count, happens):
+        super().__init__()
+        self.out, self.count, self.happens, self.seen = out, count, happens, None
+        self.start()
+
+    def run(self):
+        wait_until(lambda: len(files(self.out)) >= self.count)
+        self.happens()
+        self.seen = len(files(self.out))
+
+
+def test_client_and_worker_are_killed_and_the_cluster_ends_with_the_table_of_one_process(
+    slow, processes, tmp_path, capsys
+):
+    (path, expected), out = slow, tmp_path / "out"
+    for number in range(2):
+        processes.start_worker(number)
+    client = start(path, "--out", out, "--scheduler", processes.address)
+    wait_until(lambda: len(files(out)) >= 5 or client.poll() is not None)
     assert client.poll() is None, finish(client)
-    assert len(files(tmp_path / "out")) < len(expected) - 5
-    return client, tmp_path / "out", expected
-
-
-def test_a_killed_worker_costs_nothing_but_its_shard(slow, cluster, tmp_path):
-    client, out, expected = begun(cluster, slow, tmp_path)
-    cluster.kill("worker 0")
-    cluster.start_worker(2)
-    code, _, err = finish(client)
-    assert (code, err) == (0, "")
-    assert files(out) == expected
-
-
-def test_a_restarted_scheduler_is_found_again(slow, cluster, tmp_path):
-    client, out, expected = begun(cluster, slow, tmp_path)
-    cluster.close()
-    assert len(files(out)) < len(expected)
-    time.sleep(1)
-    cluster.start_scheduler()
-    cluster.start_worker(0)
-    code, _, err = finish(client)
-    assert code == 0, err
-    assert "waiting for it to come back" in err
-    assert files(out) == expected
-
-
-def test_a_client_that_goes_leaves_the_cluster_at_work_and_can_come_back(slow, cluster, tmp_path):
-    client, out, expected = begun(cluster, slow, tmp_path)
     os.killpg(client.pid, signal.SIGKILL)
     finish(client)
     done = len(files(out))
+    assert done < len(expected) - 30
     wait_until(lambda: len(files(out)) >= done + 10)  # no client is there
-    code, stdout, err = finish(start(slow[0], "--out", out, "--scheduler", cluster.address, "--resume"))
-    assert (code, err) == (0, "")
-    assert "640 settings are in" in stdout
+
+    def kill_one():
+        processes.kill("worker 0")
+        processes.start_worker(2)
+
+    killing = Disturbance(out, done + 15, kill_one)
+    assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", str(processes.file), "--resume"]) == 0
+    killing.join()
+    assert killing.seen < len(expected)
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "640 settings are in" in told.out
     assert files(out) == expected
 
 
-def test_without_a_scheduler_it_says_so(alone, tmp_path):
-    code, _, err = finish(start(alone[0], "--out", tmp_path / "out", "--scheduler", f"tcp://127.0.0.1:{free_port()}"))
-    assert code == 2
-    assert "no scheduler answers at tcp://127.0.0.1" in err
-    assert "Traceback" not in err
+def test_a_restarted_scheduler_is_found_again(slow, processes, tmp_path, capsys):
+    (path, expected), out = slow, tmp_path / "out"
+    for number in range(2):
+        processes.start_worker(number)
+
+    def restart():
+        processes.close()
+        time.sleep(1)
+        processes.start_scheduler()
+        processes.start_worker(0)
+
+    restarting = Disturbance(out, 5, restart)
+    assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", processes.address]) == 0
+    restarting.join()
+    assert restarting.seen < len(expected)
+    assert "waiting for it to come back" in capsys.readouterr().err
+    assert files(out) == expected
 
 
-def test_a_worker_with_other_code_is_refused(alone, cluster, tmp_path):
-    cluster.start_worker(0)
-    with distributed.Client(cluster.address, timeout=60) as client:
-        client.wait_for_workers(1, timeout=60)
-        client.run(exec, "import toymodel.experiments.experiment as e; e._code = lambda _: 'other'")
-    code, _, err = finish(start(alone[0], "--out", tmp_path / "out", "--scheduler", cluster.address))
-    assert code == 2
-    assert "this worker has other code or other packages" in err
-    assert err.count("\n") == 1
+@pytest.fixture
+def here():
+    """A cluster whose workers are threads of this process."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as in_threads:
+        yield in_threads
 
 
-def test_a_local_cluster_is_started_on_request(alone, tmp_path):
-    path, expected = alone
-    code, _, err = finish(start(path, "--out", tmp_path / "out", "--workers", 2))
-    assert (code, err) == (0, "")
-    assert files(tmp_path / "out") == expected
+def test_what_an_experiment_needs_is_computed_on_the_cluster_as_well(here, tmp_path):
+    path, out = write_config(tmp_path, seeds=20, shard_size=7, experiment="tiny_experiment:GROWN"), tmp_path / "out"
+    wanted = config.load(path)
+    alone = sweep.run(wanted, tmp_path / "alone").collect()
+    store = Store.create(out, wanted)
+    assert cluster.run_on_cluster(wanted, store, path, here) == 160
+    assert files(out) == files(tmp_path / "alone")
+    (needed,) = out.glob("needed/*")
+    assert files(needed) == files(tmp_path / "alone" / "needed" / needed.name)
+    assert json.loads((needed / "sweep.json").read_text())["experiment"] == "tiny"
+    assert sweep.run(wanted, out).collect().equals(alone)
+
+
+def test_a_worker_with_other_code_is_refused(here, tmp_path, monkeypatch, capsys):
+    def other_code(path):
+        found = config.load(path)
+        return dataclasses.replace(
+            found, experiment=dataclasses.replace(found.experiment, measure=slow_experiment.measure)
+        )
+
+    monkeypatch.setattr(cluster, "load", other_code)
+    cluster._experiment.cache_clear()
+    path, out = write_config(tmp_path, seeds=3), tmp_path / "out"
+    assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", here.scheduler_address]) == 2
+    told = capsys.readouterr().err
+    assert "this worker has other code or other packages" in told
+    assert told.count("\n") == 1
+    assert not files(out)
+
+
+def test_a_worker_that_cannot_use_the_folder_is_told(here, tmp_path, monkeypatch):
+    path = write_config(tmp_path, seeds=3)
+    wanted = config.load(path)
+    store = Store.create(tmp_path / "out", wanted)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "/far/away")
+
+    monkeypatch.setattr(cluster, "compute", refuse)
+    with pytest.raises(BadFolder, match=r"a worker cannot use .*out: .*Permission denied: '/far/away'"):
+        cluster.run_on_cluster(wanted, store, path, here)
+    monkeypatch.undo()
+    task = missing(wanted, store)[0]
+    with pytest.raises(BadFolder, match=r"this worker does not see .*nowhere"):
+        cluster.compute_on_worker(str(tmp_path / "nowhere"), str(path), "tiny", "float64", task)
+
+
+def test_without_a_scheduler_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "FIRST_PATIENCE", 1)
+    path, nowhere = write_config(tmp_path, seeds=3), f"tcp://127.0.0.1:{free_port()}"
+    assert cli.main(["sweep", str(path), "--out", str(tmp_path / "out"), "--scheduler", nowhere]) == 2
+    told = capsys.readouterr().err
+    assert f"no scheduler answers at {nowhere}" in told
+    assert told.count("\n") == 1

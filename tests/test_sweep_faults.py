@@ -6,34 +6,27 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
-from sweep_processes import HERE, files, finish, start, write_config
+from sweep_processes import HERE, computed, files, finish, start, wait_until, write_config
 
 from toymodel import sweep
 from toymodel.sweep import config, inspection
 
 KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 8
+SHARDS = 200
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """A sweep of 500 shards, run in one go: its configuration and its files."""
+    """A sweep of 200 shards, run in one go and in this process: its configuration and its files."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     path = write_config(folder, seeds=1000)
-    code, _, err = finish(start(path, "--out", folder / "out", "--devices", 1))
-    assert (code, err) == (0, "")
-    assert len(files(folder / "out")) == 500
+    sweep.run(config.load(path), folder / "out")
+    assert len(files(folder / "out")) == SHARDS
     return path, files(folder / "out")
-
-
-def wait_for(condition, process, seconds=60):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.001)
 
 
 def test_killed_at_random_points_it_ends_with_the_same_table(uninterrupted, tmp_path):
@@ -62,7 +55,7 @@ def assert_ends_well(path, out, expected):
     assert (code, err) == (0, "")
     assert "8,000 settings are in" in stdout
     assert files(out) == expected
-    assert inspection.verify(out) == (["500 files with 8,000 settings are as they were written."], True)
+    assert inspection.verify(out) == ([f"{SHARDS} files with 8,000 settings are as they were written."], True)
     assert not list(out.rglob(".*.part"))  # what the killed ones had begun was removed
     assert not (out / "set_aside").exists()  # no file was ever there in part
 
@@ -71,7 +64,7 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(uninterrupted, tmp_path
     path, expected = uninterrupted
     out = tmp_path / "out"
     process = start(path, "--out", out, "--devices", 1)
-    wait_for(lambda: files(out), process)
+    wait_until(lambda: files(out) or process.poll() is not None)
     os.kill(process.pid, signal.SIGINT)
     code, stdout, err = finish(process)
     assert code == 130
@@ -89,19 +82,44 @@ def test_ctrl_c_leaves_whole_files_and_says_how_to_go_on(uninterrupted, tmp_path
     assert files(out) == expected
 
 
-def test_two_sweeps_into_one_folder_do_not_mix(uninterrupted, tmp_path):
-    path, expected = uninterrupted
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """A sweep of 32 shards that take a tenth of a second each."""
+    folder = tmp_path_factory.mktemp("slow")
+    path = write_config(folder, seeds=32, shard_size=8, experiment="slow_experiment:SLOW")
+    sweep.run(config.load(path), folder / "out")
+    return path, files(folder / "out")
+
+
+@pytest.mark.parametrize("then", [signal.SIGCONT, signal.SIGKILL])
+def test_two_processes_share_a_folder_and_a_claim_dies_with_its_process(then, slow, tmp_path):
+    path, expected = slow
     out = tmp_path / "out"
     first = start(path, "--out", out, "--devices", 1)
-    wait_for(lambda: files(out), first)
-    first.send_signal(signal.SIGSTOP)  # or it might be done before the second one has started
-    code, _, err = finish(start(path, "--out", out, "--devices", 1, "--resume"))
-    first.send_signal(signal.SIGCONT)
-    assert code == 2
-    assert "another sweep is writing to" in err
-    assert err.count("\n") == 1
-    assert finish(first)[0] == 0
+    wait_until(lambda: len(files(out)) >= 3 or first.poll() is not None)
+    first.send_signal(signal.SIGSTOP)  # a shard in hand, nearly always
+    before = len(files(out))
+
+    def wake_or_kill():
+        wait_until(lambda: len(files(out)) >= len(expected) - 1)
+        time.sleep(0.3)  # this process waits for the last shard, or would have computed it by now
+        first.send_signal(then)
+
+    helper = threading.Thread(target=wake_or_kill)
+    helper.start()
+    sweep.run(config.load(path), out)
+    helper.join()
+    code = finish(first)[0]
     assert files(out) == expected
+    by_first, by_second = computed(out)  # in the order in which they began
+    if then == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+        assert by_second == 256 - 8 * before
+    else:
+        assert code == 0
+        assert by_first >= 8 * before > 0
+        assert by_first + by_second == 256  # neither computed what the other did
+    assert inspection.verify(out) == (["32 files with 256 settings are as they were written."], True)
 
 
 def in_a_small_file_system(size, script):
@@ -121,7 +139,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(uninterrupted, tmp_path):
         f"PYTHONPATH={HERE} {sys.executable} -m toymodel.cli sweep {path} --out /mnt/out --devices 1 --resume"
     )
     # Half of the table fits; what was written is taken out, and the sweep goes on where there is room.
-    done = in_a_small_file_system("1m", f"{sweep_command}; code=$?; cp -r /mnt/out {tmp_path}; exit $code")
+    done = in_a_small_file_system("800k", f"{sweep_command}; code=$?; cp -r /mnt/out {tmp_path}; exit $code")
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "--resume" in done.stderr
@@ -141,9 +159,7 @@ def test_the_table_is_the_same_on_two_devices(uninterrupted, tmp_path):
 
 def test_the_table_does_not_depend_on_how_it_is_cut(uninterrupted, tmp_path):
     path, _ = uninterrupted
-    cut = write_config(tmp_path, seeds=1000, shard_size=700)
-    assert finish(start(cut, "--out", tmp_path / "out"))[0] == 0
-    fields = ["size", "operation", "scale", "seed"]
-    tables = [sweep.read(folder).sort(fields).collect() for folder in (path.parent / "out", tmp_path / "out")]
-    assert tables[0].equals(tables[1])
-    assert config.load(path).size == tables[0].height
+    whole = sweep.run(config.load(path), path.parent / "out").collect()
+    cut = config.load(write_config(tmp_path, seeds=1000, shard_size=700))
+    assert sweep.run(cut, tmp_path / "out").collect().equals(whole)
+    assert len(files(tmp_path / "out")) == 12

@@ -10,8 +10,10 @@ import pytest
 from tiny_experiment import TINY
 
 from toymodel import cli, sweep
+from toymodel._files import write_whole
 from toymodel.sweep import BadFolder, make_sweep
-from toymodel.sweep.store import Store, write_whole
+from toymodel.sweep.runner import missing, tasks
+from toymodel.sweep.store import Store
 
 WANTED = make_sweep(TINY, {"size": [2, 3], "seed": range(40)}, shard_size=8)
 
@@ -45,102 +47,88 @@ def swapped(path):
     path.write_bytes(other.read_bytes())
 
 
-@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_changed, swapped])
+def renamed(path):
+    """The whole file of another shard, under the settings of this one."""
+    other = next(p for p in table_files(path.parents[2]) if p != path)
+    code, settings, _ = path.name.split("-")
+    path.unlink()
+    shutil.copy(other, path.with_name(f"{code}-{settings}-{other.name.split('-')[2]}"))
+
+
+def moved(path):
+    """Into the place of another program."""
+    path.replace(path.parents[1] / "size-2,operation-sine" / path.name)
+
+
+@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_changed, swapped, renamed, moved])
 def test_a_damaged_file_is_named_refused_and_computed_anew(damage, folder, capsys):
     whole = sweep.read(folder).collect()
-    path = table_files(folder)[3]
+    path = table_files(folder)[-1]
+    files = set(table_files(folder))
     damage(path)
+    if path not in table_files(folder):
+        (path,) = set(table_files(folder)) - files
     with pytest.raises(BadFolder, match=f"{path.name} is damaged"):
         sweep.read(folder)
     assert cli.main(["sweep", "--verify", str(folder)]) == 1
     assert f"damaged: {path}" in capsys.readouterr().out
     assert cli.main(["sweep", "--status", str(folder)]) == 1
     assert f"damaged: {path}" in capsys.readouterr().out
-    done = []
-    again = sweep.run(WANTED, folder, progress=lambda count, _: done.append(count)).collect()
+    done, told = [], []
+    again = sweep.run(WANTED, folder, progress=lambda count, _: done.append(count), notice=told.append).collect()
     assert sum(done) == 8  # that shard alone
+    assert told == [f"{path} is damaged; its settings are computed anew."]
     assert [p.name for p in (folder / "set_aside").iterdir()] == [path.name]
+    assert set(table_files(folder)) == files  # the same digits
     assert sweep.read(folder).collect().equals(whole)
     assert again.height == whole.height
     assert cli.main(["sweep", "--verify", str(folder)]) == 0
 
 
-def of_another_sweep(folder):
-    other = folder.parent / "other"
-    sweep.run(make_sweep(TINY, {"seed": range(3)}, precision="float32"), other)
-    return table_files(other)[0]
+def test_a_file_that_does_not_belong_there_is_no_part_of_the_table(folder):
+    whole = sweep.read(folder).collect()
+    place = table_files(folder)[0].parent
+    (place / "note.txt").write_text("mine")
+    (place / "copy.parquet").write_bytes(table_files(folder)[0].read_bytes())
+    assert sweep.read(folder).collect().equals(whole)
+    assert sweep.run(WANTED, folder).collect().height == whole.height
+    assert (place / "copy.parquet").is_file()
 
 
-def a_note(folder):
-    path = folder.parent / "note.txt"
-    path.write_text("mine")
-    return path
-
-
-def under_another_name(folder):
-    path = folder.parent / "0123.parquet"
-    shutil.copy(table_files(folder)[0], path)
-    return path
-
-
-@pytest.mark.parametrize("stranger", [of_another_sweep, a_note, under_another_name])
-def test_a_foreign_file_is_named_and_refused(stranger, folder, capsys):
-    source = stranger(folder)
-    path = folder / "table" / "size-2" / source.name
-    shutil.copy(source, path)
-    for use in (lambda: sweep.read(folder), lambda: sweep.run(WANTED, folder)):
-        with pytest.raises(BadFolder, match=f"{path.name} was not written by this sweep"):
-            use()
-    assert cli.main(["sweep", "--verify", str(folder)]) == 1
-    assert f"foreign: {path}" in capsys.readouterr().out
-    path.unlink()
-    assert sweep.read(folder).collect().height == WANTED.size
-
-
-def test_a_file_whose_settings_are_not_those_of_its_name_is_found(folder, capsys):
-    """Bytes that answer to the name, written by hand: only comparing the settings shows it."""
-    first, second = table_files(folder)[:2]
-    code, settings, _ = first.name.split("-")
-    other = second.name.split("-")[2]
-    first.unlink()
-    shutil.copy(second, first.with_name(f"{code}-{settings}-{other}"))
-    assert cli.main(["sweep", "--verify", str(folder)]) == 1
-    assert "its settings are not those that its name tells" in capsys.readouterr().out
+def test_a_file_that_another_process_sets_aside_first_is_no_matter(folder):
+    path = table_files(folder)[0]
+    emptied(path)
+    store = Store.open(folder)
+    store.set_aside(path)
+    store.set_aside(path)
+    assert [p.name for p in (folder / "set_aside").iterdir()] == [path.name]
 
 
 def test_a_setting_that_is_there_twice_is_found(folder, capsys):
-    store = Store.open(folder)
-    settings = {name: column[:3] for name, column in WANTED.settings(next(WANTED.shards())).items()}
-    store.write("size-2", settings, sweep.read(folder).head(3).collect())
+    store, task = Store.open(folder), next(tasks(WANTED))
+    first = task._replace(settings={name: column[:3] for name, column in task.settings.items()})
+    store.write(first.place, pl.read_parquet(store.files()[0][task.place]).head(3))
     assert cli.main(["sweep", "--verify", str(folder)]) == 1
     assert "3 settings are there more than once" in capsys.readouterr().out
+    assert sweep.run(WANTED, folder).collect().height == WANTED.size
+    # A grid that is cut otherwise is looked up row by row.
+    assert sweep.run(make_sweep(TINY, {"size": [2, 3], "seed": range(40)}, shard_size=7), folder).collect().height == 80
 
 
-def test_a_shard_that_two_workers_wrote_counts_once(folder, capsys):
-    """The scheduler may have a task done twice; on another processor its round-off, and so its name, may differ."""
+def test_a_shard_that_two_processes_wrote_counts_once(folder):
+    """Without locks, both may compute it; on another processor its round-off, and so its name, may differ."""
     whole = sweep.read(folder).collect()
-    first = table_files(folder)[0]
-    content = first.read_bytes()
-    rows = pl.read_parquet(first).with_columns(pl.col("total") * (1 + 2**-52))
-    settings = {name: rows[name].to_numpy() for name in TINY.fields}
-    settings["operation"] = settings["operation"].astype(str)
-    store = Store.open(folder)
-    assert store.write(first.parent.name, settings, rows) == first  # the first to be there stays
-    first.unlink()
-    second = store.write(first.parent.name, settings, rows)
+    store, task = Store.open(folder), next(tasks(WANTED))
+    first = store.files()[0][task.place]
+    second = store.write(task.place, pl.read_parquet(first).with_columns(pl.col("total") * (1 + 2**-52)))
     assert second.name != first.name
-    first.write_bytes(content)  # both came at the same moment
     assert sweep.read(folder).collect().height == whole.height
-    assert cli.main(["sweep", "--verify", str(folder)]) == 1
-    kept, other = sorted([first, second])
-    assert f"repeated: {other}" in capsys.readouterr().out
     assert sweep.run(WANTED, folder).collect().height == whole.height
-    assert [path.name for path in (folder / "set_aside").iterdir()] == [other.name]
-    assert kept.is_file()
+    assert not missing(WANTED, store)
 
 
 def test_results_of_other_code_are_not_mixed(folder, monkeypatch):
-    monkeypatch.setattr("toymodel.experiments.experiment._code", lambda _: "f" * 64)
+    monkeypatch.setattr("toymodel.experiments.experiment.code_hash", lambda *_, **__: "f" * 64)
     with pytest.raises(BadFolder, match=r"holds results of another code .* choose a new folder"):
         sweep.run(WANTED, folder)
 
@@ -162,7 +150,7 @@ def test_a_broken_sweep_json_is_refused(content, folder):
 
 
 def test_what_dead_processes_began_is_removed_and_what_living_ones_write_is_not(folder):
-    place = folder / "table" / "size-2"
+    place = folder / "table" / "size-2,operation-sine"
     host = os.uname().nodename
     dead, alive, elsewhere = (
         place / f".{name}-{pid}-ab.part" for name, pid in ((host, 2**22 + 1), (host, os.getpid()), ("other", 2**22 + 1))
@@ -182,7 +170,7 @@ def test_provenance_lies_beside_the_table(folder):
     assert identity["packages"]["numpy"] == np.__version__
     (run,) = (json.loads(path.read_text()) for path in folder.glob("runs/*.json"))
     assert run["settings"] == WANTED.size
-    assert {"started", "ended", "host", "devices", "python", "xla_flags", "code"} <= set(run)
+    assert {"started", "ended", "host", "devices", "python", "xla_flags"} <= set(run)
     assert run["git_revision"] is None or len(run["git_revision"].removesuffix("-dirty")) == 40
 
 
@@ -196,7 +184,6 @@ def test_reading_is_lazy_and_other_tools_read_it_too(folder):
     assert by_duckdb == pytest.approx(total, rel=1e-13)
     frame = pandas.read_parquet(folder / "table")
     assert frame[frame["size"] == 2]["total"].sum() == pytest.approx(total, rel=1e-13)
-    assert sweep.read(folder, verify=False).collect().equals(whole.collect())
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
@@ -224,3 +211,49 @@ def test_an_empty_folder_has_nothing_to_read(tmp_path):
     Store.create(tmp_path / "out", WANTED)
     with pytest.raises(BadFolder, match="holds no results yet"):
         sweep.read(tmp_path / "out")
+
+
+def a_file_as_claims(folder):
+    shutil.rmtree(folder / ".claims")
+    (folder / ".claims").write_text("")
+
+
+def folders_as_locks(folder):
+    for task in tasks(WANTED):
+        lock = folder / ".claims" / task.place.rpartition("-")[2]
+        lock.unlink()
+        lock.mkdir()
+
+
+def a_file_as_runs(folder):
+    shutil.rmtree(folder / "runs")
+    (folder / "runs").write_text("")
+
+
+@pytest.mark.parametrize("spoil", [a_file_as_claims, folders_as_locks, a_file_as_runs])
+def test_a_folder_that_cannot_be_used_is_told_in_one_line(spoil, folder, tmp_path, capsys):
+    spoil(folder)
+    for path in table_files(folder):
+        path.unlink()
+    config = tmp_path / "config.toml"
+    settings = "shard_size = 8\n[settings]\nsize = [2, 3]\nseed = { range = 40 }\n"
+    config.write_text(f'experiment = "tiny_experiment:TINY"\n{settings}')
+    assert cli.main(["sweep", str(config), "--out", str(folder)]) == 2
+    told = capsys.readouterr()
+    assert str(folder) in told.err
+    assert "toymodel sweep:" in told.err
+    assert (told.err.count("\n"), told.out) == (1, "")
+
+
+def test_a_whole_folder_is_read_where_nothing_can_be_written(folder, monkeypatch):
+    whole = sweep.read(folder).collect()
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("toymodel.sweep.store.write_whole", refuse)
+    monkeypatch.setattr("toymodel.sweep.store.Path.mkdir", refuse)
+    assert sweep.run(WANTED, folder).collect().height == whole.height
+    emptied(table_files(folder)[0])
+    with pytest.raises(PermissionError):
+        sweep.run(WANTED, folder)

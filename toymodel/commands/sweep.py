@@ -18,7 +18,6 @@ def run(
     dry_run: bool = False,
     devices: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all cores)")] = None,
     scheduler: Annotated[str | None, arg(metavar="ADDRESS", help_behavior_hint="")] = None,
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None,
     status: Folder = None,
     verify: Folder = None,
 ) -> int:
@@ -38,34 +37,28 @@ def run(
       config: experiment and settings
       out: the folder of the results
       resume: go on where a run stopped, or with a wider grid
-      dry_run: say what it would take, and run nothing but a sample
+      dry_run: say what there is to do, and do nothing
       devices: CPU devices to share the work
       scheduler: of a Dask cluster that computes the shards
-      workers: start a Dask cluster of N processes here, and use it
       status: say how far a sweep has come
       verify: check every file of a sweep's folder
     """
-    from toymodel.commands._sweep import run_all, tell_plan
+    from toymodel.commands._sweep import run_all, tell, tell_plan
     from toymodel.sweep import inspection
     from toymodel.sweep.config import load
 
-    for folder, tell in ((status, inspection.status), (verify, inspection.verify)):
-        if folder is not None:
-            lines, sound = tell(folder)
-            print("\n".join(lines))
-            return 0 if sound else 1
+    if status is not None:
+        return tell(inspection.status, status)
+    if verify is not None:
+        return tell(inspection.verify, verify)
     if config is None:
         raise ValueError("give a CONFIG.toml, or --status DIR, or --verify DIR.")
     if not dry_run and out is None:
         raise ValueError("give --out DIR, the folder of the results (or --dry-run).")
-    if scheduler and workers:
-        raise ValueError("give --scheduler or --workers, not both.")
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {workers}.")
     use_devices(devices)
     sweep = load(config)
     if dry_run or out is None:
         tell_plan(sweep, out)
     else:
-        run_all(sweep, config, out, resume=resume, scheduler=scheduler, workers=workers)
+        run_all(sweep, config, out, resume=resume, scheduler=scheduler)
     return 0

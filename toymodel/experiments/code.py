@@ -7,6 +7,7 @@ counts when its name stands somewhere as a word: a loss that is added changes no
 import ast
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -20,12 +21,20 @@ CATALOGUE = ROOT / "toymodel" / "losses"
 RUNS = ROOT / "toymodel" / "sweep" / "program.py"  # runs every experiment
 
 
+class Entry(NamedTuple):
+    """A loss of the catalogue, or another name of one."""
+
+    code: str
+    uses: frozenset[str]  # names that it uses, among them those of other entries
+    is_loss: bool
+
+
 class Source(NamedTuple):
     """A module as code."""
 
-    body: tuple[str, ...]  # its statements, without docstrings
-    entries: dict[str, tuple[str, frozenset[str]]]  # losses it defines: their code, and the names they use
-    words: frozenset[str]  # that stand in it as strings
+    body: tuple[str, ...]  # its statements, without docstrings and entries
+    entries: dict[str, Entry]
+    words: frozenset[str]  # that stand in it as strings or are imported, as `_plain` has them
     takes_all: bool  # it uses the catalogue of losses other than entry by entry
     imports: frozenset[Path]
 
@@ -67,24 +76,21 @@ def hash_of(
       whole_catalogue: every loss counts where a module outside this package takes the catalogue as a whole.
     """
     sources = {file: read(file) for file in modules}
-    outside = [source for file, source in sources.items() if CATALOGUE not in file.parents]
-    named = set(words).union(*(source.words for source in outside))
-    if whole_catalogue and any(s.takes_all for f, s in sources.items() if ROOT / "toymodel" not in f.parents):
-        named |= {entry for source in sources.values() for entry in source.entries}
-    parts = sorted(_digest(source, named) for source in sources.values())  # in no order of folders
-    return hashlib.sha256("\n".join([also, *parts]).encode()).hexdigest()
-
-
-def _digest(source: Source, named: set[str]) -> str:
-    """Hash of a module without the losses that are not named; those that a named one uses are."""
-    waiting, taken = [entry for entry in source.entries if entry in named], set[str]()
+    entries = {name: entry for source in sources.values() for name, entry in source.entries.items()}
+    named = set(map(_plain, words)).union(*(s.words for file, s in sources.items() if CATALOGUE not in file.parents))
+    everything = whole_catalogue and any(s.takes_all for f, s in sources.items() if ROOT / "toymodel" not in f.parents)
+    waiting = [name for name, entry in entries.items() if _plain(name) in named or (everything and entry.is_loss)]
+    taken = set[str]()
     while waiting:
-        entry = waiting.pop()
-        if entry not in taken:
-            taken.add(entry)
-            waiting += source.entries[entry][1] & source.entries.keys()
-    code = [*source.body, *(source.entries[entry][0] for entry in sorted(taken))]
-    return hashlib.sha256("\n".join(code).encode()).hexdigest()
+        name = waiting.pop()
+        if name not in taken:
+            taken.add(name)
+            waiting += entries[name].uses & entries.keys()
+    parts = sorted(  # in no order of folders
+        "\n".join([*source.body, *(entry.code for name, entry in sorted(source.entries.items()) if name in taken)])
+        for source in sources.values()
+    )
+    return hashlib.sha256("\n\n".join([also, *parts]).encode()).hexdigest()
 
 
 def read(file: Path) -> Source:
@@ -104,20 +110,30 @@ def _read(file: Path, _mtime: int, _size: int) -> Source:
             node.body = [  # type: ignore[attr-defined]
                 part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
             ]
-    in_catalogue = CATALOGUE in file.parents
-    entries = {
-        node.name: (ast.dump(node), frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name)))
-        for node in tree.body
-        if in_catalogue and isinstance(node, ast.FunctionDef) and any(map(_enters_a_loss, node.decorator_list))
-    }
-    body = tuple(ast.dump(node) for node in tree.body if getattr(node, "name", None) not in entries)
+    entries = dict(_entries(tree)) if CATALOGUE in file.parents else {}
+    body = tuple(ast.dump(node) for node in tree.body)
     nodes = list(ast.walk(tree))
     words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    imports = frozenset((*_imports(nodes, file), *_data(words, file)))
     words |= {alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
     by_entry = {id(n.value) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Constant)}
     takes_all = any(isinstance(n, ast.Name) and n.id == "LOSSES" and id(n) not in by_entry for n in nodes)
-    imports = frozenset((*_imports(nodes, file), *_data(words, file)))
-    return Source(body, entries, frozenset(words), takes_all, imports)
+    return Source(body, entries, frozenset(map(_plain, words)), takes_all, imports)
+
+
+def _entries(tree: ast.Module) -> Iterable[tuple[str, Entry]]:
+    """The losses that a module of the catalogue enters, and the other names it has for losses; taken out of it."""
+    for node in list(tree.body):
+        if isinstance(node, ast.FunctionDef) and any(map(_enters_a_loss, node.decorator_list)):
+            tree.body.remove(node)
+            uses = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+            yield node.name, Entry(ast.dump(node), uses, True)
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict) and node.value.keys:
+            pairs = [*zip(node.value.keys, node.value.values, strict=True)]
+            if all(isinstance(n, ast.Constant) and isinstance(n.value, str) for pair in pairs for n in pair):
+                tree.body.remove(node)
+                for name, losses in ast.literal_eval(node.value).items():
+                    yield name, Entry(f"{name}: {losses}", frozenset(losses.split()), False)
 
 
 def _enters_a_loss(decorator: ast.expr) -> bool:
@@ -125,52 +141,71 @@ def _enters_a_loss(decorator: ast.expr) -> bool:
     return isinstance(called, ast.Name) and called.id == "loss"
 
 
+def _plain(name: str) -> str:
+    """A name as `LOSSES` looks it up: without case and without what separates its words."""
+    return re.sub(r"[-_+\s]", "", name.lower())
+
+
 def _imports(nodes: list[ast.AST], file: Path) -> Iterable[Path]:
     """The files of the modules that a module imports: of this package, of its own package, or beside it."""
-    for name in _imported_names(nodes):
-        parts = name.split(".")
-        for folder in _folders(file, parts[0]):
-            for depth in range(1, len(parts) + 1):  # a package's `__init__` runs before its modules
-                place = folder.joinpath(*parts[:depth])
-                candidates = (place.parent / f"{place.name}.py", place / "__init__.py")
-                yield from (candidate.resolve() for candidate in candidates if candidate.is_file())
-                stub = place / "__init__.pyi"  # of a package that loads its names when they are used
-                if stub.is_file() and depth < len(parts):
-                    yield from _behind_stub(stub, parts[depth])
-
-
-def _imported_names(nodes: list[ast.AST]) -> set[str]:
-    """Dotted names of what a module imports, with the attributes that it takes from a module it imports whole."""
-    names, modules = set[str](), dict[str, str]()
+    names, bound = set[str](), dict[str, str]()
     for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-            modules |= {alias.asname or alias.name: alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    for node in nodes:
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
-            names.add(f"{modules[node.value.id]}.{node.attr}")
-    return names
+            bound |= {
+                a.asname or a.name.partition(".")[0]: a.name if a.asname else a.name.partition(".")[0]
+                for a in node.names
+            }
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join([*_package(file, node.level), *filter(None, [node.module])])
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+            bound |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in node.names}
+    for node in nodes:  # what is taken from modules that are imported whole
+        base: ast.AST = node
+        attributes = list[str]()
+        while isinstance(base, ast.Attribute):
+            base, attributes = base.value, [base.attr, *attributes]
+        if attributes and isinstance(base, ast.Name) and base.id in bound:
+            names.add(".".join([bound[base.id], *attributes]))
+    for name in names:
+        for folder in _folders(file, name.partition(".")[0]):
+            yield from _behind(folder, name)
 
 
-@cache
-def _behind_stub(stub: Path, name: str) -> tuple[Path, ...]:
-    """The file that a name comes from, where a package's stub says so."""
-    for node in ast.parse(stub.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
-            place = stub.parent.joinpath(*node.module.split("."))
-            candidates = (place.parent / f"{place.name}.py", place / "__init__.py")
-            return tuple(candidate.resolve() for candidate in candidates if candidate.is_file())
-    return ()
+def _package(file: Path, level: int) -> tuple[str, ...]:
+    """The package that so many leading dots mean in a file."""
+    return file.parents[level - 1].relative_to(_top(file)).parts if level else ()
+
+
+def _behind(folder: Path, name: str) -> Iterable[Path]:
+    """The files that run when a dotted name is imported from a folder."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):  # a package's `__init__` runs before its modules
+        place = folder.joinpath(*parts[:depth])
+        yield from _module(place)
+        if depth < len(parts) and (stub := place / "__init__.pyi").is_file():  # loads its names when they are used
+            for node in ast.parse(stub.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ImportFrom) and node.module and parts[depth] in {a.name for a in node.names}:
+                    yield from _behind(place, f"{node.module}.{parts[depth]}")
+
+
+def _module(place: Path) -> Iterable[Path]:
+    candidates = (place.parent / f"{place.name}.py", place / "__init__.py")
+    return (candidate.resolve() for candidate in candidates if candidate.is_file())
+
+
+def _top(file: Path) -> Path:
+    """The folder that holds a module, or the package that it is in."""
+    top = file.parent
+    while (top / "__init__.py").is_file():
+        top = top.parent
+    return top
 
 
 @cache
 def _folders(file: Path, package: str) -> tuple[Path, ...]:
     """Where to look for a package that a file imports; among installed packages only for this one and its own."""
-    top = file.parent
-    while (top / "__init__.py").is_file():
-        top = top.parent
+    top = _top(file)
     own = {"toymodel": ROOT, file.relative_to(top).parts[0]: top}
     beside = (folder for folder in (ROOT, file.parent) if "site-packages" not in folder.parts)
     return tuple(dict.fromkeys((*([own[package]] if package in own else []), *beside)))

@@ -142,7 +142,7 @@ class Experiment:
     measure: Callable[..., Row]
     rules: tuple[Rule, ...] = ()
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    complete: Callable[[Columns], Columns] = lambda columns: columns
+    complete: Callable[[Columns], Columns] | None = None
     needs: "Experiment | None" = None
     needed: Callable[[Columns], Columns] = lambda columns: columns
     whole: bool = True
@@ -171,6 +171,7 @@ class Experiment:
 
     def code(self, words: Iterable[str] = ()) -> str:
         """Hash of the code that measures: the modules that it really imports, the losses that these words name."""
+        words = {*words, *(word for field in self.fields.values() if field.as_place for word in field.options)}
         mine = code_hash(self.measure, words)
         return mine if self.needs is None else code_hash(self.needs.measure, words, also=mine)
 

@@ -22,7 +22,7 @@ OPTIMIZERS = {
 
 
 @setting
-class TrainingSetting(pairs.PairSetting, losses.LossSetting):
+class TrainingSetting(pairs.PairSetting, losses.LossSetting):  # type: ignore[misc]
     """A few random pairs, a model, a loss and an optimiser."""
 
     model: str = one_of((*MODELS, "ngram_mlp"), "positional")

@@ -1,32 +1,19 @@
 """Sweeps: an experiment run for a grid of settings, as one table, resumable, on one machine or a cluster.
 
 `make_sweep` makes grids of settings; `run` computes those that a folder lacks and returns their table; `read` reads
-whatever a folder holds. What an experiment is, says `toymodel.experiments`.
+whatever a folder holds. What an experiment is, says `toymodel.experiments`. `__init__.pyi` lists what is offered.
 """
+
+import lazy_loader
 
 from toymodel._files import BadFolder
 from toymodel.experiments.experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, whole
-from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.grid import Sweep
-from toymodel.sweep.runner import run
-from toymodel.sweep.store import read
 
-__all__ = [
-    "POSITIVE",
-    "REAL",
-    "BadFolder",
-    "BadSetting",
-    "Experiment",
-    "Field",
-    "Rule",
-    "Sweep",
-    "make_sweep",
-    "one_of",
-    "read",
-    "real",
-    "run",
-    "whole",
-]
+# Loaded when used, so that results depend on the module that runs an experiment, but not on those that store them.
+_LAZY = {"axes": ["make_sweep"], "grid": ["Sweep"], "runner": ["run"], "store": ["read"]}
+__getattr__, _, _lazy = lazy_loader.attach(__name__, submod_attrs=_LAZY)
+__all__ = ["POSITIVE", "REAL", "BadFolder", "BadSetting", "Experiment", "Field", "Rule", "one_of", "real", "whole"]
+__all__ += _lazy
 
 
 def __dir__() -> list[str]:

@@ -40,7 +40,14 @@ def make_sweep(
         except BadSetting as error:
             error.grid = number
             raise
-    return Sweep(experiment, tuple(grids), precision, shard_size)
+    sweep = Sweep(experiment, tuple(grids), precision, shard_size)
+    if experiment.complete is not None:  # what it fills in may be what another setting gives
+        shards = [sweep.settings(shard) for shard in sweep.shards()]
+        columns = {name: np.concatenate([shard[name] for shard in shards]) for name in experiment.fields}
+        _check_unique(columns)
+        for rule in experiment.rules:
+            _check_rule(rule, columns, [])
+    return sweep
 
 
 def _grid(experiment: Experiment, part: Values) -> Grid:
@@ -65,7 +72,8 @@ def _grid(experiment: Experiment, part: Values) -> Grid:
         _check_unique(axis)
     grid = Grid(tuple(axes))
     for rule in experiment.rules:
-        _check_rule(rule, grid, given)
+        product = grid.over(rule.fields)
+        _check_rule(rule, product.rows(np.arange(product.size)), given)
     return grid
 
 
@@ -160,10 +168,8 @@ def _check_unique(axis: Columns) -> None:
         raise BadSetting(f"{row} occurs twice; every setting must occur once.", next(iter(axis)))
 
 
-def _check_rule(rule: Rule, grid: Grid, given: Sequence[str]) -> None:
-    """Raise `BadSetting` when a combination that occurs breaks a rule."""
-    product = grid.over(rule.fields)
-    rows = product.rows(np.arange(product.size))
+def _check_rule(rule: Rule, rows: Columns, given: Sequence[str]) -> None:
+    """Raise `BadSetting` when a setting breaks a rule; a field that was given is to blame."""
     columns = [rows[name] for name in rule.fields]
     broken = np.flatnonzero(~np.asarray(rule.holds(*columns), bool))
     if broken.size:

@@ -6,6 +6,7 @@ sweep attaches to what is still running, and finds the rest in the folder. All m
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from functools import lru_cache
 from pathlib import Path
@@ -18,15 +19,16 @@ from toymodel.experiments.experiment import Experiment
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
 from toymodel.sweep.runner import Progress, Task, compute, missing, run_needed
-from toymodel.sweep.store import Notice, Store, address
+from toymodel.sweep.store import Notice, Store
 
 RETRIES = 3  # of a task that fails, or whose worker dies
 FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there
 PATIENCE = 600  # seconds to wait for one that was there to come back
 ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
+LOST = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
 
 
-class ClusterLost(RuntimeError):
+class ClusterLost(ValueError):
     """The scheduler cannot be reached."""
 
 
@@ -56,43 +58,38 @@ def run_on_cluster(
         run_on_cluster(needed, Store.create(folder, needed), config, scheduler, notice=notice, patience=patience)
 
     computed, wait = 0, FIRST_PATIENCE
-    lost = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
-    while tasks := missing(sweep, store, notice):
-        run_needed(sweep, store, tasks, None, run_first)
+    while todo := missing(sweep, store, notice):
+        run_needed(sweep, store, todo, None, run_first)
         try:
             with _client(scheduler, wait) as client:
-                for number, task in enumerate(_finished(client, sweep, store, config, tasks), start=1):
-                    progress(task.size, f"shard {number} of {len(tasks)}")
+                for number, task in enumerate(_finished(client, sweep, store, config, todo), start=1):
+                    progress(task.size, f"shard {number} of {len(todo)}")
                     computed += task.size
-        except lost as error:
+        except LOST as error:
             notice(f"lost the scheduler ({type(error).__name__}); waiting for it to come back")
             wait = patience
             time.sleep(1)
     return computed
 
 
-def _finished(client: Any, sweep: Sweep, store: Store, config: Path, tasks: list[Task]) -> Any:
+def _finished(client: Any, sweep: Sweep, store: Store, config: Path, todo: list[Task]) -> Iterator[Task]:
     """Submit all tasks and yield each when it is done; they go on when this client is gone."""
+    folder, path, name = str(store.folder.resolve()), str(config.resolve()), sweep.experiment.name
     futures = {}
-    for task in tasks:
+    for task in todo:
+        key = f"toymodel-{task.place.rpartition('/')[2]}"  # by its code and its settings
         future = client.submit(
-            compute_on_worker,
-            str(store.folder.resolve()),
-            str(config.resolve()),
-            sweep.experiment.name,
-            sweep.experiment.code(),
-            sweep.precision,
-            task,
-            key=f"toymodel-{task.code[:12]}-{address(task.settings)}",
-            retries=RETRIES,
-            pure=False,
+            compute_on_worker, folder, path, name, sweep.precision, task, key=key, retries=RETRIES, pure=False
         )
         distributed.fire_and_forget(future)
         futures[future] = task
     for future in distributed.as_completed(futures):
         # Not `result`, which would ask the worker for it, and the worker may be gone: what counts is in the folder.
         if future.status == "error":
-            raise future.exception()
+            error = future.exception()
+            if isinstance(error, OSError):  # the worker's, not the connection's
+                raise BadFolder(f"a worker cannot use {folder}: {error}.") from error
+            raise error
         if future.status != "finished":
             raise CancelledError(future.key)
         yield futures.pop(future)
@@ -111,7 +108,7 @@ def _client(scheduler: Any, patience: int) -> distributed.Client:
             time.sleep(1)
 
 
-def compute_on_worker(folder: str, config: str, name: str, code: str, precision: str, task: Task) -> None:
+def compute_on_worker(folder: str, config: str, name: str, precision: str, task: Task) -> None:
     """Compute one task on this worker and write it to the folder.
 
     Raises:
@@ -121,7 +118,8 @@ def compute_on_worker(folder: str, config: str, name: str, code: str, precision:
     if not (where / "sweep.json").is_file():
         raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
     experiment = _experiment(config, name)
-    if experiment.code() != code:
+    compiled = [task.settings[field][0].item() for field in experiment.compiled]
+    if experiment.code(word for word in compiled if isinstance(word, str)) != task.code:
         raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
     with ONE_AT_A_TIME:
         compute(Sweep(experiment, (), precision), Store.open(where), task)

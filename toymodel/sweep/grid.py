@@ -87,19 +87,25 @@ class Sweep:
         """The columns of a shard's settings, in the order of the experiment's fields."""
         program, numbers = shard.program, np.arange(shard.start, shard.stop)
         rows = program.grid.rows(program.starts[numbers // program.inner] + numbers % program.inner)
-        columns = self.experiment.complete({name: rows[name] for name in self.experiment.fields})
-        return {name: columns[name] for name in self.experiment.fields}
+        return completed(self.experiment, rows)
 
 
-def needed_sweep(sweep: Sweep, settings: Columns) -> Sweep:
-    """The settings of the experiment that these settings need, each once."""
+def completed(experiment: Experiment, columns: Columns) -> Columns:
+    """The fields in their order, with what depends on other fields filled in."""
+    columns = {name: columns[name] for name in experiment.fields}
+    if experiment.complete is not None:
+        columns = experiment.complete(columns)
+    return {name: columns[name] for name in experiment.fields}
+
+
+def needed_sweep(sweep: Sweep, settings: Columns) -> tuple[Sweep, Columns]:
+    """The settings of another experiment that these settings need: each once, and the columns for each of these."""
     experiment = sweep.experiment.needs
     assert experiment is not None
-    columns = sweep.experiment.needed(settings)
-    columns = experiment.complete({name: columns[name] for name in experiment.fields})
+    columns = completed(experiment, sweep.experiment.needed(settings))
     _, first = np.unique(row_codes(columns), return_index=True)
     grid = Grid(({name: column[np.sort(first)] for name, column in columns.items()},))
-    return Sweep(experiment, (grid,), sweep.precision, experiment.shard)
+    return Sweep(experiment, (grid,), sweep.precision, experiment.shard), columns
 
 
 def _programs(compiled: tuple[str, ...], grid: Grid) -> Iterator[Program]:

@@ -1,6 +1,6 @@
 """Settings of one program, computed: blocks of them vectorised, a block for each local device at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +31,8 @@ def table(
       needed: for an experiment that needs another, what that one gave for each of these settings.
     """
     compiled = tuple((name, settings[name][0].item()) for name in experiment.compiled)
-    numbers = {name: _traced(experiment, name, settings) for name in experiment.fields if name not in dict(compiled)}
+    traced = (name for name in experiment.fields if name not in experiment.compiled)
+    numbers = {name: places(settings[name], experiment.fields[name].options) for name in traced}
     rows = len(next(iter(settings.values())))
     # The same whatever the number of devices, and so are the digits. A program of many small settings is compiled once.
     block = experiment.block if experiment.block >= SMALL else min(experiment.block, rows)
@@ -51,13 +52,12 @@ def table(
     return pl.DataFrame({**settings, **measured})
 
 
-def _traced(experiment: Experiment, name: str, settings: Columns) -> np.ndarray:
-    """A column as the program takes it: a word by its place among the options."""
-    options = experiment.fields[name].options
-    if not options:
-        return settings[name]
-    order = np.argsort(options)
-    return order[np.searchsorted(options, settings[name], sorter=order)].astype(np.int32)
+def places(column: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    """A column as a program takes it: words as their places among those there are, numbers as they are."""
+    if not words:
+        return column
+    order = np.argsort(words)
+    return order[np.searchsorted(words, column, sorter=order)].astype(np.int32)
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,24 @@
+from toymodel._files import BadFolder
+from toymodel.experiments.experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, whole
+
+from .axes import make_sweep
+from .grid import Sweep
+from .runner import run
+from .store import read
+
+__all__ = [
+    "POSITIVE",
+    "REAL",
+    "BadFolder",
+    "BadSetting",
+    "Experiment",
+    "Field",
+    "Rule",
+    "Sweep",
+    "make_sweep",
+    "one_of",
+    "read",
+    "real",
+    "run",
+    "whole",
+]

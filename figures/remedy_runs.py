@@ -3,6 +3,8 @@
 Learning rates and strengths were chosen on seeds 0 to 2 (`tune_remedies`); the figures show others.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from figures import style
@@ -118,7 +120,7 @@ def _lost(runs: style.Table) -> np.ndarray:
     return np.asarray(~(abs(changes) < LOST).all(axis=0))
 
 
-def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:
+def places(names: Iterable[str], *wanted: str) -> np.ndarray:
     """Places of these along an axis of remedies, tasks or losses."""
     return np.array([list(names).index(name) for name in wanted])
 

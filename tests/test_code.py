@@ -1,4 +1,4 @@
-"""What makes a figure or a stored result stale: code that it really imports, and nothing else. On a copy of the tree."""
+"""What makes a figure or a stored result stale: code that it really imports, nothing else. On a copy of the tree."""
 
 import inspect
 import re

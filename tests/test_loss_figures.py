@@ -69,9 +69,17 @@ def test_every_loss_is_trained_with_its_own_weights(name):
         assert (abs(d - of_runs) <= size).all()
 
 
+def test_a_run_depends_on_the_code_of_its_own_loss_alone():
+    without = loss_runs.LOSS_RUNS.code()
+    assert len({without, *(loss_runs.LOSS_RUNS.code([name]) for name in NAMES)}) == 1 + len(NAMES)
+
+
 @pytest.mark.parametrize("name", ["dpo", "dpop", "orpo"])
 def test_a_run_is_that_of_train(name):
-    """Which descends the gradient of the loss itself: there are no weights in that."""
+    """Which descends the gradient of the loss itself: there are no weights in that.
+
+    Over 200 steps a pair's round-off grows by less than 1e7, that of DPOP, which chatters around its kink, included.
+    """
     rate, seeds = runs(name)["learning_rate"][0], len(runs(name)["seed"])
     model, params, pairs = jax.vmap(loss_runs._drawn)(jnp.arange(seeds))
     every = ("model", "params", "pairs")

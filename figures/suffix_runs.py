@@ -44,7 +44,7 @@ def measure(setting: SuffixSetting) -> dict[str, Array]:
     slopes = gradients.slopes(model, params, pairs)
     row: Row = {"threshold_predicted": _threshold(setting.a, setting.b)}
     for i, side in enumerate(SIDES):
-        row[f"{side}_predicted"] = contrast[i] + setting.suffix_length * per_token[i]
+        row[f"{side}_predicted"] = jnp.asarray(contrast[i] + setting.suffix_length * per_token[i])
         row[f"{side}_measured"] = slopes[i][0]
     grams = {"predicted": theory.pair_gram(model, params, pairs), "measured": gradients.pair_gram(model, params, pairs)}
     for how, gram in grams.items():

@@ -94,7 +94,7 @@ SIZES = (
 )
 
 
-def draw(size: Size, seed: Array | np.ndarray) -> tuple[PreferencePairs, mlp.MLPParams]:
+def draw(size: Size, seed: int | Array | np.ndarray) -> tuple[PreferencePairs, mlp.MLPParams]:
     """Pairs and initial weights of a seed: everybody trains with these."""
     of_pairs, of_weights = jax.random.split(jax.random.key(seed))
     shape = {"vocab_size": size.model.vocab_size, "length": size.length, "matches": size.length // 2}
@@ -103,6 +103,8 @@ def draw(size: Size, seed: Array | np.ndarray) -> tuple[PreferencePairs, mlp.MLP
 
 @setting
 class DpoSetting:
+    """Hyperparameters, and the seed of pairs and weights."""
+
     beta: float = real(0.1, POSITIVE)
     learning_rate: float = real(1e-3, POSITIVE)
     seed: int = whole(0, low=0)
@@ -110,6 +112,8 @@ class DpoSetting:
 
 @setting
 class Seed:
+    """A number to be squared."""
+
     seed: int = whole(0, low=0)
 
 

@@ -1,5 +1,6 @@
-"""What makes a figure or a stored result stale: code that it really imports, nothing else. On a copy of the tree."""
+"""What makes a figure or a stored result stale: code that it really imports. On a copy of the tree."""
 
+import importlib
 import inspect
 import re
 import shutil
@@ -168,7 +169,7 @@ def test_code_of_a_loss_counts_where_it_is_named(tree):
 def test_code_that_is_imported_counts_and_only_there(tree):
     suffix = "toymodel/theory/suffix.py"
     users = tree.users(suffix)
-    assert len(users) > 0
+    assert users
     figures, experiments = tree.stale_after(suffix, appending("\nA_CONSTANT = 3\n"))
     assert figures == users
     assert {name for name, _ in experiments} >= {"gram"}
@@ -282,3 +283,47 @@ def test_another_name_of_a_loss_names_it(tree, tmp_path):
 def test_a_new_alias_makes_nothing_stale(tree):
     change = replacing('    "bpo": ', '    "made_up": "dpo",\n    "bpo": ')
     assert tree.stale_after("toymodel/losses/aliases.py", change) == (set(), set())
+
+
+MINE = """from toymodel.experiments import setting
+from toymodel.sweep import Experiment, one_of, whole
+
+@setting
+class Mine:
+    {field}
+    seed: int = whole(0, low=0)
+
+def measure(setting):
+    return {{"twice": {factor} * setting.seed}}
+
+MINE = Experiment("mine", Mine, measure)
+"""
+
+
+def experiment_of(folder, monkeypatch, factor=2, field=""):
+    (folder / "an_experiment_of_mine.py").write_text(MINE.format(factor=factor, field=field), encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "an_experiment_of_mine", raising=False)
+    importlib.invalidate_caches()
+    return importlib.import_module("an_experiment_of_mine").MINE
+
+
+def test_files_that_change_while_a_process_runs_do_not_change_what_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    mine = experiment_of(tmp_path, monkeypatch)
+    before = mine.code()
+    text = (tmp_path / "an_experiment_of_mine.py").read_text()
+    (tmp_path / "an_experiment_of_mine.py").write_text(text.replace("2 *", "3 *"), encoding="utf-8")
+    assert mine.code() == before
+    assert experiment_of(tmp_path, monkeypatch, factor=4).code() != before
+    assert experiment_of(tmp_path, monkeypatch).code() == before
+
+
+def test_losses_that_are_options_of_a_traced_word_count(tmp_path, monkeypatch):
+    """`measure` gets only their places, so a program holds all of them."""
+    found = []
+    monkeypatch.setattr("toymodel.experiments.experiment.code_hash", lambda _, words, **__: found.append(words) or "")
+    options = '("d" + "po", "s" + "impo")'
+    experiment_of(tmp_path, monkeypatch, field=f"loss: str = one_of({options}, 'd' + 'po', as_place=True)").code()
+    experiment_of(tmp_path, monkeypatch, field=f"loss: str = one_of({options}, 'd' + 'po')").code(["dpo"])
+    assert found == [{"dpo", "simpo"}, {"dpo"}]

@@ -255,7 +255,7 @@ def test_modules_beside_a_configuration_are_followed(tree, tmp_path):
     assert tree.code(start) not in (before, changed)
 
 
-def test_nothing_of_installed_packages_is_read(tree):
+def test_nothing_of_installed_packages_is_read(tree, tmp_path):
     for figure in tree.figures:
         assert all(path.is_relative_to(tree.root) for path in code.dependencies(figure))
     installed = (
@@ -264,6 +264,11 @@ def test_nothing_of_installed_packages_is_read(tree):
     found = code.dependencies(installed / "__init__.py")
     assert len(found) >= 1
     assert all(path.is_relative_to(installed) for path in found)
+    place = tmp_path.resolve() / "site-packages"
+    place.mkdir()
+    (place / "an_experiment.py").write_text("import another\n", encoding="utf-8")
+    (place / "another.py").write_text("X = 1\n", encoding="utf-8")
+    assert code.dependencies(place / "an_experiment.py") == (place / "an_experiment.py",)
 
 
 def test_another_name_of_a_loss_names_it(tree, tmp_path):

@@ -15,7 +15,9 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
@@ -29,8 +31,7 @@ from toymodel.experiments.code import dependencies, hash_of  # noqa: E402 (impor
 
 OUTPUTS = (".pdf", ".png", ".csv", ".json")
 PACKAGES = ("jax", "jaxlib", "matplotlib", "numpy", "optax", "polars")
-# Programs take longer to compile than to run, and the processes share the cores among them.
-XLA_FLAGS = {"xla_backend_optimization_level": "1", "xla_cpu_multi_thread_eigen": "false"}
+OPTIMISATION = "xla_backend_optimization_level"
 ENVIRONMENT = {
     "JAX_ENABLE_X64": "1",  # theory and measurement agree to the round-off of float64
     "TF_CPP_MIN_LOG_LEVEL": "3",  # the compiler tells users nothing that they can use
@@ -163,7 +164,7 @@ def _made_here(hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
 def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
     """Make figures in processes of their own, one device each; they share the sweeps that several figures need."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_set_environment) as pool:
+    with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_begin_process) as pool:
         futures = [pool.submit(_make, *item, quick, out) for item in hashes.items()]
         try:
             yield from (future.result() for future in as_completed(futures))
@@ -172,13 +173,24 @@ def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> I
             raise
 
 
+def _begin_process() -> None:
+    """A process that makes figures ends with the one that began it, however that ends."""
+    _set_environment()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def _set_environment(devices: int = 1) -> None:
     """Before jax is imported."""
     os.environ |= ENVIRONMENT
     os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))
-    given = os.environ.get("XLA_FLAGS", "")
-    added: Iterable[str] = (f"--{flag}={value}" for flag, value in XLA_FLAGS.items() if flag not in given)
-    os.environ["XLA_FLAGS"] = " ".join([given, *added])
+    if OPTIMISATION not in os.environ.get("XLA_FLAGS", ""):  # most programs take longer to compile than to run
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{OPTIMISATION}=1"
 
 
 def _make(name: str, content_hash: str, quick: bool, out: Path) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import loss_runs, style
-from figures.loss_runs import BLOCKS, ROWS, Block
+from figures import loss_groups, loss_runs, style
+from figures.loss_groups import BLOCKS, ROWS, Block
 from figures.sweeps import Swept
 from toymodel import PairGram, theory
 
@@ -30,7 +30,7 @@ COLUMNS = ("cosine_measured", "angle_measured", "place_measured", "first_decile_
 def compute(quick: bool, swept: Swept) -> style.Table:
     runs = loss_runs.trained(quick, swept)
     pairs = [_pairs(name, time, style.rows(runs, loss=name)) for name in SHOWN for time in TIMES]
-    losses = [_loss(name, time, style.rows(runs, loss=name)) for name in loss_runs.in_order() for time in TIMES]
+    losses = [_loss(name, time, style.rows(runs, loss=name)) for name in loss_groups.in_order() for time in TIMES]
     return style.stacked(_edges(), *pairs, *losses)
 
 

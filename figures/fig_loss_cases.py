@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from figures import loss_runs, style
-from figures.loss_runs import BLOCKS, ROWS, Block
+from figures import loss_groups, loss_runs, style
+from figures.loss_groups import BLOCKS, ROWS, Block
 from figures.sweeps import Swept
 from toymodel import PairGram, theory
 from toymodel.theory import CASES
@@ -33,7 +33,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
     runs, start = loss_runs.trained(quick, swept), loss_runs.starts(quick, swept)
     gram = PairGram(*(jnp.asarray(start[name]) for name in PairGram._fields))
     return style.stacked(
-        *(_rows(name, style.rows(runs, loss=name), gram, time) for name in loss_runs.in_order() for time in TIMES)
+        *(_rows(name, style.rows(runs, loss=name), gram, time) for name in loss_groups.in_order() for time in TIMES)
     )
 
 

@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import loss_runs, style
+from figures import loss_groups, loss_runs, style
 from figures.intervals import mean_interval
-from figures.loss_runs import GROUPS, STATES, STEPS
+from figures.loss_groups import GROUPS
+from figures.loss_runs import STATES, STEPS
 from figures.sweeps import Swept
 from toymodel.theory import CASES
 
@@ -29,7 +30,7 @@ SHADES = {"chosen": 0.3, "rejected": 0.3, "margin": 0.15}  # opacity of the inte
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     runs = loss_runs.trained(quick, swept)
-    return style.stacked(*(_rows(name, style.rows(runs, loss=name)) for name in loss_runs.in_order()))
+    return style.stacked(*(_rows(name, style.rows(runs, loss=name)) for name in loss_groups.in_order()))
 
 
 def _rows(name: str, runs: style.Table) -> style.Table:

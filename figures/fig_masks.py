@@ -1,7 +1,6 @@
 """Trains token masks with DPO and shows what they keep."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import sentiment_runs, style
-from figures.fig_network_overlap import MLP
-from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
+from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught
 from figures.sweeps import Swept
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import sharing_more
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
+from toymodel.experiments.experiment import Row
+from toymodel.experiments.sentiment import SentimentSetting, label_accuracy, reference_policy
 from toymodel.losses import LOSSES
 from toymodel.models.logps import pair_logps
 from toymodel.remedies import LearnedMask
-from toymodel.sweep import Experiment, make_sweep
+from toymodel.sweep import make_sweep
 from toymodel.training import train
 
 MODELS = {"ngram_mlp": "n-gram MLP", "transformer": "transformer"}
@@ -41,49 +40,43 @@ LOOKS = {
 IDEAL = style.Look(style.BLACK, "_", "-")
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """After training with each of `STRENGTHS`: masks [tasks, strengths, 2, T], changes of both log π [tasks, …, 2].
 
     The last run has no mask. NaN where a run diverged.
     """
-    reference, _ = fine_tune(setting)
-    model, params = reference.model, reference.params
-    sides = reference.evaluation.chosen_response, reference.evaluation.rejected_response
-    chosen, rejected = (first_token_logps(model, params, side) for side in sides)
-    of_pairs = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
-    training, evaluation = (
-        _each_task(key, pairs) for key, pairs in zip(of_pairs, (reference.training, reference.evaluation), strict=True)
-    )
+    reference = reference_policy(setting, tuned)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
+    sides = (reference.training, reference.evaluation)
+    training, judged = (_each_task(key, pairs) for key, pairs in zip(keys, sides, strict=True))
     # DPO has d_w = d_l = β/2 at the start. Divided by that it would be the same to Adam, and this to the masks:
     unit = setting.beta / 2
     tried = jnp.array([(unit * strength, 1 / unit) for strength in STRENGTHS] + [(0, 0)])
 
-    def of_task(pairs: tuple[PreferencePairs, PreferencePairs]) -> dict[str, Array]:
-        before = jnp.stack(pair_logps(model, params, pairs[1]))
+    def run(pairs: PreferencePairs, judged: PreferencePairs, trial: Array) -> Row:
+        run = train(
+            reference.model,
+            reference.params,
+            pairs,
+            LOSSES["dpo"](beta=setting.beta),
+            optax.adam,
+            setting.learning_rate,
+            steps=setting.steps,
+            batch_size=BATCH,
+            key=jax.random.fold_in(jax.random.key(setting.seed), 3),
+            update=LearnedMask(*trial),
+            record="loss",
+        )
+        before, after = (
+            jnp.stack(pair_logps(reference.network, reference.to_measure(params), judged))
+            for params in (reference.params, run.params)
+        )
+        found = {"masks": run.memory, "changes": (after - before).mean(axis=-1)}
+        return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
 
-        def of_strength(trial: Array) -> dict[str, Array]:
-            run = train(
-                model,
-                params,
-                pairs[0],
-                LOSSES["dpo"](beta=setting.beta),
-                optax.adam,
-                setting.learning_rate,
-                steps=setting.steps,
-                batch_size=BATCH,
-                key=jax.random.fold_in(jax.random.key(setting.seed), 3),
-                update=LearnedMask(*trial),
-                record="loss",
-            )
-            change = (jnp.stack(pair_logps(model, run.params, pairs[1])) - before).mean(axis=-1)
-            found = {"masks": run.memory, "changes": change}
-            return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
-
-        contrast = (pairs[0].chosen != pairs[0].rejected).mean(axis=0, dtype=before.dtype)
-        return jax.lax.map(of_strength, tried) | {"contrast": contrast}
-
-    accuracy = (chosen > rejected).mean(dtype=chosen.dtype)
-    return {"label_accuracy": accuracy} | jax.lax.map(of_task, (training, evaluation))
+    each = jax.vmap(jax.vmap(run, in_axes=(None, None, 0)), in_axes=(0, 0, None))
+    contrast = (training.chosen != training.rejected).mean(axis=1, dtype=tried.dtype)
+    return {"label_accuracy": label_accuracy(reference), "contrast": contrast} | each(training, judged, tried)
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
@@ -93,7 +86,7 @@ def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_tasks)
 
 
-EXPERIMENT = Experiment("masks", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)
+EXPERIMENT = sentiment_runs.experiment("masks", measure, block=2)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -106,10 +99,8 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 def _rows(model: str, found: style.Table) -> style.Table:
     """One row a task, side, strength and position, over the seeds that learnt the labels; NaN if one diverged."""
-    learnt = found["label_accuracy"] >= LEARNT
-    if learnt.sum() < 2:
-        raise ValueError(f"fine-tuning did not teach {model}: right labels in {found['label_accuracy']} of cases.")
-    masks, changes = (found[name][learnt] for name in ("masks", "changes"))
+    found = taught(found, model)
+    masks, changes = found["masks"], found["changes"]
     masks = np.moveaxis(masks[:, :, :-1], 2, 3)  # [seeds, tasks, sides, strengths, T]
     changes = np.moveaxis(changes, 2, 3)[..., None]  # the same, T = 1, and one more without a mask
     first, others = masks[..., :1], masks[..., 1:]
@@ -120,9 +111,9 @@ def _rows(model: str, found: style.Table) -> style.Table:
         "side": np.array(SIDES)[:, None, None],
         "strength": np.array(STRENGTHS)[:, None],
         "position": np.arange(masks.shape[-1]),
-        "seeds": learnt.sum(),
+        "seeds": len(masks),
         "diverged": np.isnan(first).sum(axis=0),
-        "contrast_predicted": found["contrast"][learnt].mean(axis=0)[:, None, None],
+        "contrast_predicted": found["contrast"].mean(axis=0)[:, None, None],
         **over_seeds("mask", masks),
         "found_measured": largest.mean(axis=0),
         **over_seeds("gap", first - others.mean(axis=-1, keepdims=True)),

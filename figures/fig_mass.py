@@ -1,6 +1,5 @@
 """Follows the probability that DPO takes from the rejected token."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,22 +1,20 @@
 """Compares one step of a network with its first-order prediction, over learning rates."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import style
+from figures import sentiment_runs, style
 from figures.sentiment_runs import QUICK, SETTINGS
 from figures.sweeps import Swept
 from toymodel import gradients, theory
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
+from toymodel.experiments.experiment import Row
+from toymodel.experiments.sentiment import STAGES, SentimentSetting, label_accuracy, learnt, reference_policy
 from toymodel.models.logps import Params
-from toymodel.sweep import Experiment, make_sweep
+from toymodel.sweep import make_sweep
 
 TASK = "long_suffix"
 PAIRS = 32  # evaluation pairs of a seed, at most
@@ -35,45 +33,39 @@ PREDICTED = ("rises", "falls", "either")
 FEWEST = 5  # pairs of whose sign a share is told
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """Slopes (nats per unit of learning rate) and true changes (nats) of each pair when it takes a step alone.
 
-    Columns: `sgd_chosen_slope` and its like [states, pairs], `sgd_chosen_change` [states, rates, pairs].
+    Columns: `SGD_chosen_slope` and its like [states, pairs], `SGD_chosen_change` [states, rates, pairs].
     """
-    reference, run = fine_tune(setting, checkpoint_every=setting.supervised_steps)
-    model, pairs = reference.model, reference.evaluation[:PAIRS]
-    chosen, rejected = (
-        first_token_logps(model, reference.params, r)
-        for r in (reference.evaluation.chosen_response, reference.evaluation.rejected_response)
-    )
+    reference = reference_policy(setting, tuned)
+    model, pairs = reference.network, reference.evaluation[:PAIRS]
 
-    def at(params: Params) -> dict[str, Array]:
+    def at(params: Params) -> Row:
         plain, adam = gradients.pair_gram(model, params, pairs), gradients.first_adam_gram(model, params, pairs)
         grams = {"SGD": plain, "Adam": adam}
-        row: dict[str, Array] = {}
+        row: Row = {}
         for name, optimizer in OPTIMIZERS.items():
             slopes = theory.slopes(grams[name])
-            changes = jax.lax.map(
-                lambda rate, optimizer=optimizer: gradients.step_change(model, params, pairs, optimizer(rate)),
-                jnp.asarray(RATES[name]),
-            )
+            changes = jax.vmap(
+                lambda rate, optimizer=optimizer: gradients.step_change(model, params, pairs, optimizer(rate))
+            )(jnp.asarray(RATES[name]))
             for side, slope, change in zip(("chosen", "rejected"), slopes, changes, strict=True):
                 row |= {f"{name}_{side}_slope": slope, f"{name}_{side}_change": change}
         return row
 
-    return {"label_accuracy": (chosen > rejected).mean(dtype=chosen.dtype)} | jax.lax.map(at, run.checkpoints)
+    states = reference.to_measure(tuned["params"][np.array([0, STAGES])])
+    return {"label_accuracy": label_accuracy(reference)} | jax.lax.map(at, states)
 
 
-EXPERIMENT = Experiment("network_step", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)
+EXPERIMENT = sentiment_runs.experiment("network_step", measure, block=1)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
     runs = swept(make_sweep(EXPERIMENT, settings | {"task": TASK, "seed": seeds}))
-    learnt = runs["label_accuracy"] >= LEARNT
-    if not learnt.any():
-        raise ValueError(f"fine-tuning did not teach {TASK}: right labels in {runs['label_accuracy']} of cases.")
-    runs = {name: column[learnt] for name, column in runs.items()}
+    kept = learnt(runs, TASK, fewest=1)
+    runs = {name: column[kept] for name, column in runs.items()}
     curves = ((name, state, way) for name in RATES for state in STATES for way in PREDICTED)
     return style.stacked(*(_curve(*curve, runs) for curve in curves))
 

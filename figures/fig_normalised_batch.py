@@ -1,6 +1,6 @@
 """Compares plain and normalised steps of DPO, for pairs alone and in batches."""
 
-from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,18 @@ from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
 from figures import sentiment_runs, style
-from figures.fig_network_overlap import MLP
-from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, over_seeds
+from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught
 from figures.sweeps import Swept
 from toymodel.data.families import contrast_pairs
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import PROMPT_LENGTH, WORDS
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps, network
+from toymodel.experiments.experiment import Row
+from toymodel.experiments.sentiment import SentimentSetting, draw_network, label_accuracy, reference_policy
 from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
 from toymodel.models.logps import Model, Params
 from toymodel.remedies import NormalisedPairs, NormalisedSides
-from toymodel.sweep import Experiment, make_sweep
+from toymodel.sweep import make_sweep
 from toymodel.training import train
 from toymodel.training.step import Plain, Update
 
@@ -53,28 +53,26 @@ def sizes(pairs: int) -> list[int]:
     return [2**power for power in range(pairs.bit_length())]
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """Slopes of both log π of every pair along the step of its batch, [states, rules, sizes, 2, n], and d_w ‖g_w‖².
 
     In the first of `STATES` the network is random and so are pairs that differ in their first word; in the second it is
     fine-tuned, with pairs of the long suffix.
     """
-    reference, _ = fine_tune(setting)
-    model = reference.model
+    reference = reference_policy(setting, tuned)
     of_network, of_pairs = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
     shape = {"vocab_size": len(WORDS), "length": reference.training.chosen.shape[1], "prompt_length": PROMPT_LENGTH}
     random_pairs = contrast_pairs(of_pairs, setting.pairs, **shape)
-    of_states = (network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
+    of_states = (draw_network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
 
-    def of_state(state: tuple[Params, PreferencePairs]) -> dict[str, Array]:
-        slopes = jnp.stack([_slopes(model, *state, setting.beta, rule) for rule in RULES.values()])
-        return {"slopes": slopes, "own": setting.beta / 2 * pair_gram(model, *state).chosen_sq}  # d_w = β/2
+    def at(state: tuple[Array, PreferencePairs]) -> Row:
+        params, pairs = state[0].astype(float), state[1]  # a single step, measured in float64
+        slopes = jnp.stack([_slopes(reference.model, params, pairs, setting.beta, rule) for rule in RULES.values()])
+        gram = pair_gram(reference.network, reference.to_measure(params), pairs)
+        return {"slopes": slopes, "own": setting.beta / 2 * gram.chosen_sq}  # d_w = β/2
 
-    sides = reference.evaluation.chosen_response, reference.evaluation.rejected_response
-    chosen, rejected = (first_token_logps(model, reference.params, side) for side in sides)
-    accuracy = (chosen > rejected).mean(dtype=chosen.dtype)
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_states)
-    return {"label_accuracy": accuracy} | jax.lax.map(of_state, states)
+    return {"label_accuracy": label_accuracy(reference)} | jax.lax.map(at, states)
 
 
 def _slopes(
@@ -99,7 +97,7 @@ def _slopes(
     return jnp.stack(slopes)
 
 
-EXPERIMENT = Experiment("normalised_batch", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)
+EXPERIMENT = sentiment_runs.experiment("normalised_batch", measure, block=1)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -112,23 +110,21 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 def _rows(state: str, model: str, found: style.Table) -> style.Table:
     """One row a rule and size of batch: means over pairs, then over the seeds that learnt the labels."""
-    learnt = found["label_accuracy"] >= LEARNT
-    if learnt.sum() < 2:
-        raise ValueError(f"fine-tuning did not teach {model}: right labels in {found['label_accuracy']} of cases.")
+    found = taught(found, model)
     place = STATES.index(state)
-    slopes, own = found["slopes"][learnt, place], found["own"][learnt, place].mean(axis=-1)
+    slopes, own = found["slopes"][:, place], found["own"][:, place].mean(axis=-1)
     chosen, rejected = np.moveaxis(slopes, 3, 0)  # [seeds, rules, sizes, n]
     batch_sizes = sizes(slopes.shape[-1])
     lowered = [
         _negative(part.reshape(*part.shape[:2], -1, B).mean(axis=-1)).mean(axis=(0, -1))
         for part, B in zip(np.moveaxis(chosen, 2, 0), batch_sizes, strict=True)
     ]  # of batches, by their mean chosen slope
-    columns = {
+    columns: dict[str, Any] = {
         "state": np.full(slopes.shape[1:3], state),
         "model": model,
         "rule": np.array(list(RULES))[:, None],
         "batch_size": np.array(batch_sizes),
-        "seeds": learnt.sum(),
+        "seeds": len(slopes),
         **over_seeds("chosen_falls", _negative(chosen).mean(axis=-1)),
         **over_seeds("rejected_rises", _negative(-rejected).mean(axis=-1)),
         # Of B pairs, each has a B-th part in the step.

@@ -12,7 +12,7 @@ from figures.intervals import mean_interval
 from figures.sweeps import Swept
 from toymodel import theory
 from toymodel.experiments import GRAM
-from toymodel.experiments.pairs import MODELS
+from toymodel.models.linear import MODELS
 from toymodel.sweep import make_sweep
 
 VOCAB, LENGTH = 20, 12

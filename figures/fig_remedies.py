@@ -8,7 +8,6 @@ from matplotlib.ticker import MaxNLocator
 from figures import remedy_runs, style
 from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
-from toymodel.experiments.remedies import candidates, tuned
 from toymodel.remedies import REMEDIES
 
 TASK, LOSS = "long suffix", "dpo"
@@ -38,14 +37,13 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 def _rows(model: str, runs: style.Table) -> style.Table:
     """Of one model: a row per remedy."""
     task, loss = TASK_NAMES.index(TASK), LOSSES.index(LOSS)
-    trials = np.array([candidates(remedy, model)[tuned(model)[name][loss]] for name, remedy in REMEDIES.items()])
     table = {
         "model": np.full(len(NAMES), model),
         "remedy": np.array(list(NAMES)),
         "seeds": np.full(len(NAMES), len(runs["seed"])),
         "diverged": remedy_runs.diverged(runs)[:, task, loss],
-        "learning_rate": trials[:, 0],
-        "strength": trials[:, 1],
+        "learning_rate": runs["learning_rate"][:, loss],
+        "strength": runs["strength"][:, loss],
         "extra_gradients": np.array([remedy.extra for remedy in REMEDIES.values()]),
     }
     found = {"chosen": remedy_runs.finished(runs, "chosen_change")}

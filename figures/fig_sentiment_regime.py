@@ -1,6 +1,6 @@
 """Maps the change of the chosen over fine-tuning, learning rate and optimiser."""
 
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from figures import style
+from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT, Reference, fine_tune, first_token_logps, prefer
-from toymodel.models.logps import Params, pair_logps
-from toymodel.sweep import Experiment, make_sweep
+from toymodel.experiments.experiment import Row
+from toymodel.experiments.sentiment import LEARNT, SentimentSetting, label_accuracy, prefer, reference_policy
+from toymodel.models.logps import pair_logps
+from toymodel.sweep import make_sweep
 
 STAGES = (2, 3, 4, 8)  # eighths of fine-tuning
 RATES = {"sgd": (1e-2, 3e-2, 1e-1, 3e-1), "adam": (1e-4, 3e-4, 1e-3, 3e-3)}
@@ -40,51 +41,36 @@ MEANINGS = {
 KEY = {sign: Patch(**CELLS[sign], label=words) for sign, words in MEANINGS.items()}
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """Change of both log-probabilities (nats, mean over evaluation pairs) from each stage of fine-tuning, by each rate.
 
     Columns: `sgd_chosen_change` and its like [stages, rates], `label_accuracy` [stages].
     """
-    each = setting.supervised_steps // STAGES[-1]
-    reference, run = fine_tune(setting, checkpoint_every=each)
-    stages = jax.tree.map(lambda leaf: leaf[np.array(STAGES)], run.checkpoints)
-    row = {"label_accuracy": jax.lax.map(lambda params: _label_accuracy(reference._replace(params=params)), stages)}
+    starts = [reference_policy(setting, tuned, stage) for stage in STAGES]
+    row = {"label_accuracy": jnp.stack([label_accuracy(start) for start in starts])}
+    params = jnp.stack([start.params for start in starts])
     for optimizer, rates in RATES.items():
 
-        def changes(params: Params, optimizer: str = optimizer, rates: Any = rates) -> tuple[Array, Array]:
-            def change(rate: Array) -> tuple[Array, Array]:
-                dpo = {"optimizer": optimizer, "learning_rate": rate, "steps": STEPS, "checkpoint_every": STEPS}
-                start = reference._replace(params=params)
-                return _change(start, prefer(SimpleNamespace(**vars(setting) | dpo), start).params)
+        def change(params: Array, rate: Any, optimizer: str = optimizer) -> tuple[Array, Array]:
+            """Mean change of (log π_w, log π_l) of the evaluation pairs."""
+            dpo = replace(setting, optimizer=optimizer, learning_rate=rate, steps=STEPS, checkpoint_every=STEPS)
+            start = starts[0]._replace(params=params)
+            states = params, prefer(dpo, start).params
+            before, after = (pair_logps(start.network, start.to_measure(p), start.evaluation) for p in states)
+            return after[0].mean() - before[0].mean(), after[1].mean() - before[1].mean()
 
-            return jax.lax.map(change, jnp.array(rates))
-
-        row[f"{optimizer}_chosen_change"], row[f"{optimizer}_rejected_change"] = jax.lax.map(changes, stages)
+        each = jax.vmap(jax.vmap(change, in_axes=(None, 0)), in_axes=(0, None))
+        row[f"{optimizer}_chosen_change"], row[f"{optimizer}_rejected_change"] = each(params, jnp.array(rates))
     return row
 
 
-def _label_accuracy(start: Reference) -> Array:
-    sides = start.evaluation.chosen_response, start.evaluation.rejected_response
-    chosen, rejected = (first_token_logps(start.model, start.params, side) for side in sides)
-    return (chosen > rejected).mean(dtype=chosen.dtype)
-
-
-def _change(start: Reference, params: Params) -> tuple[Array, Array]:
-    """Mean change of (log π_w, log π_l) of the evaluation pairs."""
-    before, after = (pair_logps(start.model, p, start.evaluation) for p in (start.params, params))
-    return after[0].mean() - before[0].mean(), after[1].mean() - before[1].mean()
-
-
-# What a setting is: one task and one seed. Both optimisers go on from one fine-tuning.
-OF_DPO = ("optimizer", "learning_rate", "steps", "checkpoint_every")
-FIELDS = {n: field for n, field in SENTIMENT.fields.items() if n not in OF_DPO}
-EXPERIMENT = Experiment("sentiment_regime", FIELDS, measure, SENTIMENT.rules, block=1)
+# A setting is one task and one seed. Both optimisers go on from one fine-tuning.
+EXPERIMENT = sentiment_runs.experiment("sentiment_regime", measure, block=1)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
-    given = {name: value for name, value in settings.items() if name in FIELDS}
-    runs = swept(make_sweep(EXPERIMENT, given | {"task": TASKS, "seed": seeds}))
+    runs = swept(make_sweep(EXPERIMENT, settings | {"task": TASKS, "seed": seeds}))
     stages = np.array(STAGES) * (int(settings["supervised_steps"]) // STAGES[-1])
     maps = ((optimizer, task) for optimizer in RATES for task in TASKS)
     return style.stacked(*(_map(*place, style.rows(runs, task=place[1]), stages) for place in maps))

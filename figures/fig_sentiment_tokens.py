@@ -1,11 +1,9 @@
 """Maps the cosines between all tokens of the two responses in a fine-tuned transformer."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import jax
 import numpy as np
-from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -13,12 +11,13 @@ from matplotlib.patches import Rectangle
 
 from figures import sentiment_runs, style
 from figures.intervals import mean_interval
-from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS
+from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, taught
 from figures.sweeps import Swept
 from toymodel import gradients
 from toymodel.data.sentiment import WORDS
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT, fine_tune, first_token_logps
-from toymodel.sweep import Experiment, make_sweep
+from toymodel.experiments.experiment import Row
+from toymodel.experiments.sentiment import SentimentSetting, label_accuracy, reference_policy
+from toymodel.sweep import make_sweep
 
 PAPER = "Fig. 4b"
 
@@ -32,30 +31,26 @@ DARK, FAINT = 0.6, 0.05  # cosines beyond the one have light ink in a dark cell,
 TICKS = (-1, -0.5, 0, 0.5, 1)
 
 
-def measure(setting: SimpleNamespace) -> dict[str, Array]:
+def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """Cosine of every chosen token's gradient with every rejected token's at the reference: [pairs, tokens, tokens]."""
-    reference, _ = fine_tune(setting)
-    model, params, pairs = reference.model, reference.params, reference.evaluation
-    chosen, rejected = (first_token_logps(model, params, r) for r in (pairs.chosen_response, pairs.rejected_response))
-    few = pairs[:PAIRS]
+    reference = reference_policy(setting, tuned)
+    model, params = reference.network, reference.to_measure(reference.params)
+    pairs = reference.evaluation[:PAIRS]
     return {
-        "label_accuracy": (chosen > rejected).mean(dtype=chosen.dtype),
-        "chosen": few.chosen,
-        "rejected": few.rejected,
-        "cosines": jax.lax.map(lambda pair: gradients.token_cosines(model, params, pair), few),
+        "label_accuracy": label_accuracy(reference),
+        "chosen": pairs.chosen,
+        "rejected": pairs.rejected,
+        "cosines": jax.lax.map(lambda pair: gradients.token_cosines(model, params, pair), pairs),
     }
 
 
-EXPERIMENT = Experiment("sentiment_tokens", SENTIMENT.fields, measure, SENTIMENT.rules, block=1)
+EXPERIMENT = sentiment_runs.experiment("sentiment_tokens", measure, block=4)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
-    found = swept(make_sweep(EXPERIMENT, settings | {"task": TASK, "seed": seeds}))
-    learnt = found["label_accuracy"] >= LEARNT
-    if learnt.sum() < 2:
-        raise ValueError(f"fine-tuning did not teach {TASK}: right labels in {found['label_accuracy']} of cases.")
-    chosen, rejected, cosines = (found[name][learnt] for name in ("chosen", "rejected", "cosines"))
+    found = taught(swept(make_sweep(EXPERIMENT, settings | {"task": TASK, "seed": seeds})), TASK)
+    chosen, rejected, cosines = (found[name] for name in ("chosen", "rejected", "cosines"))
     words = [f"word {i}" for i in range(1, cosines.shape[-1])]
     places = [np.array([f"{label} label", *words]) for label in ("right", "wrong")]
     average = mean_interval(np.moveaxis(cosines.mean(axis=1), 0, -1))

@@ -8,26 +8,24 @@ how their weights change, not in their scale.
 """
 
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from figures import style
 from figures.sweeps import Swept
-from toymodel import PreferencePairs, theory
+from toymodel import PairGram, PreferencePairs, cosine, theory
 from toymodel.data.families import contrast_pairs
-from toymodel.experiments import any_loss
-from toymodel.losses import LOSSES
+from toymodel.experiments.experiment import POSITIVE, Experiment, one_of, real, setting, whole
+from toymodel.losses import LOSSES, Loss
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
-from toymodel.models.logps import pair_logps
-from toymodel.sweep import POSITIVE, Experiment, make_sweep, real, whole
-from toymodel.training import train
+from toymodel.models.logps import pair_logps, response_logp
+from toymodel.sweep import make_sweep
 
 VOCAB, DIM, CORRELATION, TEMPERATURE = 7, 4, 0.95, 0.5
 SHORTEST, LONGEST = 4, 14  # tokens in a response
@@ -38,94 +36,107 @@ SEEDS, QUICK_SEEDS = 32, 8
 SEED = 0
 SEEN = ("chosen_logp", "rejected_logp", "chosen_length", "rejected_length")
 
-# By what their ratio d_w/d_l does.
-GROUPS = {
-    "equal weights: $d_w/d_l$ = 1, whatever the shape of m": (
-        *("dpo", "cdpo", "robust_dpo", "rdpo", "odpo", "exo_pair", "exo_pair_unnorm", "cpo_pref_only", "ipo_sum"),
-        *("hinge", "cpo_hinge", "discopop"),
-    ),
-    "per token: $d_w/d_l$ = $n_l/n_w$, or near it": (
-        *("dpo_sigmoid_norm", "ipo_lennorm", "simpo", "alphapo", "orpo_or_only", "rrhf_rank"),
-    ),
-    "favouring the chosen: a likelihood term, a penalty on its fall, or a weaker pull on the rejected": (
-        *("dpo_nll_mean", "cpo_nll_mean", "cpo_nll_sum", "cpo_simpo", "orpo", "orpo_sumodds", "slic_hf", "sft_mean"),
-        *("dpo_shift", "dpop", "bdpo"),
-    ),
-    "a term for each response: $d_w$ falls as the chosen rises, $d_l$ as the rejected falls": (
-        *("sppo_hard", "sppo_half", "sppo_soft_half", "cal_dpo", "kto_pair", "apo_zero", "nca_pair", "bco_pair"),
-        *("bce", "ukl", "ddro", "lsif"),
-    ),
-    "f-divergences: $d_w/d_l$ moves with the logratios": ("fdpo_js", "fdpo_alpha", "fdpo_forward_kl", "chi_po"),
-    "one-sided: a switch between the sides, or a push against one": (
-        "apo_down",
-        "npo",
-        "bpo_logistic",
-        "bpo_hinge",
-        "arpo_pref_only",
-    ),
-}
-placed = {name for group in GROUPS.values() for name in group}
-if others := tuple(name for name in LOSSES if name not in placed):
-    GROUPS["other losses"] = others
+
+@setting
+class StartSetting:
+    """A seed."""
+
+    seed: int = whole(0, low=0)
 
 
-class Block(NamedTuple):
-    """What stands in one half of a page: losses and headings, each at its height in rows from the top."""
+@setting
+class RunSetting(StartSetting):
+    """A loss with its default hyperparameters, and a seed."""
 
-    losses: list[str]
-    heights: list[int]
-    headings: dict[str, int]
-
-
-def _block(headings: list[str]) -> Block:
-    rows = [row for heading in headings for row in (heading, *GROUPS[heading])]
-    at = {row: height for height, row in enumerate(rows)}
-    losses = [row for row in rows if row not in GROUPS]
-    return Block(losses, [at[name] for name in losses], {h.partition(":")[0]: at[h] for h in headings})
+    loss: str = one_of(LOSSES, None)
+    learning_rate: float = real(None, POSITIVE)
 
 
-BLOCKS = (_block(list(GROUPS)[:3]), _block(list(GROUPS)[3:]))
+class _State(NamedTuple):
+    """A model in training, and what it says of its one pair: of the chosen response, then of the rejected one."""
 
-ROWS = max(height for block in BLOCKS for height in block.heights) + 0.6
-
-
-def in_order() -> tuple[str, ...]:
-    """Every loss, group by group."""
-    return tuple(name for group in GROUPS.values() for name in group)
+    params: Float[Array, "V d"]
+    logps: Float[Array, " 2"]
+    gradients: Float[Array, "2 V d"]
 
 
-def at_the_start(setting: SimpleNamespace) -> dict[str, Array]:
+def at_the_start(setting: StartSetting) -> dict[str, Array]:
     """Of one seed: what every loss sees, the reference being the model itself, and the Gram entries in closed form."""
     model, params, pairs = _drawn(setting.seed)
-    lengths = (mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask))
-    seen = dict(zip(SEEN, (*pair_logps(model, params, pairs), *lengths), strict=True))
+    seen = dict(zip(SEEN, (*pair_logps(model, params, pairs), *_lengths(pairs)), strict=True))
     return {name: column[0] for name, column in (seen | theory.pair_gram(model, params, pairs)._asdict()).items()}
 
 
-def one_run(setting: SimpleNamespace) -> dict[str, Array]:
-    """One loss on one pair, at `STATES`: columns of a `Trajectory`, and the largest change in a step until then.
+def one_run(setting: RunSetting) -> dict[str, Array]:
+    """One loss on one pair, at `STATES`: what `_record` says.
 
-    What belongs to steps is of the step that starts at a state; at the last state, of the step that led there.
+    A loss tells its weights and nothing else. So the loop is not compiled: its steps are, once for all losses, and the
+    weights of a loss are a small program of their own.
     """
-    model, params, pairs = _drawn(setting.seed)
-    run = train(model, params, pairs, any_loss.AnyLoss.of(setting), optax.sgd, setting.learning_rate, steps=STEPS)
-    trajectory = run.trajectory
-    assert trajectory is not None
-    changes = jnp.maximum(abs(trajectory.chosen_change), abs(trajectory.rejected_change))
-    of_states = {
-        "chosen_logps": trajectory.chosen_logps,
-        "rejected_logps": trajectory.rejected_logps,
-        "largest_change": jnp.pad(jax.lax.cummax(changes), ((1, 0), (0, 0))),
-    }
-    names = ("chosen_sq", "rejected_sq", "cosine", "d_chosen", "d_rejected", "chosen_slope", "rejected_slope")
-    of_steps = {name: getattr(trajectory, name) for name in names}
+    loss, (model, params, pairs) = LOSSES[setting.loss](), _drawn(setting.seed)
+    state = _look(model, params, pairs)
+    references, lengths = state.logps, jnp.concatenate(_lengths(pairs))
+    states, weights = [state], []
+    for _ in range(STEPS):
+        weights.append(_weights(loss, *state.logps, *references, *lengths))
+        state = _descend(model, pairs, state, weights[-1], setting.learning_rate)
+        states.append(state)
+    taken = np.minimum(STATES, STEPS - 1)
+    return _record([s.logps for s in states], [states[n].gradients for n in taken], [weights[n] for n in taken])
+
+
+@jax.jit
+def _look(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> _State:
+    both = jax.tree.map(lambda *sides: jnp.concatenate(sides), pairs.chosen_response, pairs.rejected_response)
+    differentiated = jax.value_and_grad(response_logp, argnums=1)
+    return _State(params, *jax.vmap(partial(differentiated, model, params))(both))
+
+
+@jax.jit
+def _weights(loss: Loss, *inputs: Array) -> Float[Array, " 2"]:
+    return jnp.stack(loss.weights(*inputs))
+
+
+@jax.jit
+def _descend(model: LinearSoftmax, pairs: PreferencePairs, state: _State, weights: Array, rate: float) -> _State:
+    return _look(model, state.params + rate * _step(weights, state.gradients), pairs)
+
+
+def _step(weights: Float[Array, "*n 2"], gradients: Float[Array, "*n 2 V d"]) -> Float[Array, "*n V d"]:
+    """d_w ∇log π_w − d_l ∇log π_l."""
+    chosen, rejected = jnp.moveaxis(weights[..., None, None] * gradients, -3, 0)
+    return chosen - rejected
+
+
+@jax.jit
+def _record(logps: list[Array], gradients: list[Array], weights: list[Array]) -> dict[str, Array]:
+    """At `STATES`: log-probabilities and the largest change in a step until then, from those at all states.
+
+    Of the steps that start there, and at the last state of the step that led there: inner products, weights and slopes,
+    from gradients and weights at the start of those steps.
+    """
+    every, gradient, d = jnp.stack(logps), jnp.stack(gradients), jnp.stack(weights)
+    changes = abs(jnp.diff(every, axis=0)).max(axis=1)
+    chosen, rejected = jnp.moveaxis(gradient, 1, 0)
+    products = partial(jnp.einsum, "nvd,nvd->n")
+    gram = PairGram(products(chosen, chosen), products(rejected, rejected), products(chosen, rejected))
+    step = _step(d, gradient)
     return {
-        **{name: column[STATES, 0] for name, column in of_states.items()},
-        **{name: column[np.minimum(STATES, STEPS - 1), 0] for name, column in of_steps.items()},
+        "chosen_logps": every[STATES, 0],
+        "rejected_logps": every[STATES, 1],
+        "largest_change": jnp.pad(jax.lax.cummax(changes), (1, 0))[STATES],
+        "chosen_sq": gram.chosen_sq,
+        "rejected_sq": gram.rejected_sq,
+        "cosine": cosine(gram),
+        "d_chosen": d[:, 0],
+        "d_rejected": d[:, 1],
+        "chosen_slope": products(chosen, step),
+        "rejected_slope": products(rejected, step),
     }
 
 
-def _drawn(seed: Array) -> tuple[LinearSoftmax, Array, PreferencePairs]:
+@jax.jit
+def _drawn(seed: int | Array) -> tuple[LinearSoftmax, Array, PreferencePairs]:
     """A model, its initial parameters, and the one pair that it is trained on."""
     pair_key, length_key, frozen, learned = jax.random.split(jax.random.fold_in(jax.random.key(SEED), seed), 4)
     pairs = contrast_pairs(pair_key, 1, vocab_size=VOCAB, length=LONGEST)
@@ -136,15 +147,12 @@ def _drawn(seed: Array) -> tuple[LinearSoftmax, Array, PreferencePairs]:
     return model, linear.init_params(learned, model, temperature=TEMPERATURE), pairs
 
 
-LOSS_STARTS = Experiment("loss_starts", {"seed": whole(0, low=0)}, at_the_start)
-LOSS_RUNS = Experiment(
-    "loss_runs",
-    {**any_loss.FIELDS, "learning_rate": real(None, POSITIVE), "seed": whole(0, low=0)},
-    one_run,
-    any_loss.RULES,
-    complete=any_loss.with_defaults,
-    block=8,
-)
+def _lengths(pairs: PreferencePairs) -> tuple[Array, ...]:
+    return tuple(mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask))
+
+
+LOSS_STARTS = Experiment("loss_starts", StartSetting, at_the_start)
+LOSS_RUNS = Experiment("loss_runs", RunSetting, one_run, whole=False, block=32)
 
 
 def starts(quick: bool, swept: Swept) -> style.Table:
@@ -155,7 +163,8 @@ def starts(quick: bool, swept: Swept) -> style.Table:
 def trained(quick: bool, swept: Swept) -> style.Table:
     """A row per loss and seed, the seeds of a loss in order, as in `starts`."""
     start = starts(quick, swept)
-    rates = [FIRST_STEP / np.hypot(*LOSSES[name]().weights(*inputs(start))).mean() for name in LOSSES]
+    weights = (jax.vmap(partial(_weights, LOSSES[name]()))(*inputs(start)) for name in LOSSES)
+    rates = [FIRST_STEP / np.hypot(*of_loss.T).mean() for of_loss in weights]
     losses = {"zip": {"loss": list(LOSSES), "learning_rate": rates}}
     return swept(make_sweep(LOSS_RUNS, losses | {"seed": start["seed"]}))
 

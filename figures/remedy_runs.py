@@ -3,17 +3,21 @@
 Learning rates and strengths were chosen on seeds 0 to 2 (`tune_remedies`); the figures show others.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from figures import style
 from figures.sentiment_runs import over_seeds
 from figures.sweeps import Swept
-from toymodel.experiments.remedies import CHECKPOINTS, LOSSES, MODELS, REMEDY_COMPARISON, TASKS
-from toymodel.experiments.sentiment import LEARNT
+from toymodel.experiments.remedies import CHECKPOINTS, COMPARED, MODELS, REMEDY_COMPARISON, TASKS
+from toymodel.experiments.sentiment import learnt
 from toymodel.remedies import REMEDIES
 from toymodel.sweep import make_sweep
 
-SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.items() if name not in ("model", "seed")}
+OF_ROWS = ("model", "remedy", "loss", "seed", "learning_rate", "strength")
+SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.items() if name not in OF_ROWS}
+LOSSES = COMPARED
 QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
 QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 18}
 MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
@@ -28,12 +32,15 @@ TASK_NAMES, LOSS_NAMES = list(TASKS), {"dpo": "DPO", "ipo_sum": "IPO", "simpo": 
 
 
 def settings_of(model: str) -> dict[str, object]:
-    """All but the seed."""
-    return SETTINGS | {"model": model} | (MLP if model == "ngram_mlp" else {})
+    """All but the seed: every remedy around every loss."""
+    every = {"model": model, "remedy": list(REMEDIES), "loss": list(LOSSES)}
+    return SETTINGS | every | (MLP if model == "ngram_mlp" else {})
 
 
 def runs(quick: bool, swept: Swept) -> dict[str, style.Table]:
     """By model: every seed, with the columns of `experiments.remedies.measure`, [seeds, remedies, tasks, losses, …].
+
+    Learning rate and strength are [remedies, losses].
 
     Raises:
       ValueError: fine-tuning taught the labels to fewer than two seeds. A seed in which it did not is left out.
@@ -41,14 +48,19 @@ def runs(quick: bool, swept: Swept) -> dict[str, style.Table]:
     models = ("ngram_mlp",) if quick else tuple(MODELS)
     grids = [settings_of(model) | ({"seed": QUICK_SEEDS} | QUICK if quick else {"seed": SEEDS}) for model in models]
     found = swept(make_sweep(REMEDY_COMPARISON, *grids))
-    tables = {}
-    for model in models:
-        rows = style.rows(found, model=model)
-        learnt = rows["label_accuracy"] >= LEARNT
-        if learnt.sum() < 2:
-            raise ValueError(f"fine-tuning did not teach {model}: right labels in {rows['label_accuracy']} of cases.")
-        tables[model] = {name: column[learnt] for name, column in rows.items()}
-    return tables
+    return {model: in_cube(style.rows(found, model=model), model) for model in models}
+
+
+def in_cube(rows: style.Table, model: str) -> style.Table:
+    """The rows of a model as arrays over seeds, remedies and losses."""
+    remedy, loss = (places(names, *rows[name].tolist()) for name, names in (("remedy", NAMES), ("loss", LOSSES)))
+    order = np.lexsort((loss, remedy, rows["seed"]))
+    shape = len(set(rows["seed"].tolist())), len(NAMES), len(LOSSES)
+    cube = {name: column[order].reshape(*shape, *column.shape[1:]) for name, column in rows.items()}
+    taught = learnt({"label_accuracy": cube["label_accuracy"][:, 0, 0]}, model)
+    table = {name: column[taught].swapaxes(2, 3) for name, column in cube.items() if column.ndim > 3}
+    by_remedy = {name: cube[name][0] for name in ("learning_rate", "strength")}
+    return table | by_remedy | {"seed": cube["seed"][taught, 0, 0]}
 
 
 def states(quick: bool) -> np.ndarray:
@@ -108,7 +120,7 @@ def _lost(runs: style.Table) -> np.ndarray:
     return np.asarray(~(abs(changes) < LOST).all(axis=0))
 
 
-def places(names: dict[str, str] | list[str], *wanted: str) -> np.ndarray:
+def places(names: Iterable[str], *wanted: str) -> np.ndarray:
     """Places of these along an axis of remedies, tasks or losses."""
     return np.array([list(names).index(name) for name in wanted])
 

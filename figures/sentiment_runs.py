@@ -1,8 +1,10 @@
-"""One sweep for all figures of the sentiment experiment: a transformer, fine-tuned and then trained by DPO, per seed.
+"""What figures of fine-tuned networks share: the sweep of the sentiment experiment, seeds, and how seeds are told of.
 
-Sizes, rates and steps are the defaults of `experiments.sentiment`. They were chosen on seeds 0 to 2; the figures show
-others.
+A transformer or an n-gram MLP is fine-tuned and then trained by DPO, per seed. Sizes, rates and steps are the defaults
+of `experiments.sentiment`. They were chosen on seeds 0 to 2; the figures show others.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -10,13 +12,15 @@ from figures import style
 from figures.intervals import mean_interval
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.sentiment import LEARNT, SENTIMENT
+from toymodel.experiments.experiment import Experiment, Row
+from toymodel.experiments.sentiment import FINE_TUNING, RULES, SENTIMENT, SentimentSetting, learnt, reference_columns
 from toymodel.sweep import make_sweep
 
 SETTINGS = {name: field.default for name, field in SENTIMENT.fields.items() if name not in ("task", "seed")}
 QUICK = {"model": "ngram_mlp", "dim": 8, "hidden_dim": 32}
 QUICK |= {"supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
 QUICK |= {"pairs": 128, "learning_rate": 1e-3, "steps": 40, "checkpoint_every": 10, "evaluation_pairs": 16}
+MLP = {"model": "ngram_mlp", "dim": 16, "hidden_dim": 64, "supervised_rate": 1e-2}
 SEEDS, QUICK_SEEDS = range(100, 112), range(100, 103)
 LOOKS = {
     "single_token": style.Look(style.BLUE, "o", "-"),
@@ -34,11 +38,24 @@ def runs(quick: bool, swept: Swept) -> style.Table:
     """
     seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
     found = swept(make_sweep(SENTIMENT, settings | {"task": TASKS, "seed": seeds}))
-    learnt = found["label_accuracy"] >= LEARNT
-    for task in TASKS:
-        if (learnt & (found["task"] == task)).sum() < 2:
-            raise ValueError(f"fine-tuning did not teach {task}: right labels in {found['label_accuracy']} of cases.")
-    return {name: column[learnt] for name, column in found.items()}
+    return style.stacked(*(taught(style.rows(found, task=task), task) for task in TASKS))
+
+
+def experiment(name: str, measure: Callable[[SentimentSetting, Row], Row], block: int) -> Experiment:
+    """A figure's own experiment on the reference policies that all of them share."""
+    return Experiment(
+        name, SentimentSetting, measure, RULES, needs=FINE_TUNING, needed=reference_columns, block=block, shard=block
+    )
+
+
+def taught(found: style.Table, what: str) -> style.Table:
+    """The rows in which fine-tuning taught the labels of `what`.
+
+    Raises:
+      ValueError: fewer than two are.
+    """
+    kept = learnt(found, what)
+    return {name: column[kept] for name, column in found.items()}
 
 
 def states(quick: bool) -> np.ndarray:

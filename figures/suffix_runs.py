@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from toymodel import PreferencePairs, gradients, theory
-from toymodel.experiments.experiment import POSITIVE, Experiment, real, setting, whole
+from toymodel.experiments.experiment import POSITIVE, Experiment, Row, real, setting, whole
 from toymodel.models import linear
 
 VOCAB = 20
@@ -42,9 +42,9 @@ def measure(setting: SuffixSetting) -> dict[str, Array]:
     contrast = theory.single_token_slopes(CONTRAST_PROB, CONTRAST_PROB)
     per_token = theory.peaked_suffix_slopes(setting.a, setting.b, VOCAB)
     slopes = gradients.slopes(model, params, pairs)
-    row = {"threshold_predicted": _threshold(setting.a, setting.b)}
+    row: Row = {"threshold_predicted": _threshold(setting.a, setting.b)}
     for i, side in enumerate(SIDES):
-        row[f"{side}_predicted"] = contrast[i] + setting.suffix_length * per_token[i]
+        row[f"{side}_predicted"] = jnp.asarray(contrast[i] + setting.suffix_length * per_token[i])
         row[f"{side}_measured"] = slopes[i][0]
     grams = {"predicted": theory.pair_gram(model, params, pairs), "measured": gradients.pair_gram(model, params, pairs)}
     for how, gram in grams.items():

@@ -1,58 +1,83 @@
-"""Chooses learning rate and strength of every remedy: `python -m figures.tune_remedies` rewrites `tuned_remedies.py`.
+"""Chooses learning rate and strength of every remedy: `python -m figures.tune_remedies` writes tuned.toml.
 
 Each remedy has the same number of candidates. They are tried on seeds 0 to 2, around each loss and on all tasks. Taken
-is the one whose chosen answers are likeliest when the margin reaches `MARGINS` of the model, both in the mean over
+is the one whose chosen answers are likeliest when the margin reaches `MARGINS` of the model, both on average over
 evaluation pairs, tasks and seeds; if none reaches it, the one that ends with the largest margin. A candidate of which
 a run diverged is not taken.
 """
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from figures.remedy_runs import MARGINS, at_margin, changes, settings_of
+from figures.remedy_runs import LOSSES, MARGINS, at_margin, changes, in_cube, settings_of
 from figures.style import Table
-from figures.sweeps import swept
-from toymodel.commands._environment import use_devices
-from toymodel.experiments import tuned_remedies
-from toymodel.experiments.remedies import CANDIDATES, MODELS, REMEDY_COMPARISON
+from figures.sweeps import Swept, swept
+from toymodel._files import write_whole
+from toymodel.experiments import tuned
+from toymodel.experiments.remedies import MODELS, REMEDY_COMPARISON
+from toymodel.experiments.tuned import CANDIDATES, Trial, candidates
 from toymodel.remedies import REMEDIES
 from toymodel.sweep import make_sweep
 
 SEEDS = range(3)
+FILE = Path(tuned.__file__).with_name("tuned.toml")
+HEAD = """# Learning rates (of Adam) and strengths of the comparison of remedies, by model, remedy and loss.
+#
+# Written by `python -m figures.tune_remedies`, which says how they are found: the best of six candidates for each, on
+# seeds 0 to 2 and on all tasks together, by the chosen answers when the margin reaches the same size.
+"""
 
 
-def best(found: Table, nats: float) -> dict[str, list[int]]:
-    """By remedy, the candidate for each loss, from the columns of all candidates and seeds."""
-    chosen, rejected = changes(found)  # [candidates · seeds, remedies, tasks, losses, states]
+def try_all(model: str, swept: Swept) -> list[Table]:
+    """What each candidate of every remedy did, [seeds, remedies, tasks, losses, …], by candidate."""
+    tables = []
+    for place in range(CANDIDATES):
+        trials = [candidates(remedy, model)[place] for remedy in REMEDIES.values()]
+        rates, strengths = zip(*trials, strict=True)
+        together = {"remedy": list(REMEDIES), "learning_rate": list(rates), "strength": list(strengths)}
+        grid = {name: value for name, value in settings_of(model).items() if name != "remedy"}
+        tables.append(in_cube(swept(make_sweep(REMEDY_COMPARISON, grid | {"zip": together, "seed": SEEDS})), model))
+    return tables
+
+
+def best(tried: list[Table], nats: float) -> dict[str, list[int]]:
+    """By remedy, the place of the best candidate for each loss."""
     paid, margin = [], []  # [candidates, remedies, losses]
-    for candidate in range(CANDIDATES):
-        sides = [side[found["candidate"] == candidate] for side in (chosen, rejected)]
-        paid.append(at_margin(nats, sides[0], sides[1], over=(0, 2)).mean(axis=(0, 2)))
-        margin.append((sides[0] - sides[1])[..., -1].mean(axis=(0, 2)))
+    for table in tried:
+        chosen, rejected = changes(table)  # [seeds, remedies, tasks, losses, states]
+        paid.append(at_margin(nats, chosen, rejected, over=(0, 2)).mean(axis=(0, 2)))
+        margin.append((chosen - rejected)[..., -1].mean(axis=(0, 2)))
     by_margin = np.nan_to_num(np.stack(margin), nan=-np.inf)
     score = np.where(np.isnan(paid).all(axis=0), by_margin, np.nan_to_num(np.stack(paid), nan=-np.inf))
     return dict(zip(REMEDIES, score.argmax(axis=0).tolist(), strict=True))
 
 
+def as_toml(found: dict[str, dict[str, list[int]]]) -> str:
+    """The file, from the places of the best candidates by model and remedy."""
+    parts = [HEAD]
+    for model, by_remedy in found.items():
+        for name, places in by_remedy.items():
+            trials = [candidates(REMEDIES[name], model)[place] for place in places]
+            lines = (f"{loss} = {{ {_entry(trial)} }}\n" for loss, trial in zip(LOSSES, trials, strict=True))
+            parts.append(f"\n[{model}.{name}]\n{''.join(lines)}")
+    return "".join(parts)
+
+
+def _entry(trial: Trial) -> str:
+    rate, strength = trial
+    return f"learning_rate = {rate:.6g}" + ("" if np.isnan(strength) else f", strength = {strength:.6g}")
+
+
 def main() -> None:
+    """Tune every model, into the folder given or a temporary one, and write the file."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    tuned = {}
-    for model in MODELS:
-        grid = settings_of(model) | {"candidate": range(CANDIDATES), "seed": SEEDS}
-        tuned[model] = best(swept(out, make_sweep(REMEDY_COMPARISON, grid)), MARGINS[model])
-        print(f"{model}: {tuned[model]}", flush=True)
-    path = Path(tuned_remedies.__file__)
-    head, _ = path.read_text(encoding="utf-8").split("TUNED:")
-    body = ""
-    for model, found in tuned.items():
-        lines = "".join(f'        "{name}": {places},\n' for name, places in found.items())
-        body += f'    "{model}": {{\n{lines}    }},\n'
-    path.write_text(f"{head}TUNED: dict[str, dict[str, list[int]]] = {{\n{body}}}\n", encoding="utf-8")
+    found = {model: best(try_all(model, partial(swept, out)), MARGINS[model]) for model in MODELS}
+    write_whole(FILE, as_toml(found).encode())
 
 
 if __name__ == "__main__":
-    use_devices(None)
     main()

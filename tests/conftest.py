@@ -1,6 +1,7 @@
 """Everything runs in float64, warnings are errors (pyproject.toml), and the number of examples is a profile."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -14,9 +15,18 @@ settings.register_profile("ci", max_examples=100, deadline=None, derandomize=Tru
 settings.register_profile("deep", max_examples=3000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+MANY_MAPS = 30_000
+
+
+def pytest_collection_modifyitems(items):
+    """Large files first, which take long as a rule: so workers that take one file after the other end together."""
+    items.sort(key=lambda item: item.path.stat().st_size, reverse=True)
+
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs_are_let_go():
-    """Each holds memory maps, of which Linux allows a process 65,530; the whole suite's were seen to reach that."""
+    """Each holds memory maps, of which Linux allows a process 65,530. Until there are many, modules share programs."""
     yield
-    jax.clear_caches()
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()

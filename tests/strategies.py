@@ -1,8 +1,10 @@
 """Hypothesis strategies: models, parameters and pairs, from exactly uniform to nearly deterministic.
 
-Few array shapes are drawn, so that little is compiled; lengths vary inside them through the masks.
+Few array shapes are drawn, so that little is compiled; lengths vary inside them through the masks. Pairs and states
+are numpy arrays, as each jax operation outside a compiled function is a program of its own for every shape.
 """
 
+import os
 from functools import partial
 from typing import NamedTuple
 
@@ -15,10 +17,20 @@ from toymodel import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
 
-SHAPES = ((2, 4), (3, 32), (64, 8))  # (V, longest response): V from 2 to 64, lengths from 1 to 32
+SHORT, LONG, WIDE = (2, 4), (3, 32), (64, 8)  # (V, longest response): V from 2 to 64, lengths from 1 to 32
+SHAPES = {  # of each kind of model: two, as all three are half as many programs again
+    "unigram": (SHORT, LONG),
+    "positional": (SHORT, WIDE),
+    "bigram": (LONG, WIDE),
+    "prefix": (SHORT, LONG),
+    "random_features": (SHORT, WIDE),
+    "positional_offset": (LONG, WIDE),
+}
+if os.environ.get("HYPOTHESIS_PROFILE") == "deep":
+    SHAPES = dict.fromkeys(SHAPES, (SHORT, LONG, WIDE))
+MODELS = tuple(SHAPES)
 TABULAR = ("unigram", "positional", "bigram", "prefix")
 ORTHOGONAL = ("positional", "prefix", "positional_offset")
-MODELS = (*TABULAR, "random_features", "positional_offset")
 FEATURE_DIM = 4
 
 seeds = st.integers(0, 2**32 - 1)
@@ -36,7 +48,7 @@ class World(NamedTuple):
 
     @property
     def states(self) -> tuple[LinearStates, LinearStates]:
-        return _states(self.model, self.params, self.pairs)
+        return as_numpy(_states(self.model, self.params, self.pairs))
 
     @property
     def roundoff(self) -> float:
@@ -62,14 +74,14 @@ def pairs_of(draw, V, T, *, equal_lengths=False):
     )
     # None: the chosen token, where there is one.
     rejected = [chosen[min(i, len(chosen) - 1)] if t is None else t for i, t in enumerate(rejected)]
-    return PreferencePairs.from_lists([prompt], [chosen], [rejected], vocab_size=V, length=T)
+    return as_numpy(PreferencePairs.from_lists([prompt], [chosen], [rejected], vocab_size=V, length=T))
 
 
 @st.composite
 def worlds(draw, models=MODELS, *, equal_lengths=False, temperature=temperatures):
     """A random linear softmax model with a pair for it."""
     kind = draw(st.sampled_from(models))
-    V, T = draw(st.sampled_from(SHAPES))
+    V, T = draw(st.sampled_from(SHAPES[kind]))
     pairs = draw(pairs_of(V, T, equal_lengths=equal_lengths))
     return world(kind, pairs, V, seed=draw(seeds), temperature=draw(temperature), correlation=draw(st.floats(-1, 1)))
 
@@ -97,9 +109,13 @@ def _states(model, params, pairs):
 def distributions(draw, V, *, temperature=temperatures):
     """A probability vector of V entries, from uniform to nearly deterministic."""
     rng = np.random.default_rng(draw(seeds))
-    return jax.nn.softmax(jnp.asarray(rng.standard_normal(V) / draw(temperature)))
+    return np.asarray(jax.nn.softmax(rng.standard_normal(V) / draw(temperature)))
 
 
-def one_token_pair(V, chosen, rejected) -> PreferencePairs:
-    """A batch of one pair with empty prompt and responses of one token."""
-    return PreferencePairs.from_lists([[]], [[chosen]], [[rejected]], vocab_size=V)
+def one_token_pair(V, chosen, rejected, *, length=1, prompt=()) -> PreferencePairs:
+    """A batch of one pair with responses of one token, padded to `length`, and an empty prompt unless one is given."""
+    return as_numpy(PreferencePairs.from_lists([prompt], [[chosen]], [[rejected]], vocab_size=V, length=length))
+
+
+def as_numpy(tree):
+    return jax.tree.map(np.asarray, tree)

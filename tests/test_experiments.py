@@ -1,7 +1,5 @@
 """The experiments that come with the package: a row of a sweep is what the package says of that one setting."""
 
-from types import SimpleNamespace
-
 import jax
 import numpy as np
 import optax
@@ -11,12 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toymodel import cosine, gradients, overlap, theory
+from toymodel.data import FAMILIES
 from toymodel.experiments import EXPERIMENTS, GRAM, TRAINING
-from toymodel.experiments.any_loss import HYPER, AnyLoss
-from toymodel.experiments.pairs import FAMILIES, MODELS, in_random_model, random_pairs
+from toymodel.experiments.catalogue import load_object
+from toymodel.experiments.losses import HYPER, LossSetting, loss_of
+from toymodel.experiments.pairs import PairSetting, draw_model, draw_pairs
 from toymodel.losses import LOSSES
 from toymodel.models import mlp
-from toymodel.sweep import BadSetting, Choice, config, make_sweep
+from toymodel.models.linear import MODELS
+from toymodel.sweep import BadSetting, config, make_sweep
 from toymodel.sweep.program import table
 from toymodel.training import train
 
@@ -28,14 +29,11 @@ COUNTED = {"positional": "matches", "prefix": "prefix", "contrast": "suffix", "b
 
 def frame_of(experiment, grid):
     wanted = make_sweep(experiment, grid)
-    return pl.concat([table(wanted, wanted.settings(shard)) for shard in wanted.shards()])
+    return pl.concat([table(experiment, wanted.settings(shard)) for shard in wanted.shards()])
 
 
 def setting_of(experiment, row):
-    """What `measure` sees of a row, with every choice settled."""
-    given = {name: row[name] for name in experiment.fields}
-    choices = {name: Choice(np.int32(0), (given[name],)) for name in experiment.choices}
-    return SimpleNamespace(**given | choices)
+    return experiment.setting(**{name: row[name] for name in experiment.fields})
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +55,10 @@ def test_prediction_and_measurement_agree_in_every_row(grams):
 def test_a_row_of_the_gram_experiment_is_what_the_package_says(grams):
     for row in grams.sample(6, seed=0).iter_rows(named=True):
         setting = setting_of(GRAM, row)
-        pairs = random_pairs(setting)
-        gram, slopes = in_random_model(
-            setting,
-            pairs,
-            lambda model, params, pairs=pairs: (
-                gradients.pair_gram(model, params, pairs),
-                gradients.slopes(model, params, pairs, d_chosen=2.0),
-            ),
-        )
+        pairs = draw_pairs(setting)
+        model, params = draw_model(setting, pairs)
+        gram = gradients.pair_gram(model, params, pairs)
+        slopes = gradients.slopes(model, params, pairs, d_chosen=2.0)
         for name, value in {**gram._asdict(), "cosine": cosine(gram)}.items():
             np.testing.assert_allclose(row[f"{name}_measured"], value[0], **ROUNDOFF)
         for side, slope in zip(("chosen", "rejected"), slopes, strict=True):
@@ -74,11 +67,10 @@ def test_a_row_of_the_gram_experiment_is_what_the_package_says(grams):
 
 
 @settings(max_examples=30)
-@given(st.sampled_from(FAMILIES), st.integers(0, 5), st.integers(0, 2**31))
+@given(st.sampled_from(tuple(FAMILIES)), st.integers(0, 5), st.integers(0, 2**31))
 def test_overlap_counts_what_the_family_shares(family, shared, seed):
     shared = min(shared, 4) if family == "contrast" else shared
-    setting = SimpleNamespace(**SHAPE, family=Choice(np.int32(0), (family,)), overlap=shared, seed=seed)
-    counts = overlap(random_pairs(setting, 4))
+    counts = overlap(draw_pairs(PairSetting(**SHAPE, family=family, overlap=shared, seed=seed), 4))
     if family == "edit":
         np.testing.assert_array_equal(counts.edit_distance, 2 * (5 - shared))
     else:
@@ -92,18 +84,15 @@ def test_a_row_of_the_training_experiment_is_what_training_does():
     assert rows.height == 16
     for row in rows.gather([0, 6, 11, 13]).iter_rows(named=True):
         setting = setting_of(TRAINING, row)
-        pairs = random_pairs(setting, 3)
+        pairs = draw_pairs(setting, 3)
         loss = LOSSES[row["loss"]](**{name: row[name] for name in LOSSES[row["loss"]].defaults})
         assert row["beta"] in (0.5, 1.0)
-
-        def trained(model, params, pairs=pairs, loss=loss):
-            return train(model, params, pairs, loss, optax.adam, 0.3, steps=7)
-
         if row["model"] == "ngram_mlp":
-            network = mlp.NGramMLP(6, 2, 3, 8)
-            run = trained(network, mlp.init_params(jax.random.fold_in(jax.random.key(row["seed"]), 2), network))
+            model = mlp.NGramMLP(6, 2, 3, 8)
+            params = mlp.init_params(jax.random.fold_in(jax.random.key(row["seed"]), 2), model)
         else:
-            run = in_random_model(setting, pairs, trained)
+            model, params = draw_model(setting, pairs)
+        run = train(model, params, pairs, loss, optax.adam, 0.3, steps=7)
         chosen = np.asarray(run.trajectory.chosen_logps).mean(axis=1)
         # Two programs, seven steps of Adam: it divides gradients by their size, and so magnifies their round-off.
         np.testing.assert_allclose(row["chosen_change"], chosen[-1] - chosen[0], rtol=1e-8, atol=1e-9)
@@ -112,25 +101,14 @@ def test_a_row_of_the_training_experiment_is_what_training_does():
         assert row["stopped_at"] == 7
 
 
-def test_a_loss_chosen_at_run_time_is_that_loss():
-    rng = np.random.default_rng(0)
-    inputs = [*-rng.uniform(0.5, 3.0, (4, 5)), np.array([3.0, 4, 5, 6, 7]), np.array([4.0, 4, 4, 4, 4])]
-
-    @jax.jit
-    def outcome(place, hyper):
-        loss = AnyLoss(place, hyper, tuple(LOSSES))
-        slope = jax.grad(lambda logps: loss.value(*logps, *inputs[2:]).sum())(tuple(inputs[:2]))
-        return loss.value(*inputs), loss.weights(*inputs), slope
-
-    for place, (name, definition) in enumerate(LOSSES.items()):
-        hyper = {h: float(definition.defaults.get(h, np.nan)) for h in HYPER}
-        value, weights, slope = outcome(float(place), hyper)
-        expected = definition()
-        # The same function compiled otherwise: a few units in the last place.
-        np.testing.assert_allclose(value, expected.value(*inputs), rtol=1e-13, atol=1e-15, err_msg=name)
-        for found, wanted in zip(weights, expected.weights(*inputs), strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-15, err_msg=name)
-        np.testing.assert_array_equal(slope, [-weights[0], weights[1]], err_msg=name)
+def test_the_loss_of_a_setting_is_that_loss_with_those_hyperparameters():
+    """The hyperparameters that it lacks are NaN, and are nobody's."""
+    for name, definition in LOSSES.items():
+        hyper = {h: 0.5 * default for h, default in definition.defaults.items()}
+        loss = loss_of(LossSetting(loss=name, **hyper))
+        assert loss.name == name
+        assert loss.hyper == hyper
+        assert set(hyper) <= set(HYPER)
 
 
 def test_hyperparameters_that_are_left_out_are_the_losses_own():
@@ -145,9 +123,9 @@ def test_hyperparameters_that_are_left_out_are_the_losses_own():
         make_sweep(TRAINING, {"loss": ["dpo", "sft_mean"], "beta": 0.1})
 
 
-@pytest.mark.parametrize("name", ["overlap", "losses", "random"])
-def test_the_examples_can_be_run(name, pytestconfig):
+@pytest.mark.parametrize(("name", "programs"), [("overlap", 30), ("losses", 9), ("random", 8)])
+def test_the_examples_can_be_run(name, programs, pytestconfig):
     wanted = config.load(pytestconfig.rootpath / "examples" / f"{name}.toml")
-    assert wanted.experiment is EXPERIMENTS[wanted.experiment.name]
+    assert wanted.experiment is load_object(EXPERIMENTS[wanted.experiment.name])
     assert wanted.size >= 10_000
-    assert wanted.compilations <= 2
+    assert len(wanted.programs) == programs  # of models and families, of losses, of sizes as well

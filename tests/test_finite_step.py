@@ -14,7 +14,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from oracles import assert_close, single, token_sizes
-from strategies import FEATURE_DIM, one_token_pair, seeds, temperatures, weights, world, worlds
+from strategies import FEATURE_DIM, as_numpy, one_token_pair, seeds, temperatures, weights, world, worlds
 
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
@@ -43,7 +43,7 @@ def predicted(w, etas, d_chosen=1.0, d_rejected=1.0):
     """Slopes [2], both shortfalls [2] and the exact changes [2, etas] of a world's pair."""
     arguments = (w.model, w.params, w.pairs)
     slopes = single(theory.slopes(theory.pair_gram(*arguments), d_chosen, d_rejected))
-    directions = theory.logit_directions(*arguments, d_chosen, d_rejected)
+    directions = as_numpy(theory.logit_directions(*arguments, d_chosen, d_rejected))
     shortfalls = [single(map(f, directions)) for f in (theory.range_shortfall, theory.norm_shortfall)]
     changes = exact_changes(*arguments, etas, d_chosen, d_rejected)
     return slopes, *shortfalls, np.asarray(changes)
@@ -71,10 +71,10 @@ def change_sizes(w, etas, d_chosen=1.0, d_rejected=1.0):
 
 @given(worlds(MODELS), weights, weights)
 def test_t12_logit_directions_are_what_the_step_adds_to_the_logits(w, d_chosen, d_rejected):
-    chosen, rejected = gradients.pair_gradients(w.model, w.params, w.pairs)
+    chosen, rejected = as_numpy(gradients.pair_gradients(w.model, w.params, w.pairs))
     step = (d_chosen * chosen[0] - d_rejected * rejected[0]).reshape(w.params.shape)
     step_size = np.array([d_chosen, d_rejected]) @ [size.sum() for size in token_sizes(w)]
-    directions = theory.logit_directions(w.model, w.params, w.pairs, d_chosen, d_rejected)
+    directions = as_numpy(theory.logit_directions(w.model, w.params, w.pairs, d_chosen, d_rejected))
     for states, direction in zip(w.states, directions, strict=True):
         measured = (states.features @ step.T) * states.mask[:, None]
         size = np.linalg.norm(states.features, axis=1)[:, None] * step_size
@@ -229,8 +229,8 @@ def path(model, params, pairs):
 
 def halving(w, move):
     """[2]: errors of η · slope at η and at η/2, halving_bound, slip; η moves no logit by more than about `move`."""
-    slopes, moves = path(w.model, w.params, w.pairs)
-    fastest = max(float(abs(v).max()) + float(jnp.sqrt(abs(q).max())) for v, q in moves)
+    slopes, moves = as_numpy(path(w.model, w.params, w.pairs))
+    fastest = max(float(abs(v).max() + np.sqrt(abs(q).max())) for v, q in moves)
     eta = move / fastest if fastest > 0 else move
     etas = eta / np.array([1, 2] + [2] * 7)
     errors = sgd_changes(w.model, w.params, w.pairs, etas)[:, :2] - np.outer(slopes, etas[:2])
@@ -263,7 +263,7 @@ def test_t13_bound_is_nearly_reached(p, eta):
     etas = np.array([eta, eta / 2, *[eta / 2] * 7])
     slopes, *_ = predicted(w, np.ones(9))
     errors = sgd_changes(w.model, w.params, pairs, etas)[:, :2] - np.outer(slopes, etas[:2])
-    directions = theory.logit_directions(w.model, w.params, pairs)
+    directions = as_numpy(theory.logit_directions(w.model, w.params, pairs))
     bound = np.array([float(theory.halving_bound(v[0], 0 * v[0], eta)) for v in directions])
     missing = abs(errors[:, 0] - 4 * errors[:, 1])
     slip = 5 * w.roundoff * change_sizes(w, etas)[:, 0]

@@ -62,6 +62,7 @@ def tokens(draw):
     return Token(model, params, pair, float((features**2).sum()))
 
 
+@jax.jit
 def moved(token, u):
     """The parameters with the chosen logit up and the rejected logit down by u, and nothing else moved."""
     towards = jnp.zeros(token.params.shape[0]).at[token.pair.chosen[0]].add(1.0).at[token.pair.rejected[0]].add(-1.0)
@@ -87,11 +88,16 @@ def test_t14_dpo_flow_solves_its_equation_and_is_lamberts_function(t, beta, sq):
     assert_close(x, 1 + grown - wrightomega(1 + grown), 2 + grown, 8 * EPS)
 
 
+@partial(jax.jit, static_argnums=0)
+def and_velocity(flow, t, hyper, feature_sq):
+    return jax.jvp(lambda t: flow(t, hyper, feature_sq), (t,), (jnp.ones_like(t),))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @given(token=tokens(), t=times, hyper=betas)
 def test_t14_velocity_is_the_gradient_of_the_loss_on_the_path(name, token, t, hyper):
     loss, flow, _ = LOSSES[name]
-    u, velocity = jax.jvp(lambda t: flow(t, hyper, token.feature_sq), (t,), (1.0,))
+    u, velocity = and_velocity(flow, t, hyper, token.feature_sq)
     direction = descent_direction(loss, token.model, moved(token, u), token.params, token.pair, hyper)
     predicted = moved(token, velocity) - token.params
     # Round-off of the margin (logits up to 1e2, and u), as the weight sees it: β²/4 per nat for DPO, 2 for IPO.
@@ -99,6 +105,9 @@ def test_t14_velocity_is_the_gradient_of_the_loss_on_the_path(name, token, t, hy
     weight = {"dpo": hyper * (1 + hyper * logits), "ipo": 1 / hyper + 2 * logits}[name]
     size = weight * np.sqrt(token.feature_sq) + abs(token.params)
     assert_close(direction, predicted, size, 64 * EPS)
+
+
+logp_of, flow_logps = jax.jit(response_logp), jax.jit(theory.flow_logps)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -109,12 +118,12 @@ def test_t14_log_probabilities_on_the_path_are_the_models(name, token, t, hyper)
     chosen, rejected = int(token.pair.chosen[0]), int(token.pair.rejected[0])
     params, size = moved(token, u), 10 + abs(logits).max() + u
     for logp, response in zip(
-        theory.flow_logps(logits, chosen, rejected, u),
+        flow_logps(logits, chosen, rejected, u),
         (token.pair.chosen_response, token.pair.rejected_response),
         strict=True,
     ):
-        assert_close(logp, response_logp(token.model, params, response), size, 16 * EPS)
-    several = jnp.stack(theory.flow_logps(logits, chosen, rejected, jnp.array([0.0, u, 2 * u])))
+        assert_close(logp, logp_of(token.model, params, response), size, 16 * EPS)
+    several = np.stack(flow_logps(logits, chosen, rejected, np.array([0.0, u, 2 * u])))
     assert np.all(np.diff(several, axis=1) * np.array([[1], [-1]]) >= -16 * EPS * size)  # separates, for ever
 
 

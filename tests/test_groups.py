@@ -45,15 +45,13 @@ def groups(draw, models=MODELS, sizes=GROUPS):
     tokens = rng.integers(0, V, (2, n // 2, T))
     tokens[1] = np.where(rng.random((n // 2, T)) < draw(st.floats(0, 1)), tokens[0], tokens[1])  # shared tokens
     masks = np.arange(T) < rng.integers(1, T + 1, (2, n // 2, 1))
-    pairs = PreferencePairs(
-        *map(jnp.asarray, (prompt, np.ones((n // 2, 1), bool), tokens[0], masks[0], tokens[1], masks[1]))
-    )
-    model, params, largest, sizes = _build(
+    pairs = PreferencePairs(prompt, np.ones((n // 2, 1), bool), tokens[0], masks[0], tokens[1], masks[1])
+    model, params, responses, largest, sizes = _build(
         draw(st.sampled_from(models)), pairs, jax.random.key(draw(seeds)), draw(temperatures)
     )
     # As `World.roundoff`: two dot products of V + d and 2T terms, a softmax, and the sum over the group.
     roundoff = 4 * EPS * (V + params.shape[1] + 2 * T + 2 * float(largest) + n)
-    return Group(model, params, pairs, theory.as_group(pairs)[0], np.asarray(sizes), roundoff)
+    return Group(model, params, pairs, responses, np.asarray(sizes), roundoff)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -65,10 +63,11 @@ def _build(kind, pairs, key, temperature):
         "positional_offset": lambda: linear.random_offset(build, V, pairs, temperature=temperature),
     }[kind]()
     params = linear.init_params(init, model, temperature=temperature)
-    states = jax.vmap(model.states, in_axes=(None, 0))(params, theory.as_group(pairs)[0])
+    responses, _ = theory.as_group(pairs)
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
     s = jax.vmap(theory.residuals)(states.logits, states.tokens)
     sizes = jnp.linalg.norm(s, axis=-1) * jnp.linalg.norm(states.features, axis=-1) * states.mask
-    return model, params, abs(states.logits).max(), sizes.sum(axis=-1)
+    return model, params, responses, abs(states.logits).max(), sizes.sum(axis=-1)
 
 
 def random_advantages(seed, n):

@@ -4,6 +4,7 @@ Tolerances are round-off (`World.roundoff`) relative to the size of the terms su
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,10 @@ from oracles import assert_close, gram_sizes, single, slope_sizes, token_sizes
 from strategies import (
     MODELS,
     ORTHOGONAL,
+    SHAPES,
     TABULAR,
+    World,
+    as_numpy,
     distributions,
     one_token_pair,
     seeds,
@@ -31,6 +35,8 @@ from toymodel.data.families import bag_pairs, contrast_pairs, overlap, positiona
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 
+residuals = jax.jit(theory.residuals)
+
 
 def measured_gram(w):
     return single(gradients.pair_gram(w.model, w.params, w.pairs))
@@ -42,10 +48,10 @@ def measured_gram(w):
 @given(worlds())
 def test_t1_token_gradient_is_residual_times_features(w):
     response = w.pairs[0].chosen_response
-    measured = gradients.token_gradients(w.model, w.params, response).reshape(-1, *w.params.shape)
+    measured = np.asarray(gradients.token_gradients(w.model, w.params, response)).reshape(-1, *w.params.shape)
     states = w.states[0]
-    s = theory.residuals(states.logits, states.tokens)
-    predicted = jnp.where(states.mask[:, None, None], s[:, :, None] * states.features[:, None, :], 0)
+    s = np.asarray(residuals(states.logits, states.tokens))
+    predicted = np.where(states.mask[:, None, None], s[:, :, None] * states.features[:, None, :], 0)
     assert_close(measured, predicted, token_sizes(w)[0][:, None, None], w.roundoff)
 
 
@@ -57,8 +63,8 @@ def test_t1_response_gradient_is_the_sum_over_tokens(w):
         gradients.pair_gradients(w.model, w.params, w.pairs),
         strict=True,
     ):
-        tokens = gradients.token_gradients(w.model, w.params, response)
-        assert_close(gradient[0], tokens.sum(axis=0), np.linalg.norm(tokens, axis=1).sum(), w.roundoff)
+        tokens = np.asarray(gradients.token_gradients(w.model, w.params, response))
+        assert_close(np.asarray(gradient)[0], tokens.sum(axis=0), np.linalg.norm(tokens, axis=1).sum(), w.roundoff)
 
 
 @given(worlds())
@@ -72,7 +78,7 @@ def test_t2_token_gram(w):
 def test_t2_pair_gram_sums_the_token_gram(w):
     predicted = single(theory.pair_gram(w.model, w.params, w.pairs))
     assert_close(predicted, measured_gram(w), gram_sizes(w), w.roundoff)
-    assert_close(theory.token_gram(w.model, w.params, w.pairs[0]).sum(), predicted[2], gram_sizes(w)[2], w.roundoff)
+    assert_close(np.sum(theory.token_gram(w.model, w.params, w.pairs[0])), predicted[2], gram_sizes(w)[2], w.roundoff)
 
 
 @given(worlds())
@@ -99,13 +105,18 @@ def test_t3_refuses_models_that_are_not_tabular(w):
         theory.tabular_inner(w.model, w.params, w.pairs)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def matching_pairs(V, L, key, matches):
+    return positional_pairs(key, 1, vocab_size=V, length=L, matches=matches, prompt_length=2)
+
+
 @given(seeds, st.sampled_from([2, 3, 64]), st.integers(0, 8))
 def test_t3_uniform_positional_law(seed, V, matches):
     L = 8
-    pairs = positional_pairs(jax.random.key(seed), 1, vocab_size=V, length=L, matches=matches)
+    pairs = as_numpy(matching_pairs(V, L, jax.random.key(seed), matches))
     w = world("positional", pairs, V, temperature=float("inf"))
     gram = gradients.pair_gram(w.model, w.params, w.pairs)
-    assert_close(gram.inner[0], theory.uniform_positional_inner(matches, L, V), 4 * L, w.roundoff)
+    assert_close(single(gram)[2], theory.uniform_positional_inner(matches, L, V), 4 * L, w.roundoff)
     cosine = theory.uniform_positional_cosine(matches, L, V)
     # The cosine divides by L(1 − 1/V) ≥ L/2, the sum of 2L or fewer squared residuals.
     assert_close(theory.cosine(gram)[0], cosine, 8, w.roundoff)
@@ -124,16 +135,23 @@ def test_t3_uniform_unigram_law(w):
     assert_close(theory.uniform_unigram_inner(*counts), measured_gram(w)[2], gram_sizes(w)[2], w.roundoff)
 
 
+@partial(jax.jit, static_argnums=0)
+def same_bag(L, key):
+    return bag_pairs(key, 1, vocab_size=7, length=L, shared=L)
+
+
 @given(seeds, st.sampled_from([2, 6]))
 def test_a_bag_of_the_same_tokens_has_the_same_unigram_gradient(seed, L):
-    pairs = bag_pairs(jax.random.key(seed), 1, vocab_size=7, length=L, shared=L)
+    pairs = as_numpy(same_bag(L, jax.random.key(seed)))
     w = world("unigram", pairs, 7, seed=seed)
     chosen, rejected = gradients.pair_gradients(w.model, w.params, pairs)
     assert_close(chosen, rejected, sum(token_sizes(w)[0]), w.roundoff)
 
 
 def replaced(pairs, place, token):
-    return replace(pairs, rejected=pairs.rejected.at[0, place].set(token))
+    rejected = np.array(pairs.rejected)
+    rejected[0, place] = token
+    return replace(pairs, rejected=rejected)
 
 
 @given(worlds(("positional",), equal_lengths=True), st.data())
@@ -163,19 +181,20 @@ def test_t3_increment_needs_a_context_that_occurs_once():
 
 @st.composite
 def single_token_worlds(draw):
-    V = draw(st.sampled_from([2, 3, 64]))
-    chosen = draw(st.integers(0, V - 1))
-    pairs = one_token_pair(V, chosen, (chosen + draw(st.integers(1, V - 1))) % V)
     kind = draw(st.sampled_from(MODELS))
+    V, T = draw(st.sampled_from(SHAPES[kind]))
+    chosen = draw(st.integers(0, V - 1))
+    pairs = one_token_pair(V, chosen, (chosen + draw(st.integers(1, V - 1))) % V, length=T, prompt=[0, 0])
     w = world(kind, pairs, V, seed=draw(seeds), temperature=draw(temperatures))
     length = draw(st.sampled_from([0.2, 1.0, 5.0]))  # ‖φ‖, with the same logits
-    return w._replace(model=replace(w.model, features=length * w.model.features), params=w.params / length), length**2
+    features, params = (np.asarray(array) for array in (w.model.features, w.params))
+    return w._replace(model=replace(w.model, features=length * features), params=params / length), length**2
 
 
 @given(single_token_worlds())
 def test_t4_gram_slopes_and_strictness(case):
     w, sq = case
-    p = jax.nn.softmax(w.states[0].logits[0])
+    p = np.asarray(jax.nn.softmax(w.states[0].logits[0]))
     chosen, rejected = int(w.pairs.chosen[0, 0]), int(w.pairs.rejected[0, 0])
     assert_close(
         single(theory_gram := theory.single_token_gram(p[None], chosen, rejected, sq)),
@@ -195,7 +214,7 @@ def test_t4_gram_slopes_and_strictness(case):
 def test_t4_cosine_is_minus_one_for_two_tokens_and_negative_when_the_pair_outweighs_the_rest(case):
     w, sq = case
     gram = gradients.pair_gram(w.model, w.params, w.pairs)
-    p = jax.nn.softmax(w.states[0].logits[0])
+    p = np.asarray(jax.nn.softmax(w.states[0].logits[0]))
     pair_mass = float(p[w.pairs.chosen[0, 0]] + p[w.pairs.rejected[0, 0]])
     if w.model.vocab_size == 2:
         assert_close(theory.cosine(gram)[0], -1, 1, w.roundoff)  # accurate even where p = 1 − 1e-12
@@ -208,7 +227,8 @@ def test_t4_cosine_is_minus_one_for_two_tokens_and_negative_when_the_pair_outwei
 @given(single_token_worlds())
 def test_t4_uniform_cosine(case):
     w, _ = case
-    w = w._replace(params=jnp.zeros_like(w.params), model=replace(w.model, frozen_logits=None))
+    frozen = None if w.model.frozen_logits is None else np.zeros(w.model.frozen_logits.shape)
+    w = w._replace(params=np.zeros(w.params.shape), model=replace(w.model, frozen_logits=frozen))
     V = w.model.vocab_size
     assert_close(theory.cosine(gradients.pair_gram(w.model, w.params, w.pairs))[0], -1 / (V - 1), 8, w.roundoff)
 
@@ -280,12 +300,12 @@ def test_t5_needs_contexts_that_meet_no_other():
 
 def suffix_world(V, contrast, p, q, suffix):
     """Contrast tokens 0 and 1 with the given probabilities, then one `suffix` token with p and q; orthonormal φ."""
-    pairs = PreferencePairs.from_lists([[]], [[0, suffix]], [[1, suffix]], vocab_size=V)
-    logits = [jnp.log(jnp.stack([contrast, after]))[None] for after in (p, q)]
-    model = linear.positional_offset(V, pairs, *logits)
-    return world("unigram", pairs, V)._replace(
-        kind="positional_offset", model=model, params=jnp.zeros((V, 2)), pairs=pairs
-    )
+    pairs = as_numpy(PreferencePairs.from_lists([[]], [[0, suffix]], [[1, suffix]], vocab_size=V))
+    logits = [np.log(np.stack([contrast, after]))[None] for after in (p, q)]
+    return World("positional_offset", offset_model(V, pairs, *logits), np.zeros((V, 2)), pairs)
+
+
+offset_model = jax.jit(linear.positional_offset, static_argnums=0)
 
 
 @st.composite
@@ -309,8 +329,8 @@ def test_t6_shared_suffix_tokens_entangle_at_least_by_the_bound(case):
 @given(st.floats(0.01, 0.99), st.floats(0.01, 0.99), st.floats(1e-6, 0.01))
 def test_t6_bound_is_nearly_reached(p_j, q_j, overlap):
     """The remaining mass on two different tokens, but for a fraction `overlap`: within 5 % of equality."""
-    p = jnp.array([p_j, (1 - p_j) * (1 - overlap), (1 - p_j) * overlap])
-    q = jnp.array([q_j, (1 - q_j) * overlap, (1 - q_j) * (1 - overlap)])
+    p = np.array([p_j, (1 - p_j) * (1 - overlap), (1 - p_j) * overlap])
+    q = np.array([q_j, (1 - q_j) * overlap, (1 - q_j) * (1 - overlap)])
     w = suffix_world(3, p, p, q, 0)
     entry = float(gradients.token_gram(w.model, w.params, w.pairs[0])[1, 1])
     bound = float(theory.suffix_token_bound(p_j, q_j))
@@ -336,13 +356,13 @@ def test_t7_what_a_suffix_token_adds_to_the_slopes(case):
 
 
 def peaked(V, token, prob):
-    return jnp.full(V, (1 - prob) / (V - 1)).at[token].set(prob)
+    return np.where(np.arange(V) == token, prob, (1 - prob) / (V - 1))
 
 
 @given(st.sampled_from([2, 3, 64]), st.floats(0.01, 0.99), st.floats(0.01, 0.99), seeds)
 @example(V=20, a=0.9, b=0.5, seed=0)
 def test_t7_peaked_suffix(V, a, b, seed):
-    contrast = jax.nn.softmax(jax.random.normal(jax.random.key(seed), V))
+    contrast = np.asarray(jax.nn.softmax(np.random.default_rng(seed).standard_normal(V)))
     w = suffix_world(V, contrast, peaked(V, V - 1, a), peaked(V, V - 1, b), V - 1)
     measured = single(gradients.slopes(w.model, w.params, w.pairs))
     added = measured - np.array(theory.single_token_slopes(contrast[0], contrast[1]))
@@ -356,11 +376,8 @@ def many_suffix_slopes(V, contrast, a, b, n, width=32):
     """Measured slopes: a contrast token, then n suffix tokens of probability a after chosen and b after rejected."""
     suffix = V - 1
     pairs = PreferencePairs.from_lists([[]], [[0] + [suffix] * n], [[1] + [suffix] * n], vocab_size=V, length=width)
-    logits = [
-        jnp.log(jnp.broadcast_to(peaked(V, suffix, prob), (1, width, V)).at[0, 0].set(contrast)) for prob in (a, b)
-    ]
-    model = linear.positional_offset(V, pairs, *logits)
-    return single(gradients.slopes(model, jnp.zeros((V, width)), pairs))
+    logits = [np.log([[contrast, *[peaked(V, suffix, prob)] * (width - 1)]]) for prob in (a, b)]
+    return single(gradients.slopes(offset_model(V, pairs, *logits), np.zeros((V, width)), pairs))
 
 
 @given(
@@ -372,7 +389,7 @@ def many_suffix_slopes(V, contrast, a, b, n, width=32):
 @example(V=20, a=0.9, b=0.5, log_odds=0.0)
 @example(V=20, a=0.3, b=0.1, log_odds=0.0)
 def test_t8_chosen_falls_exactly_beyond_the_threshold(V, a, b, log_odds):
-    contrast = jax.nn.softmax(jnp.zeros(V).at[0].set(log_odds))
+    contrast = np.asarray(jax.nn.softmax(log_odds * (np.arange(V) == 0)))
     threshold = float(theory.threshold_length(contrast[0], contrast[1], a, b, V))
     below = min(int(np.floor(threshold)) if np.isfinite(threshold) else 31, 31)
     # Clear of the threshold by more than the round-off of 32 summed terms.
@@ -393,7 +410,7 @@ def test_t8_known_thresholds():
 @given(st.floats(0.05, 0.95), st.floats(0.05, 0.95), st.integers(1, 31))
 def test_t8_both_rise_when_the_suffix_is_likelier_after_the_rejected(a, b, n):
     assume(a < b)
-    contrast = jnp.full(20, 0.05)
+    contrast = np.full(20, 0.05)
     slopes = many_suffix_slopes(20, contrast, a, b, n)
     predicted = np.array(theory.single_token_slopes(0.05, 0.05)) + n * np.array(theory.peaked_suffix_slopes(a, b, 20))
     assert_close(slopes, predicted, 8 * (n + 1), 1e-13)  # 2·32 products of 20 terms: 64 · 20 · 1.1e-16
@@ -420,7 +437,7 @@ def test_t9_true_change_stays_within_the_curvature_bound(w, eta):
     slopes = single(theory.slopes(theory.pair_gram(w.model, w.params, w.pairs)))
     change = single(sgd_change(w.model, w.params, w.pairs, eta))
     chosen, rejected = gradients.pair_gradients(w.model, w.params, w.pairs)
-    step = (chosen - rejected).reshape(w.params.shape)
+    step = (np.asarray(chosen) - np.asarray(rejected)).reshape(w.params.shape)
     # log π is concave in θ, with curvature at most 1/2 per position: −η²Σ‖v_i‖²/4 ≤ change − η·slope ≤ 0.
     bound = np.array([(((s.features @ step.T) ** 2).sum(axis=1) * s.mask).sum() / 4 for s in w.states])
     logps = single(pair_logps(w.model, w.params, w.pairs))
@@ -442,12 +459,12 @@ def test_step_change_follows_the_optimizer():
     model = linear.positional(5, 4)
     params = linear.init_params(jax.random.key(1), model)
     chosen, rejected = pair_logps(model, params, pairs)
-    gradient = gradients.pair_gradients(model, params, pairs)
+    gradient = as_numpy(gradients.pair_gradients(model, params, pairs))
+    change = jax.jit(partial(gradients.step_change, optimizer=optax.sign_sgd(0.1)))(model, params, pairs)
     for index in range(3):
         # The first step of sign descent, written out.
-        step = jnp.sign(gradient[0][index] - gradient[1][index]).reshape(params.shape)
+        step = np.sign(gradient[0][index] - gradient[1][index]).reshape(params.shape)
         after = pair_logps(model, params + 0.1 * step, pairs)
-        change = gradients.step_change(model, params, pairs, optax.sign_sgd(0.1))
         for side, before in enumerate((chosen, rejected)):
             # Round-off of the two log-probabilities, sums of 4 terms each, that are subtracted.
             assert_close(change[side][index], (after[side] - before)[index], 16 * abs(before[index]), 1e-15)

@@ -46,4 +46,6 @@ GRAM = Experiment(
     measure,
     RULES,
     names={f"case_{route}": theory.CASES for route in ("predicted", "measured")},
+    whole=False,  # of 30 families and models, each is then compiled by itself, not each combination
+    block=256,
 )

@@ -13,6 +13,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +23,11 @@ from jaxtyping import Array, Float
 
 from toymodel import theory
 from toymodel._checks import Domain
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.sentiment import Task
 from toymodel.experiments.experiment import (
     Columns,
     Experiment,
@@ -54,6 +57,8 @@ from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
 from toymodel.training import Plain, train
 
+__dir__ = own_names(globals())
+
 MODELS = {"readout": "transformer", "ngram_mlp": "ngram_mlp", "transformer": "transformer"}  # and their networks
 TASKS = {  # words after the label, and how many of eight the rejected answer keeps from the chosen one
     "single token": (0, 8),
@@ -74,7 +79,7 @@ LEFT_OUT = float("nan")
 class RemedySetting(SentimentSetting):
     """One remedy around one loss, from one reference policy."""
 
-    task: str = one_of(("long_suffix",), "long_suffix")
+    task: Task = one_of(("long_suffix",), "long_suffix")
     model: str = one_of(MODELS, "transformer")
     optimizer: str = one_of(("adam",), "adam")
     pairs: int = replace_default(SentimentSetting, "pairs", 64)
@@ -82,7 +87,7 @@ class RemedySetting(SentimentSetting):
     steps: int = replace_default(SentimentSetting, "steps", 30)
     preference_batch: int = whole(8, low=1, compiled=True)
     remedy: str = one_of(REMEDIES, "none")
-    loss: str = one_of(COMPARED, "dpo", as_place=True)
+    loss: Any = one_of(COMPARED, "dpo", as_place=True)
     learning_rate: float = real(LEFT_OUT, TUNED)
     strength: float = real(LEFT_OUT, STRENGTH)
 
@@ -121,7 +126,7 @@ def _train(setting: RemedySetting, model: Model, params: Params, pairs: Preferen
     """The parameters at all checkpoints, and where training stopped."""
     remedy, start = REMEDIES[setting.remedy], params
     of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
-    steps = {"steps": setting.steps, "batch_size": setting.preference_batch}
+    steps: dict[str, Any] = {"steps": setting.steps, "batch_size": setting.preference_batch}
     strength = jnp.asarray(setting.strength, jnp.float32)
     if remedy.fit_both:
         start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **steps)
@@ -171,13 +176,15 @@ class _WeightedSum:
 
     def value(self, *inputs: Float[Array, " n"]) -> Float[Array, " n"]:
         """The loss of each pair."""
-        return sum(share * loss.value(*inputs) for share, loss in zip(self.shares, self.losses, strict=True))
+        parts = [share * loss.value(*inputs) for share, loss in zip(self.shares, self.losses, strict=True)]
+        return jnp.stack(parts).sum(axis=0)
 
     def weights(self, *inputs: Float[Array, " n"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """(d_chosen, d_rejected) of each pair."""
         each = [loss.weights(*inputs) for loss in self.losses]
         d_chosen, d_rejected = (
-            sum(share * d for share, d in zip(self.shares, side, strict=True)) for side in zip(*each, strict=True)
+            jnp.stack([share * d for share, d in zip(self.shares, side, strict=True)]).sum(axis=0)
+            for side in zip(*each, strict=True)
         )
         return d_chosen, d_rejected
 

@@ -5,7 +5,7 @@ measured on pairs whose prompts were in neither training.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from toymodel import theory
+from toymodel._public import own_names
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts
+from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
 from toymodel.experiments.experiment import POSITIVE, Columns, Experiment, Row, Rule, one_of, real, setting, whole
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.gradients import layer_gram
@@ -28,17 +29,19 @@ from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
 from toymodel.training import Run, train
 
+__dir__ = own_names(globals())
+
 MODELS = ("transformer", "ngram_mlp")
 PARTS = ("head", "last block", "earlier blocks", "embeddings")  # of a network, in which its Gram entries are told
 LEARNT = 0.8  # share of right labels on evaluation prompts from which fine-tuning has taught a task
-QUARTERS = 4  # of fine-tuning: its states 0, 1/4, … 1 are kept
+STAGES = 8  # of fine-tuning: its states after 0, 1/8, … 1 of the steps are kept
 
 
 @setting
 class ReferenceSetting:
     """A network and its fine-tuning: what a reference policy depends on."""
 
-    task: str = one_of(TASKS, "single_token")
+    task: Task = one_of(TASKS, "single_token")
     short_suffix: int = whole(2, low=1, compiled=True)  # words after the label
     long_suffix: int = whole(8, low=1, compiled=True)
     model: str = one_of(MODELS, "transformer")
@@ -49,7 +52,7 @@ class ReferenceSetting:
     hidden_dim: int = whole(64, low=1, compiled=True)  # of the n-gram MLP
     supervised_prompts: int = whole(4096, low=1, compiled=True)
     supervised_optimizer: str = one_of(OPTIMIZERS, "adam")
-    supervised_steps: int = whole(800, low=QUARTERS, compiled=True)
+    supervised_steps: int = whole(800, low=STAGES, compiled=True)
     batch_size: int = whole(32, low=1, compiled=True)
     suffix_fit: float = real(0.65, SHARE)  # how often a word of the suffix goes with the right label
     label_noise: float = real(0.05, SHARE)  # how often annotators take the wrong label
@@ -92,7 +95,7 @@ class Reference(NamedTuple):
 def fine_tune(setting: ReferenceSetting) -> Row:
     """From random parameters to the reference policy, on prompts of its own.
 
-    `params` [quarters + 1, P], float32: all parameters in one row, at the start, after each quarter and at the end.
+    `params` [stages + 1, P], float32: all parameters in one row, at the start, after each stage and at the end.
     """
     of_model, of_prompts, of_words, of_batches = jax.random.split(jax.random.key(setting.seed), 4)
     model, params = draw_network(setting, of_model)
@@ -108,8 +111,9 @@ def fine_tune(setting: ReferenceSetting) -> Row:
         batch_size=setting.batch_size,
         key=of_batches,
         record="loss",
-        checkpoint_every=setting.supervised_steps // QUARTERS,
+        checkpoint_every=setting.supervised_steps // STAGES,
     )
+    assert run.checkpoints is not None
     return {
         "params": run.checkpoints,
         "supervised_loss": run.losses[-10:].mean(),
@@ -131,14 +135,14 @@ def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Flat, Float[Arr
     return Flat.of(model, jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
 
 
-def reference_policy(setting: SentimentSetting, tuned: Row, quarter: int = QUARTERS) -> Reference:
-    """What `fine_tune` gave after some quarters of it, and the pairs for training and evaluation.
+def reference_policy(setting: SentimentSetting, tuned: Row, stage: int = STAGES) -> Reference:
+    """What `fine_tune` gave after some stages of it, and the pairs for training and evaluation.
 
     No prompt is in two of fine-tuning, training and evaluation.
     """
     of_model, of_prompts, of_words, _ = jax.random.split(jax.random.key(setting.seed), 4)
     model, _ = draw_network(setting, of_model)
-    params = tuned["params"][quarter].astype(jnp.float32)
+    params = tuned["params"][stage].astype(jnp.float32)
     supervised, pairs, evaluation = setting.supervised_prompts, setting.pairs, setting.evaluation_pairs
     prompts = sentiment.draw_prompts(of_prompts, supervised + pairs + evaluation)
     words = jax.random.split(of_words, 3)
@@ -155,7 +159,7 @@ def suffix_length(setting: ReferenceSetting) -> int:
     return {"single_token": 0, "short_suffix": setting.short_suffix, "long_suffix": setting.long_suffix}[setting.task]
 
 
-def _answers_of(setting: ReferenceSetting) -> dict[str, float]:
+def _answers_of(setting: ReferenceSetting) -> dict[str, Any]:
     return {"suffix_fit": setting.suffix_fit, "suffix_length": suffix_length(setting)}
 
 
@@ -184,6 +188,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """
     reference = reference_policy(setting, tuned)
     run = prefer(setting, reference)
+    assert run.checkpoints is not None
     row = {
         "stopped_at": run.stopped_at,
         "supervised_loss": tuned["supervised_loss"],
@@ -260,13 +265,13 @@ def _ches(model: Network, params: Params, pairs: PreferencePairs) -> Float[Array
     return theory.ches(hidden(pairs.chosen_response), hidden(pairs.rejected_response))
 
 
-QUARTERED = Rule(
+IN_STAGES = Rule(
     ("supervised_steps",),
-    lambda steps: steps % QUARTERS == 0,
-    f"`supervised_steps` must be a multiple of {QUARTERS}",
+    lambda steps: steps % STAGES == 0,
+    f"`supervised_steps` must be a multiple of {STAGES}",
 )
 REFERENCE_RULES = (
-    QUARTERED,
+    IN_STAGES,
     Rule(
         ("short_suffix", "long_suffix"),
         lambda short, long: short < long,

@@ -130,7 +130,7 @@ def own_names(path):
 
 
 # Modules that do not say so yet.
-SILENT = ("commands", "cli", *(f"experiments.{name}" for name in ("sentiment", "remedies", "signs", "tuned")))
+SILENT = ("commands", "cli")
 SPEAKING = [path for path in MODULES if not path.name.startswith("_") and not module_name(path).startswith(SILENT)]
 
 

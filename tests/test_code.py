@@ -7,6 +7,7 @@ import shutil
 import sys
 import types
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -231,15 +232,18 @@ def test_modules_beside_a_configuration_are_followed(tree, tmp_path):
     (tmp_path / "other.py").write_text("TURNS = 3\n", encoding="utf-8")
     (tmp_path / "experiment.py").write_text("import helper\nfrom mine import inner\n", encoding="utf-8")
     (package / "__init__.py").write_text("", encoding="utf-8")
-    (package / "inner.py").write_text("from . import near\nfrom .near import further\n", encoding="utf-8")
+    (package / "inner.py").write_text("from . import near\nfrom .deep import Y\n", encoding="utf-8")
     (package / "near.py").write_text("from mine.further import X\n", encoding="utf-8")
     (package / "further.py").write_text("X = 1\n", encoding="utf-8")
+    (package / "deep").mkdir()
+    (package / "deep" / "__init__.py").write_text("from ..outer import Y\n", encoding="utf-8")
+    (package / "outer.py").write_text("Y = 1\n", encoding="utf-8")
     start = tmp_path / "experiment.py"
     assert names_of(code.dependencies(start), tmp_path.resolve()) == {
         "constants.py",
         "experiment.py",
         "helper.py",
-        *(f"mine/{name}.py" for name in ("__init__", "inner", "near", "further")),
+        *(f"mine/{name}.py" for name in ("__init__", "inner", "near", "further", "outer", "deep/__init__")),
     }
     before = tree.code(start)
     (tmp_path / "constants.py").write_text("TURNS = 3  # times\n", encoding="utf-8")
@@ -251,7 +255,7 @@ def test_modules_beside_a_configuration_are_followed(tree, tmp_path):
     assert tree.code(start) not in (before, changed)
 
 
-def test_nothing_of_installed_packages_is_read(tree):
+def test_nothing_of_installed_packages_is_read(tree, tmp_path):
     for figure in tree.figures:
         assert all(path.is_relative_to(tree.root) for path in code.dependencies(figure))
     installed = (
@@ -260,6 +264,11 @@ def test_nothing_of_installed_packages_is_read(tree):
     found = code.dependencies(installed / "__init__.py")
     assert len(found) >= 1
     assert all(path.is_relative_to(installed) for path in found)
+    place = tmp_path.resolve() / "site-packages"
+    place.mkdir()
+    (place / "an_experiment.py").write_text("import another\n", encoding="utf-8")
+    (place / "another.py").write_text("X = 1\n", encoding="utf-8")
+    assert code.dependencies(place / "an_experiment.py") == (place / "an_experiment.py",)
 
 
 def test_another_name_of_a_loss_names_it(tree, tmp_path):
@@ -273,6 +282,10 @@ def test_another_name_of_a_loss_names_it(tree, tmp_path):
     with tree.edited("toymodel/losses/margins.py", replacing(SQUARE, SQUARE.replace("2", "3"))):
         assert hashes()[0] != mine
         assert hashes()[1] == other
+    another_ratio = partial(re.sub, r'ratio="[^"]*"\)\ndef dpo_nll_mean', 'ratio="?")\ndef dpo_nll_mean')
+    with tree.edited("toymodel/losses/margins.py", another_ratio):
+        assert hashes()[0] == mine
+        assert hashes()[1] != other
     with tree.edited("toymodel/losses/aliases.py", replacing('"rpo": "dpo_nll_mean"', '"rpo": "dpop"')):
         assert hashes()[0] == mine
         assert hashes()[1] != other

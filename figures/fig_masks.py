@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import sentiment_runs, style
-from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught, vmap_over_product
+from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught
 from figures.sweeps import Swept
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import sharing_more
@@ -53,8 +53,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     unit = setting.beta / 2
     tried = jnp.array([(unit * strength, 1 / unit) for strength in STRENGTHS] + [(0, 0)])
 
-    def run(task: Array, trial: Array) -> Row:
-        pairs, unseen = jax.tree.map(lambda leaf: leaf[task], (training, judged))
+    def train_with(pairs: PreferencePairs, unseen: PreferencePairs, trial: Array) -> Row:
         run = train(
             reference.model,
             reference.params,
@@ -76,7 +75,9 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
         return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
 
     contrast = (training.chosen != training.rejected).mean(axis=1, dtype=tried.dtype)
-    found = vmap_over_product(run, jnp.arange(len(TASKS)), tried)
+    # Another `vmap`, over tasks, gave some float32 products eight dimensions, at which XLA aborts (jax 0.10).
+    of_trials = jax.vmap(train_with, in_axes=(None, None, 0))
+    found = jax.lax.map(lambda pairs: of_trials(pairs[0], pairs[1], tried), (training, judged))
     return {"label_accuracy": label_accuracy(reference), "contrast": contrast} | found
 
 

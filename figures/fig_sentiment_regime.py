@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from figures import sentiment_runs, style
-from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds, vmap_over_product
+from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.experiment import Row
@@ -50,15 +51,16 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     params = jnp.stack([start.params for start in starts])
     for optimizer, rates in RATES.items():
 
-        def change(params: Array, rate: Any, optimizer: str = optimizer) -> tuple[Array, Array]:
+        def change(start: Array, rate: Any, optimizer: str = optimizer) -> tuple[Array, Array]:
             """Mean change of (log π_w, log π_l) of the evaluation pairs."""
             dpo = replace(setting, optimizer=optimizer, learning_rate=rate, steps=STEPS, checkpoint_every=STEPS)
-            start = starts[0]._replace(params=params)
-            states = params, prefer(dpo, start).params
-            before, after = (pair_logps(start.network, start.to_measure(p), start.evaluation) for p in states)
+            reference = starts[0]._replace(params=start)
+            states = (reference.to_measure(params) for params in (start, prefer(dpo, reference).params))
+            before, after = (pair_logps(reference.network, params, reference.evaluation) for params in states)
             return after[0].mean() - before[0].mean(), after[1].mean() - before[1].mean()
 
-        found = vmap_over_product(change, params, jnp.array(rates))
+        of_rates = jax.vmap(change, in_axes=(None, 0))
+        found = jax.lax.map(lambda start, of=of_rates, rates=rates: of(start, jnp.array(rates)), params)
         row[f"{optimizer}_chosen_change"], row[f"{optimizer}_rejected_change"] = found
     return row
 

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import distributed
 import jax
 import numpy as np
 import optax
@@ -24,15 +24,15 @@ from jaxtyping import Array
 
 from benchmarks import harness
 from toymodel import PreferencePairs, positional_pairs
-from toymodel.experiments import EXPERIMENTS
+from toymodel._files import write_whole
+from toymodel.experiments import GRAM, TRAINING, setting
 from toymodel.losses import LOSSES
 from toymodel.models import mlp
 from toymodel.sweep import POSITIVE, Experiment, Sweep, cluster, make_sweep, real, run, whole
 from toymodel.sweep.config import load
-from toymodel.sweep.grid import SHARD
 from toymodel.sweep.program import table
 from toymodel.sweep.runner import results
-from toymodel.sweep.store import Store, write_whole
+from toymodel.sweep.store import Store
 from toymodel.training import train
 
 STEPS = 100
@@ -94,25 +94,41 @@ SIZES = (
 )
 
 
-def draw(size: Size, seed: Array | np.ndarray) -> tuple[PreferencePairs, mlp.MLPParams]:
+def draw(size: Size, seed: int | Array | np.ndarray) -> tuple[PreferencePairs, mlp.MLPParams]:
     """Pairs and initial weights of a seed: everybody trains with these."""
     of_pairs, of_weights = jax.random.split(jax.random.key(seed))
     shape = {"vocab_size": size.model.vocab_size, "length": size.length, "matches": size.length // 2}
     return positional_pairs(of_pairs, size.pairs, **shape), mlp.init_params(of_weights, size.model)
 
 
+@setting
+class DpoSetting:
+    """Hyperparameters, and the seed of pairs and weights."""
+
+    beta: float = real(0.1, POSITIVE)
+    learning_rate: float = real(1e-3, POSITIVE)
+    seed: int = whole(0, low=0)
+
+
+@setting
+class Seed:
+    """A number to be squared."""
+
+    seed: int = whole(0, low=0)
+
+
 def dpo_training(size: Size) -> Experiment:
-    def measure(setting: SimpleNamespace) -> dict[str, Array]:
+    def measure(setting: DpoSetting) -> dict[str, Array]:
         pairs, params = draw(size, setting.seed)
         loss, rate = LOSSES["dpo"](beta=setting.beta), setting.learning_rate
         return {"losses": train(size.model, params, pairs, loss, optax.adam, rate, steps=STEPS, record="loss").losses}
 
-    fields = {"beta": real(0.1, POSITIVE), "learning_rate": real(1e-3, POSITIVE), "seed": whole(0, low=0)}
-    return Experiment(size.name, fields, measure, block=size.block)
+    return Experiment(size.name, DpoSetting, measure, block=size.block)
 
 
 TINY, MIDDLING = map(dpo_training, SIZES)
-CHEAP = Experiment("cheap", {"seed": whole(0, low=0)}, lambda setting: {"square": setting.seed**2})
+CHEAP = Experiment("cheap", Seed, lambda setting: {"square": setting.seed**2})
+SHARD = CHEAP.shard
 
 SCALING_CONFIG = f"""
 experiment = "benchmarks.sweep:MIDDLING"
@@ -153,7 +169,7 @@ def ours(sweep: Sweep) -> Losses:
 
 def jax_loop(experiment: Experiment, settings: Columns) -> Callable[[], Losses]:
     """`measure`, jitted, for one setting after the other: the numbers are data, so it is compiled once."""
-    measure = jax.jit(lambda setting: experiment.measure(SimpleNamespace(**setting))["losses"])
+    measure = jax.jit(lambda setting: experiment.measure(DpoSetting(**setting))["losses"])
     rows = [dict(zip(settings, row, strict=True)) for row in zip(*settings.values(), strict=True)]
     return lambda: np.array([np.asarray(measure(row)) for row in rows])
 
@@ -225,7 +241,7 @@ def contenders(size: Size, experiment: Experiment, sweep: Sweep, cores: int, qui
     few, some = (2, 8) if quick else (4, 32)
 
     def spread(count: int) -> Columns:
-        columns = sweep.programs[0].rows(places(sweep, count))
+        columns = sweep.programs[0].grid.rows(places(sweep, count))
         return {name: column.astype("i4" if column.dtype.kind == "i" else "f4") for name, column in columns.items()}
 
     found = [
@@ -331,7 +347,8 @@ def on_workers(workers: int, seeds: int, rounds: int) -> list[float]:
     """The same on a Dask cluster of processes with a device each."""
     start_child(1)
     times = []
-    with TemporaryDirectory() as folder, cluster.local(workers) as dask:
+    local = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    with TemporaryDirectory() as folder, local as dask:
 
         def compute(sweep: Sweep, store: Store, config: Path) -> None:
             cluster.run_on_cluster(sweep, store, config, dask)
@@ -385,7 +402,7 @@ def around_tables(shards: int, rounds: int) -> list[list[float]]:
     for _ in range(rounds + 1):
         with TemporaryDirectory() as folder:
             whole, _ = seconds(partial(run, sweep, folder))
-        tables, _ = seconds(lambda: [table(sweep, columns) for columns in settings])
+        tables, _ = seconds(lambda: [table(CHEAP, columns) for columns in settings])
         times.append([whole / shards, tables / shards])
     return times[1:]  # the first compiles
 
@@ -409,9 +426,7 @@ def peak_megabytes(devices: int, count: int) -> float:
     Not `resource.getrusage`: on Linux its peak begins at what the parent process had.
     """
     start_child(devices)
-    sweep = make_sweep(
-        EXPERIMENTS["gram"], {"temperature": {"linear": [0.5, 2.0], "count": 100}, "seed": {"range": count // 100}}
-    )
+    sweep = make_sweep(GRAM, {"temperature": {"linear": [0.5, 2.0], "count": 100}, "seed": {"range": count // 100}})
     with TemporaryDirectory() as folder:
         run(sweep, folder)
     status = Path("/proc/self/status").read_text(encoding="utf-8")
@@ -436,9 +451,10 @@ def on_one_core(name: str, count: int, rounds: int) -> tuple[list[float], float]
     """Seconds of the rounds' sweeps, after one to warm up, and bytes in the folder; each round has new seeds."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     start_child(1)
+    experiment = {"gram": GRAM, "training": TRAINING}[name]
     times = []
     for number in range(rounds + 1):
-        sweep = make_sweep(EXPERIMENTS[name], {"seed": {"range": [number * count, (number + 1) * count]}})
+        sweep = make_sweep(experiment, {"seed": {"range": [number * count, (number + 1) * count]}})
         with TemporaryDirectory() as folder:
             times.append(seconds(partial(run, sweep, folder))[0])
             size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))

@@ -15,6 +15,8 @@ import os
 import platform
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -162,13 +164,25 @@ def _made_here(hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
 def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
     """Make figures in processes of their own, one device each; they share the sweeps that several figures need."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_set_environment) as pool:
+    with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_begin_process) as pool:
         futures = [pool.submit(_make, *item, quick, out) for item in hashes.items()]
         try:
             yield from (future.result() for future in as_completed(futures))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin_process() -> None:
+    """A process that makes figures ends with the one that began it, however that ends."""
+    _set_environment()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _set_environment(devices: int = 1) -> None:

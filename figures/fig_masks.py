@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from figures import sentiment_runs, style
-from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught
+from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught, vmap_over_product
 from figures.sweeps import Swept
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import sharing_more
@@ -53,7 +53,8 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     unit = setting.beta / 2
     tried = jnp.array([(unit * strength, 1 / unit) for strength in STRENGTHS] + [(0, 0)])
 
-    def run(pairs: PreferencePairs, judged: PreferencePairs, trial: Array) -> Row:
+    def run(task: Array, trial: Array) -> Row:
+        pairs, unseen = jax.tree.map(lambda leaf: leaf[task], (training, judged))
         run = train(
             reference.model,
             reference.params,
@@ -68,15 +69,15 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
             record="loss",
         )
         before, after = (
-            jnp.stack(pair_logps(reference.network, reference.to_measure(params), judged))
+            jnp.stack(pair_logps(reference.network, reference.to_measure(params), unseen))
             for params in (reference.params, run.params)
         )
         found = {"masks": run.memory, "changes": (after - before).mean(axis=-1)}
         return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
 
-    each = jax.vmap(jax.vmap(run, in_axes=(None, None, 0)), in_axes=(0, 0, None))
     contrast = (training.chosen != training.rejected).mean(axis=1, dtype=tried.dtype)
-    return {"label_accuracy": label_accuracy(reference), "contrast": contrast} | each(training, judged, tried)
+    found = vmap_over_product(run, jnp.arange(len(TASKS)), tried)
+    return {"label_accuracy": label_accuracy(reference), "contrast": contrast} | found
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:

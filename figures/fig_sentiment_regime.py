@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from figures import sentiment_runs, style
-from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds
+from figures.sentiment_runs import NAMES, QUICK, SETTINGS, over_seeds, vmap_over_product
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.experiment import Row
@@ -59,8 +58,8 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
             before, after = (pair_logps(start.network, start.to_measure(p), start.evaluation) for p in states)
             return after[0].mean() - before[0].mean(), after[1].mean() - before[1].mean()
 
-        each = jax.vmap(jax.vmap(change, in_axes=(None, 0)), in_axes=(0, None))
-        row[f"{optimizer}_chosen_change"], row[f"{optimizer}_rejected_change"] = each(params, jnp.array(rates))
+        found = vmap_over_product(change, params, jnp.array(rates))
+        row[f"{optimizer}_chosen_change"], row[f"{optimizer}_rejected_change"] = found
     return row
 
 

@@ -5,8 +5,11 @@ of `experiments.sentiment`. They were chosen on seeds 0 to 2; the figures show o
 """
 
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import numpy as np
+from jaxtyping import Array
 
 from figures import style
 from figures.intervals import mean_interval
@@ -56,6 +59,16 @@ def taught(found: style.Table, what: str) -> style.Table:
     """
     kept = learnt(found, what)
     return {name: column[kept] for name, column in found.items()}
+
+
+def vmap_over_product(function: Callable[..., Any], rows: Array, columns: Array) -> Any:
+    """`function` of every row with every column, [rows, columns, …], as one axis of runs.
+
+    Two axes would give some float32 products more dimensions than the CPU's library takes: XLA (jax 0.10) then aborts.
+    """
+    i, j = np.divmod(np.arange(len(rows) * len(columns)), len(columns))
+    found = jax.vmap(function)(rows[i], columns[j])
+    return jax.tree.map(lambda leaf: leaf.reshape(len(rows), len(columns), *leaf.shape[1:]), found)
 
 
 def states(quick: bool) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""What makes a figure or a stored result stale: code that it really imports, nothing else. On a copy of the tree."""
+"""What makes a figure or a stored result stale: code that it really imports. On a copy of the tree."""
 
+import importlib
 import inspect
 import re
 import shutil
 import sys
 import types
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -168,7 +170,7 @@ def test_code_of_a_loss_counts_where_it_is_named(tree):
 def test_code_that_is_imported_counts_and_only_there(tree):
     suffix = "toymodel/theory/suffix.py"
     users = tree.users(suffix)
-    assert len(users) > 0
+    assert users
     figures, experiments = tree.stale_after(suffix, appending("\nA_CONSTANT = 3\n"))
     assert figures == users
     assert {name for name, _ in experiments} >= {"gram"}
@@ -230,15 +232,18 @@ def test_modules_beside_a_configuration_are_followed(tree, tmp_path):
     (tmp_path / "other.py").write_text("TURNS = 3\n", encoding="utf-8")
     (tmp_path / "experiment.py").write_text("import helper\nfrom mine import inner\n", encoding="utf-8")
     (package / "__init__.py").write_text("", encoding="utf-8")
-    (package / "inner.py").write_text("from . import near\nfrom .near import further\n", encoding="utf-8")
+    (package / "inner.py").write_text("from . import near\nfrom .deep import Y\n", encoding="utf-8")
     (package / "near.py").write_text("from mine.further import X\n", encoding="utf-8")
     (package / "further.py").write_text("X = 1\n", encoding="utf-8")
+    (package / "deep").mkdir()
+    (package / "deep" / "__init__.py").write_text("from ..outer import Y\n", encoding="utf-8")
+    (package / "outer.py").write_text("Y = 1\n", encoding="utf-8")
     start = tmp_path / "experiment.py"
     assert names_of(code.dependencies(start), tmp_path.resolve()) == {
         "constants.py",
         "experiment.py",
         "helper.py",
-        *(f"mine/{name}.py" for name in ("__init__", "inner", "near", "further")),
+        *(f"mine/{name}.py" for name in ("__init__", "inner", "near", "further", "outer", "deep/__init__")),
     }
     before = tree.code(start)
     (tmp_path / "constants.py").write_text("TURNS = 3  # times\n", encoding="utf-8")
@@ -250,7 +255,7 @@ def test_modules_beside_a_configuration_are_followed(tree, tmp_path):
     assert tree.code(start) not in (before, changed)
 
 
-def test_nothing_of_installed_packages_is_read(tree):
+def test_nothing_of_installed_packages_is_read(tree, tmp_path):
     for figure in tree.figures:
         assert all(path.is_relative_to(tree.root) for path in code.dependencies(figure))
     installed = (
@@ -259,6 +264,11 @@ def test_nothing_of_installed_packages_is_read(tree):
     found = code.dependencies(installed / "__init__.py")
     assert len(found) >= 1
     assert all(path.is_relative_to(installed) for path in found)
+    place = tmp_path.resolve() / "site-packages"
+    place.mkdir()
+    (place / "an_experiment.py").write_text("import another\n", encoding="utf-8")
+    (place / "another.py").write_text("X = 1\n", encoding="utf-8")
+    assert code.dependencies(place / "an_experiment.py") == (place / "an_experiment.py",)
 
 
 def test_another_name_of_a_loss_names_it(tree, tmp_path):
@@ -272,6 +282,10 @@ def test_another_name_of_a_loss_names_it(tree, tmp_path):
     with tree.edited("toymodel/losses/margins.py", replacing(SQUARE, SQUARE.replace("2", "3"))):
         assert hashes()[0] != mine
         assert hashes()[1] == other
+    another_ratio = partial(re.sub, r'ratio="[^"]*"\)\ndef dpo_nll_mean', 'ratio="?")\ndef dpo_nll_mean')
+    with tree.edited("toymodel/losses/margins.py", another_ratio):
+        assert hashes()[0] == mine
+        assert hashes()[1] != other
     with tree.edited("toymodel/losses/aliases.py", replacing('"rpo": "dpo_nll_mean"', '"rpo": "dpop"')):
         assert hashes()[0] == mine
         assert hashes()[1] != other
@@ -282,3 +296,47 @@ def test_another_name_of_a_loss_names_it(tree, tmp_path):
 def test_a_new_alias_makes_nothing_stale(tree):
     change = replacing('    "bpo": ', '    "made_up": "dpo",\n    "bpo": ')
     assert tree.stale_after("toymodel/losses/aliases.py", change) == (set(), set())
+
+
+MINE = """from toymodel.experiments import setting
+from toymodel.sweep import Experiment, one_of, whole
+
+@setting
+class Mine:
+    {field}
+    seed: int = whole(0, low=0)
+
+def measure(setting):
+    return {{"twice": {factor} * setting.seed}}
+
+MINE = Experiment("mine", Mine, measure)
+"""
+
+
+def experiment_of(folder, monkeypatch, factor=2, field=""):
+    (folder / "an_experiment_of_mine.py").write_text(MINE.format(factor=factor, field=field), encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "an_experiment_of_mine", raising=False)
+    importlib.invalidate_caches()
+    return importlib.import_module("an_experiment_of_mine").MINE
+
+
+def test_files_that_change_while_a_process_runs_do_not_change_what_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    mine = experiment_of(tmp_path, monkeypatch)
+    before = mine.code()
+    text = (tmp_path / "an_experiment_of_mine.py").read_text()
+    (tmp_path / "an_experiment_of_mine.py").write_text(text.replace("2 *", "3 *"), encoding="utf-8")
+    assert mine.code() == before
+    assert experiment_of(tmp_path, monkeypatch, factor=4).code() != before
+    assert experiment_of(tmp_path, monkeypatch).code() == before
+
+
+def test_losses_that_are_options_of_a_traced_word_count(tmp_path, monkeypatch):
+    """`measure` gets only their places, so a program holds all of them."""
+    found = []
+    monkeypatch.setattr("toymodel.experiments.experiment.code_hash", lambda _, words, **__: found.append(words) or "")
+    options = '("d" + "po", "s" + "impo")'
+    experiment_of(tmp_path, monkeypatch, field=f"loss: str = one_of({options}, 'd' + 'po', as_place=True)").code()
+    experiment_of(tmp_path, monkeypatch, field=f"loss: str = one_of({options}, 'd' + 'po')").code(["dpo"])
+    assert found == [{"dpo", "simpo"}, {"dpo"}]

@@ -14,6 +14,8 @@ from sweep_processes import HERE, computed, files, finish, start, wait_until, wr
 
 from toymodel import sweep
 from toymodel.sweep import config, inspection
+from toymodel.sweep.runner import missing
+from toymodel.sweep.store import Store
 
 KILLS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 8
 SHARDS = 200
@@ -91,13 +93,25 @@ def slow(tmp_path_factory):
     return path, files(folder / "out")
 
 
+def stop_with_a_shard_in_hand(process, wanted, out):
+    store = Store.open(out)
+    while process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        for task in missing(wanted, store):
+            with store.claim(task.place) as free:
+                if not free:
+                    return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("then", [signal.SIGCONT, signal.SIGKILL])
 def test_two_processes_share_a_folder_and_a_claim_dies_with_its_process(then, slow, tmp_path):
     path, expected = slow
     out = tmp_path / "out"
     first = start(path, "--out", out, "--devices", 1)
     wait_until(lambda: len(files(out)) >= 3 or first.poll() is not None)
-    first.send_signal(signal.SIGSTOP)  # a shard in hand, nearly always
+    stop_with_a_shard_in_hand(first, config.load(path), out)
     before = len(files(out))
 
     def wake_or_kill():

@@ -128,7 +128,7 @@ def test_a_shard_that_two_processes_wrote_counts_once(folder):
 
 
 def test_results_of_other_code_are_not_mixed(folder, monkeypatch):
-    monkeypatch.setattr("toymodel.experiments.experiment.code_hash", lambda *_, **__: "f" * 64)
+    monkeypatch.setattr(sweep.Experiment, "code", lambda *_: "f" * 64)
     with pytest.raises(BadFolder, match=r"holds results of another code .* choose a new folder"):
         sweep.run(WANTED, folder)
 

@@ -1,5 +1,5 @@
 from .catalogue import EXPERIMENTS
-from .experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, whole
+from .experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, setting, whole
 from .gram import GRAM
 from .remedies import REMEDY_COMPARISON
 from .sentiment import FINE_TUNING, SENTIMENT
@@ -20,5 +20,6 @@ __all__ = [
     "Rule",
     "one_of",
     "real",
+    "setting",
     "whole",
 ]

@@ -3,6 +3,10 @@
 import importlib
 from typing import Any
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 #: Name in a configuration: module and object.
 EXPERIMENTS = {
     "gram": "toymodel.experiments.gram:GRAM",

@@ -15,6 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 PACKAGES = ("jax", "jaxlib", "numpy", "optax")  # besides our own code, what decides the digits
 ROOT = Path(__file__).parents[2]  # the folder that holds `toymodel`
 CATALOGUE = ROOT / "toymodel" / "losses"
@@ -164,7 +168,8 @@ def _imports(nodes: list[ast.AST], file: Path) -> Iterable[Path]:
         base: ast.AST = node
         attributes = list[str]()
         while isinstance(base, ast.Attribute):
-            base, attributes = base.value, [base.attr, *attributes]
+            attributes.insert(0, base.attr)
+            base = base.value
         if attributes and isinstance(base, ast.Name) and base.id in bound:
             names.add(".".join([bound[base.id], *attributes]))
     for name in names:

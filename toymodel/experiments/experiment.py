@@ -15,15 +15,18 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
 from jaxtyping import Array
 
 from toymodel._checks import POSITIVE, REAL, Domain
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.experiments.code import code_hash
+
+__dir__ = own_names(globals())
 
 Column = np.ndarray  # [settings]: int64, float64 or str
 Columns = dict[str, Column]
@@ -170,10 +173,18 @@ class Experiment:
         return self.fields[name]
 
     def code(self, words: Iterable[str] = ()) -> str:
-        """Hash of the code that measures: the modules that it really imports, the losses that these words name."""
-        words = {*words, *(word for field in self.fields.values() if field.as_place for word in field.options)}
-        mine = code_hash(self.measure, words)
-        return mine if self.needs is None else code_hash(self.needs.measure, words, also=mine)
+        """Hash of the code that measures: the modules that it really imports, the losses that these words name.
+
+        It stays what it is first seen to be, since a process runs what it has imported, whatever then happens to files.
+        """
+        return _code(self, frozenset(words))
+
+
+@cache
+def _code(experiment: Experiment, words: frozenset[str]) -> str:
+    words |= {word for field in experiment.fields.values() if field.as_place for word in field.options}
+    mine = code_hash(experiment.measure, words)
+    return mine if experiment.needs is None else code_hash(experiment.needs.measure, words, also=mine)
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word"}

@@ -1,9 +1,12 @@
 """The inner products of one random pair in one random model: predicted, measured, and what a small step then does."""
 
 from toymodel import gradients, theory
+from toymodel._public import own_names
 from toymodel.experiments.experiment import POSITIVE, Experiment, Row, real, setting
 from toymodel.experiments.pairs import RULES, PairSetting, draw_model, draw_pairs
 from toymodel.gram import cosine
+
+__dir__ = own_names(globals())
 
 
 @setting

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from toymodel._checks import Domain
+from toymodel._public import own_names
 from toymodel.experiments.experiment import Column, Columns, Rule, one_of, real
 from toymodel.losses import LOSSES
 from toymodel.losses.catalogue import Loss
+
+__dir__ = own_names(globals())
 
 UNSET = float("nan")  # a hyperparameter that is left at the loss's own default, or that the loss does not have
 ANY = Domain("finite", lambda x: ~np.isinf(x))

@@ -4,12 +4,15 @@ import jax
 from jaxtyping import Array
 
 from toymodel._checks import Domain
+from toymodel._public import own_names
 from toymodel.data.families import FAMILIES
 from toymodel.data.pairs import PreferencePairs
 from toymodel.experiments.experiment import POSITIVE, Rule, one_of, real, setting, whole
 from toymodel.models import linear
 from toymodel.models.linear import MODELS
 from toymodel.models.logps import Params
+
+__dir__ = own_names(globals())
 
 CORRELATION = Domain("in [-1, 1]", lambda x: (x >= -1) & (x <= 1))
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from toymodel import theory
 from toymodel._checks import Domain
+from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
@@ -55,6 +56,8 @@ from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
 from toymodel.training import Plain, train
+
+__dir__ = own_names(globals())
 
 MODELS = {"readout": "transformer", "ngram_mlp": "ngram_mlp", "transformer": "transformer"}  # and their networks
 TASKS = {  # words after the label, and how many of eight the rejected answer keeps from the chosen one

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from toymodel import theory
+from toymodel._public import own_names
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.data.sentiment import PROMPT_LENGTH, TASKS, WORDS, Prompts, Task
@@ -27,6 +28,8 @@ from toymodel.models.flat import Flat
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
 from toymodel.training import Run, train
+
+__dir__ = own_names(globals())
 
 MODELS = ("transformer", "ngram_mlp")
 PARTS = ("head", "last block", "earlier blocks", "embeddings")  # of a network, in which its Gram entries are told

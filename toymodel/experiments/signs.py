@@ -10,11 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from toymodel._public import own_names
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import learnt
 from toymodel.experiments.statistics import mean_interval
 from toymodel.gram import PairGram
 from toymodel.gram import cosine as cosine_of
+
+__dir__ = own_names(globals())
 
 
 class Sign(NamedTuple):

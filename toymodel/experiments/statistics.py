@@ -4,6 +4,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import stdtrit
 
+from toymodel._public import own_names
+
+__dir__ = own_names(globals())
+
 
 def mean_interval(of_seeds: Float[np.ndarray, "... seeds"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean over the last axis, and Student's 95% interval of that mean: (mean, low, high)."""

@@ -6,12 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from toymodel._public import own_names
 from toymodel.experiments import losses, pairs
 from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, real, setting, whole
 from toymodel.models import mlp
 from toymodel.models.linear import MODELS
 from toymodel.theory.condition import CASES
 from toymodel.training import train
+
+__dir__ = own_names(globals())
 
 OPTIMIZERS = {
     "sgd": optax.sgd,

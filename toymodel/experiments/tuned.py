@@ -5,7 +5,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from toymodel._public import own_names
 from toymodel.remedies import REMEDIES, Remedy
+
+__dir__ = own_names(globals())
 
 RATES = (2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2)  # of Adam
 SMALLER = {"readout": 1.0, "ngram_mlp": 1.0, "transformer": 0.1}  # factors of these rates

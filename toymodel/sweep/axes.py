@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from toymodel._public import own_names
 from toymodel.experiments.experiment import BadSetting, Columns, Experiment, Rule
 from toymodel.sweep.grid import Grid, Sweep, row_codes
+
+__dir__ = own_names(globals())
 
 Values = Mapping[str, Any]
 

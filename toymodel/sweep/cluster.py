@@ -15,11 +15,14 @@ from typing import Any
 import distributed
 
 from toymodel._files import BadFolder
+from toymodel._public import own_names
 from toymodel.experiments.experiment import Experiment
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
 from toymodel.sweep.runner import Progress, Task, compute, missing, run_needed
 from toymodel.sweep.store import Notice, Store
+
+__dir__ = own_names(globals())
 
 RETRIES = 3  # of a task that fails, or whose worker dies
 FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there

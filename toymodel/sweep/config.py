@@ -6,10 +6,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from toymodel._public import own_names
 from toymodel.experiments.catalogue import EXPERIMENTS, load_object
 from toymodel.experiments.experiment import BadSetting, Experiment
 from toymodel.sweep.axes import make_sweep
 from toymodel.sweep.grid import Sweep
+
+__dir__ = own_names(globals())
 
 KEYS = ("experiment", "precision", "shard_size", "settings", "grids")
 

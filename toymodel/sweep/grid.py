@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymodel._public import own_names
 from toymodel.experiments.experiment import Columns, Experiment
+
+__dir__ = own_names(globals())
 
 
 class Grid(NamedTuple):
@@ -92,7 +95,6 @@ class Sweep:
 
 def completed(experiment: Experiment, columns: Columns) -> Columns:
     """The fields in their order, with what depends on other fields filled in."""
-    columns = {name: columns[name] for name in experiment.fields}
     if experiment.complete is not None:
         columns = experiment.complete(columns)
     return {name: columns[name] for name in experiment.fields}

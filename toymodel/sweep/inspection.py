@@ -5,7 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
+from toymodel._public import own_names
 from toymodel.sweep.store import Store, scan
+
+__dir__ = own_names(globals())
 
 
 def status(folder: Path) -> tuple[list[str], bool]:

@@ -10,7 +10,10 @@ import polars as pl
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from toymodel._public import own_names
 from toymodel.experiments.experiment import Columns, Experiment, Row
+
+__dir__ = own_names(globals())
 
 SMALL = 32  # settings in a block, from which on a setting is so small that filling a block up costs nothing
 

@@ -12,10 +12,13 @@ import numpy as np
 import polars as pl
 
 from toymodel._files import BadFolder
+from toymodel._public import own_names
 from toymodel.experiments.experiment import Columns
 from toymodel.sweep.grid import Sweep, needed_sweep
 from toymodel.sweep.program import places, table
 from toymodel.sweep.store import Notice, Store, address, program_name, refuse_damaged, scan
+
+__dir__ = own_names(globals())
 
 Progress = Callable[[int, str], Any]  # called with the number of settings just done, and "shard 3 of 8"
 
@@ -152,13 +155,10 @@ def _needed_folder(needed: Sweep, store: Store, needed_in: Path | None) -> Path:
 
 def tasks(sweep: Sweep) -> Iterator[Task]:
     """Every shard of a sweep, in order."""
-    codes: dict[str, str] = {}
     for shard in sweep.shards():
         compiled = shard.program.compiled
-        name = program_name(compiled)
-        if name not in codes:
-            codes[name] = sweep.experiment.code(word for word in compiled.values() if isinstance(word, str))
-        yield Task(name, codes[name], sweep.settings(shard))
+        code = sweep.experiment.code(word for word in compiled.values() if isinstance(word, str))
+        yield Task(program_name(compiled), code, sweep.settings(shard))
 
 
 def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> list[Task]:

@@ -34,9 +34,12 @@ import numpy as np
 import polars as pl
 
 from toymodel._files import BadFolder, git_revision, remove_leftovers, write_whole
+from toymodel._public import own_names
 from toymodel.experiments.code import PACKAGES
 from toymodel.experiments.experiment import Columns
 from toymodel.sweep.grid import Sweep
+
+__dir__ = own_names(globals())
 
 NAME = re.compile(r"([0-9a-f]{12})-([0-9a-f]{24})-([0-9a-f]{24})\.parquet")
 LONGEST = 200  # letters of a program's name
@@ -198,12 +201,11 @@ def program_name(compiled: dict[str, Any]) -> str:
 
 
 def address(settings: Columns) -> str:
-    """Hash of settings: every field's name and values, in order, but for numbers that are left out throughout."""
+    """Hash of settings: of every field's name and values, in order."""
     digest = hashlib.sha256()
     for name, column in sorted(settings.items()):
-        if column.dtype.kind != "f" or not np.isnan(column).all():
-            digest.update(f"{name}:{column.dtype.kind}:".encode())
-            digest.update("\0".join(column.tolist()).encode() if column.dtype.kind == "U" else column.tobytes())
+        digest.update(f"{name}:{column.dtype.kind}:".encode())
+        digest.update("\0".join(column.tolist()).encode() if column.dtype.kind == "U" else column.tobytes())
     return digest.hexdigest()[:24]
 
 

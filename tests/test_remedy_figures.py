@@ -12,8 +12,10 @@ from scipy import stats
 from strategies import seeds
 
 from figures import fig_remedies, fig_remedy_pareto, fig_remedy_tasks, fig_remedy_trajectories, remedy_runs, style
-from toymodel.experiments.remedies import CHECKPOINTS, LOSSES, MODELS, REMEDY_COMPARISON, TASKS, candidates
+from toymodel.experiments.remedies import CHECKPOINTS, MODELS, REMEDY_COMPARISON, TASKS
+from toymodel.experiments.remedies import COMPARED as LOSSES
 from toymodel.experiments.sentiment import LEARNT
+from toymodel.experiments.tuned import candidates
 from toymodel.remedies import REMEDIES
 from toymodel.sweep import make_sweep
 
@@ -35,12 +37,20 @@ def name_of(module):
     return module.__name__.removeprefix("figures.")
 
 
-def made_up(wanted, change=lambda found: found):
-    """All columns that the figures read of a sweep, of random numbers of size about 1."""
-    rng = np.random.default_rng(0)
+def settings_of(wanted):
     shards = [wanted.settings(shard) for shard in wanted.shards()]
-    found = {name: np.concatenate([shard[name] for shard in shards]) for name in ("model", "seed")}
-    n = len(found["seed"])
+    return {name: np.concatenate([shard[name] for shard in shards]) for name in wanted.experiment.fields}
+
+
+def made_up_runs(wanted):
+    """All that the figures read of a sweep, random numbers of size about 1: [policies, remedies, tasks, losses, …].
+
+    A policy is one seed of one model.
+    """
+    rng, settings = np.random.default_rng(0), settings_of(wanted)
+    policies = dict.fromkeys(zip(settings["model"].tolist(), settings["seed"].tolist(), strict=True))
+    n = len(policies)
+    found = dict(zip(("model", "seed"), map(np.array, zip(*policies, strict=True)), strict=True))
     found["label_accuracy"] = np.full(n, 0.95)
     for side in ("chosen", "rejected"):
         logps = rng.normal(size=(n, *SHAPE, CHECKPOINTS)).cumsum(axis=-1)
@@ -48,12 +58,25 @@ def made_up(wanted, change=lambda found: found):
         reference = rng.normal(-20, 1, size=(n, 1, len(TASKS), 1))
         logps[..., 0] *= np.arange(len(NAMES))[:, None, None] == NAMES.index("both_first")  # all others start there
         found |= {f"{side}_logps": logps + reference[..., None], f"{side}_change": logps[..., -1]}
-    found |= {name: rng.uniform(size=(n, *SHAPE)) for name in ("others", "accuracy", "kl", "cosine")}
-    return change(found)
+    return found | {name: rng.uniform(size=(n, *SHAPE)) for name in ("others", "accuracy", "kl", "cosine")}
 
 
-def made_up_rows():
-    return made_up(make_sweep(REMEDY_COMPARISON, remedy_runs.settings_of("transformer") | {"seed": remedy_runs.SEEDS}))
+def made_up(wanted, change=lambda found: found):
+    """The rows of a sweep that found this: one for each policy, remedy and loss."""
+    found, settings = change(made_up_runs(wanted)), settings_of(wanted)
+    policies = list(zip(found["model"].tolist(), found["seed"].tolist(), strict=True))
+    places = (
+        [policies.index(one) for one in zip(settings["model"].tolist(), settings["seed"].tolist(), strict=True)],
+        [NAMES.index(name) for name in settings["remedy"]],
+        [LOSSES.index(name) for name in settings["loss"]],
+    )
+    policy, remedy, loss = map(np.array, places)
+    measured = {name: column[policy, remedy, :, loss] for name, column in found.items() if column.ndim > 1}
+    return settings | {"label_accuracy": found["label_accuracy"][policy]} | measured
+
+
+def transformers():
+    return make_sweep(REMEDY_COMPARISON, remedy_runs.settings_of("transformer") | {"seed": remedy_runs.SEEDS})
 
 
 @functools.cache
@@ -92,6 +115,21 @@ def test_every_model_has_all_its_rows_in_order(module):
         assert list(dict.fromkeys(part["remedy"].tolist())) == NAMES
     assert set(table["seeds"].tolist()) == {len(remedy_runs.SEEDS)}
     assert not table["diverged"].any()
+
+
+@given(seeds)
+def test_rows_are_put_in_their_places_whatever_their_order(seed):
+    rows, found = made_up(transformers()), made_up_runs(transformers())
+    order = np.random.default_rng(seed).permutation(len(rows["seed"]))
+    cube = remedy_runs.in_cube({name: column[order] for name, column in rows.items()}, "transformer")
+    assert cube["seed"].tolist() == list(remedy_runs.SEEDS)
+    for name, column in found.items():
+        if column.ndim > 1:
+            np.testing.assert_array_equal(cube[name], column)
+    for name in ("learning_rate", "strength"):
+        for (remedy, loss), value in np.ndenumerate(cube[name]):
+            same = (rows["remedy"] == NAMES[remedy]) & (rows["loss"] == LOSSES[loss])
+            np.testing.assert_array_equal(rows[name][same], value)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -137,7 +175,8 @@ def test_learning_rates_and_strengths_are_among_the_candidates():
     told = ("model", "remedy", "learning_rate", "strength", "extra_gradients")
     for model, name, rate, strength, extra in zip(*(table[column].tolist() for column in told), strict=True):
         tried = np.array([rate, strength])
-        assert any(np.array_equal(tried, one, equal_nan=True) for one in candidates(REMEDIES[name], model))
+        known = candidates(REMEDIES[name], model)
+        assert any(np.allclose(tried, one, rtol=1e-12, atol=0, equal_nan=True) for one in known)  # decimals in the file
         assert np.isnan(strength) == (not REMEDIES[name].strengths)
         assert extra == REMEDIES[name].extra
 
@@ -158,7 +197,7 @@ def test_the_chosen_is_told_when_the_mean_margin_is_first_reached(seed, states, 
 
 
 def test_what_diverged_reaches_no_margin():
-    found = lost(made_up_rows(), np.nan)
+    found = lost(made_up_runs(transformers()), np.nan)
     paid = remedy_runs.at_margin(2.0, *remedy_runs.changes(found))
     assert np.isnan(paid[:, NAMES.index("oracle_mask")]).all()  # nor does its mean over seeds
     assert np.isfinite(np.delete(paid, NAMES.index("oracle_mask"), axis=1)).any()

@@ -91,7 +91,7 @@ def test_every_prompt_there_is_comes_once_and_half_of_them_are_positive():
     assert 2 * is_positive.sum() == PROMPTS
 
 
-@settings(max_examples=4)  # each of which permutes all prompts three times
+@settings(max_examples=4)  # each of which draws three times
 @given(seeds)
 def test_the_key_decides_the_prompts_and_their_number_only_cuts(seed):
     """No prompt comes twice, so that two parts of a drawing share none."""

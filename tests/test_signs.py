@@ -1,7 +1,7 @@
 """The sentiment experiment: what a row holds, and when its signs are said to hold."""
 
 import json
-from types import SimpleNamespace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,29 @@ from toymodel import cli, gradients, theory
 from toymodel.data import sentiment
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments import SENTIMENT
-from toymodel.experiments.sentiment import LEARNT, PARTS, fine_tune, first_token_logps, in_parts, measure, prefer
+from toymodel.experiments import sentiment as experiments
+from toymodel.experiments.sentiment import (
+    LEARNT,
+    PARTS,
+    SENTIMENT,
+    STAGES,
+    SentimentSetting,
+    fine_tune,
+    first_token_logps,
+    in_parts,
+    learnt,
+    measure,
+    prefer,
+    reference_policy,
+)
 from toymodel.experiments.signs import signs
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.models.stages import features
 from toymodel.sweep import BadSetting, make_sweep
+from toymodel.training import train
 
-TINY = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 12, "supervised_prompts": 64, "supervised_steps": 30}
+TINY = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 12, "supervised_prompts": 64, "supervised_steps": 32}
 TINY |= {
     "supervised_rate": 0.02,
     "pairs": 16,
@@ -38,23 +52,26 @@ ROUNDOFF = {"rtol": 2e-13, "atol": 1e-11}
 
 
 def setting(**given):
-    return SimpleNamespace(**{name: field.default for name, field in SENTIMENT.fields.items()} | TINY | given)
+    return SentimentSetting(**TINY | given)
 
 
 @pytest.fixture(scope="module", params=[{}, TRANSFORMER], ids=["ngram_mlp", "transformer"])
 def experiment(request):
-    """A setting, its reference and run, and its row."""
+    """What fine-tuning gave, the reference as the network has it, the parameters at checkpoints, and the row."""
     here = setting(task="short_suffix", seed=3, **request.param)
-    reference, _ = jax.jit(lambda: fine_tune(here))()
-    return here, reference, jax.jit(lambda: prefer(here, reference))(), jax.jit(lambda: measure(here))()
+    tuned = fine_tune(here)
+    reference = reference_policy(here, tuned)
+    states = reference.to_measure(prefer(here, reference).checkpoints)  # by the program that `measure` runs, to the bit
+    at_reference = reference._replace(model=reference.network, params=reference.to_measure(reference.params))
+    return tuned, at_reference, states, measure(here, tuned)
 
 
 def test_a_row_is_what_the_package_says_at_every_checkpoint(experiment):
-    _, reference, run, row = experiment
+    _, reference, states, row = experiment
     model, pairs = reference.model, reference.evaluation
     assert row["inner"].shape == (3, 6)
     for k in range(3):
-        params = jax.tree.map(lambda leaf, k=k: leaf[k], run.checkpoints)
+        params = jax.tree.map(lambda leaf, k=k: leaf[k], states)
         chosen, rejected = pair_logps(model, params, pairs)
         np.testing.assert_allclose(row["chosen_logps"][k], chosen, **ROUNDOFF)
         np.testing.assert_allclose(row["rejected_logps"][k], rejected, **ROUNDOFF)
@@ -66,9 +83,9 @@ def test_a_row_is_what_the_package_says_at_every_checkpoint(experiment):
 
 def test_the_heads_part_is_the_closed_form_on_frozen_features(experiment):
     """T2 for the last layer: what `theory` says of a linear softmax on the network's hidden states."""
-    _, reference, run, row = experiment
+    _, reference, states, row = experiment
     model, pairs = reference.model, reference.evaluation
-    params = jax.tree.map(lambda leaf: leaf[-1], run.checkpoints)
+    params = jax.tree.map(lambda leaf: leaf[-1], states)
     hidden = [
         jax.vmap(lambda r: features(model, params, r))(side)
         for side in (pairs.chosen_response, pairs.rejected_response)
@@ -86,8 +103,8 @@ def test_the_heads_part_is_the_closed_form_on_frozen_features(experiment):
 
 
 def test_parts_sort_layers_by_where_they_are(experiment):
-    _, reference, run, _ = experiment
-    params = jax.tree.map(lambda leaf: leaf[0], run.checkpoints)
+    _, reference, states, _ = experiment
+    params = jax.tree.map(lambda leaf: leaf[0], states)
     grams = gradients.layer_gram(reference.model, params, reference.evaluation)
     parts = in_parts(grams).inner
     embeddings = sum(gram.inner for name, gram in grams.items() if "embedding" in name)
@@ -97,11 +114,55 @@ def test_parts_sort_layers_by_where_they_are(experiment):
 
 
 def test_no_prompt_is_in_two_of_the_sets():
-    reference, _ = fine_tune(setting(task="single_token", seed=1))
-    training, evaluation = ({tuple(p) for p in np.asarray(pairs.prompt)} for pairs in reference[2:])
+    here = setting(task="single_token", seed=1)
+    reference = reference_policy(here, {"params": jnp.zeros((STAGES + 1, 0))})  # whatever its parameters
+    training, evaluation = (
+        {tuple(p) for p in np.asarray(pairs.prompt)} for pairs in (reference.training, reference.evaluation)
+    )
     assert len(training) == 16
     assert len(evaluation) == 6
     assert not training & evaluation
+
+
+def supervised(here, monkeypatch):
+    """What `fine_tune` trains on: the pairs that it hands to `train`."""
+    handed = []
+
+    def spy(model, params, pairs, *arguments, **options):
+        handed.append(pairs)
+        return train(model, params, pairs, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "train", spy)
+    return fine_tune(here), handed[0]
+
+
+def test_fine_tuning_sees_no_prompt_of_the_others_and_its_pairs_depend_on_no_other_size(monkeypatch):
+    here = setting(task="short_suffix", seed=1)
+    tuned, pairs = supervised(here, monkeypatch)
+    reference = reference_policy(here, tuned)
+    seen, others = (
+        {tuple(p) for part in parts for p in np.asarray(part.prompt)}
+        for parts in ([pairs], (reference.training, reference.evaluation))
+    )
+    assert len(seen) == 64
+    assert not seen & others
+    again, same = supervised(replace(here, pairs=32, evaluation_pairs=5, steps=2), monkeypatch)
+    jax.tree.map(np.testing.assert_array_equal, (again, same), (tuned, pairs))
+
+
+def test_fine_tuning_keeps_the_states_on_its_way():
+    """Of all `STAGES`: the first is the network at random, and each later one is where a shorter fine-tuning ends."""
+    here = setting(task="short_suffix", seed=1)
+    tuned = fine_tune(here)
+    assert tuned["params"].shape[0] == STAGES + 1
+    assert tuned["params"].dtype == np.float32
+    half = fine_tune(replace(here, supervised_steps=TINY["supervised_steps"] // 2))
+    np.testing.assert_array_equal(half["params"][0], tuned["params"][0])
+    # The same steps; a program of another length may round otherwise, by 6e-8 of numbers of size about 1, in 16 steps.
+    np.testing.assert_allclose(half["params"][-1], tuned["params"][STAGES // 2], atol=1e-5)
+    for stage in (0, STAGES // 2, STAGES):
+        np.testing.assert_array_equal(reference_policy(here, tuned, stage).params, tuned["params"][stage])
+    assert (np.diff(tuned["params"], axis=0) != 0).any(axis=1).all()
 
 
 def test_label_accuracy_counts_right_first_tokens(experiment):
@@ -126,6 +187,7 @@ def test_label_accuracy_counts_right_first_tokens(experiment):
         ({"dim": 6, "heads": 4}, "`heads` must divide `dim`"),
         ({"batch_size": 64}, "`batch_size` must be at most `pairs`"),
         ({"supervised_prompts": sentiment.PROMPTS}, f"there are {sentiment.PROMPTS} prompts"),
+        ({"supervised_steps": 30}, "`supervised_steps` must be a multiple of 8"),
         ({"suffix_fit": 1.5}, "`suffix_fit` must be"),
         ({"task": "medium_suffix"}, "`task` must be"),
     ],
@@ -133,6 +195,13 @@ def test_label_accuracy_counts_right_first_tokens(experiment):
 def test_bad_settings_are_named(given, message):
     with pytest.raises(BadSetting, match=message):
         make_sweep(SENTIMENT, TINY | {"task": "single_token", "seed": 0} | given)
+
+
+def test_a_task_is_told_as_not_learnt_by_the_fewest_seeds_that_are_wanted():
+    table = {"label_accuracy": np.array([LEARNT, np.nextafter(LEARNT, 0), 0.95, 0.1])}
+    np.testing.assert_array_equal(learnt(table, "it"), [True, False, True, False])
+    with pytest.raises(ValueError, match="did not teach it: right labels in"):
+        learnt(table, "it", fewest=3)
 
 
 def made_up(cosine, change, accuracy=1.0):

@@ -41,7 +41,7 @@ from toymodel.experiments.experiment import (
 )
 from toymodel.experiments.sentiment import (
     FINE_TUNING,
-    REFERENCE_RULES,
+    RULES,
     SentimentSetting,
     first_token_logps,
     label_accuracy,
@@ -250,7 +250,7 @@ REMEDY_COMPARISON = Experiment(
     RemedySetting,
     measure,
     (
-        *REFERENCE_RULES,
+        *(rule for rule in RULES if rule.fields != ("batch_size", "pairs")),  # preference training has its own batches
         Rule(
             ("steps",), lambda steps: steps % (CHECKPOINTS - 1) == 0, f"`steps` must be a multiple of {CHECKPOINTS - 1}"
         ),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from toymodel._public import own_names
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.sentiment import LEARNT
+from toymodel.experiments.sentiment import learnt
 from toymodel.experiments.statistics import mean_interval
 from toymodel.gram import PairGram
 from toymodel.gram import cosine as cosine_of
@@ -51,26 +51,26 @@ def signs(table: Mapping[str, np.ndarray]) -> Outcome:
     seeds = {task: np.sort(table["seed"][table["task"] == task]) for task in TASKS}
     if not all(len(seeds[task]) and np.array_equal(seeds[task], seeds[TASKS[0]]) for task in TASKS):
         raise ValueError(f"`table` must hold the tasks {', '.join(TASKS)} over the same seeds, each once.")
-    cosine, change, learnt = {}, {}, {}
+    cosine, change, taught = {}, {}, {}
     for task in TASKS:
         here = np.flatnonzero(table["task"] == task)
         here = here[np.argsort(table["seed"][here])]
         cosine[task], change[task] = mean_cosine(table)[here, 0], chosen_change(table)[here, -1]
-        learnt[task] = table["label_accuracy"][here] >= LEARNT
+        taught[task] = learnt({"label_accuracy": table["label_accuracy"][here]}, task, fewest=0)
     single, short, long = TASKS
     found = (
-        _sign("one differing token: gradients point apart", "cosine", -cosine[single], learnt[single], -1),
-        _sign("one differing token: the chosen rises", "change", change[single], learnt[single]),
-        _sign("short suffix: gradients point together", "cosine", cosine[short], learnt[short]),
-        _sign("short suffix: the chosen falls", "change", -change[short], learnt[short], -1),
-        _sign("long suffix: gradients point together", "cosine", cosine[long], learnt[long]),
-        _sign("long suffix: the chosen falls", "change", -change[long], learnt[long], -1),
-        _sign("more so than for the short one", "cosine", cosine[long] - cosine[short], learnt[long] & learnt[short]),
+        _sign("one differing token: gradients point apart", "cosine", -cosine[single], taught[single], -1),
+        _sign("one differing token: the chosen rises", "change", change[single], taught[single]),
+        _sign("short suffix: gradients point together", "cosine", cosine[short], taught[short]),
+        _sign("short suffix: the chosen falls", "change", -change[short], taught[short], -1),
+        _sign("long suffix: gradients point together", "cosine", cosine[long], taught[long]),
+        _sign("long suffix: the chosen falls", "change", -change[long], taught[long], -1),
+        _sign("more so than for the short one", "cosine", cosine[long] - cosine[short], taught[long] & taught[short]),
         _sign(
-            "further than for the short one", "change", change[short] - change[long], learnt[long] & learnt[short], -1
+            "further than for the short one", "change", change[short] - change[long], taught[long] & taught[short], -1
         ),
     )
-    return Outcome(found, {task: seeds[task][~learnt[task]].tolist() for task in TASKS})
+    return Outcome(found, {task: seeds[task][~taught[task]].tolist() for task in TASKS})
 
 
 def mean_cosine(table: Mapping[str, np.ndarray]) -> Float[np.ndarray, "settings k"]:
@@ -88,11 +88,11 @@ def _sign(
     claim: str,
     quantity: str,
     claimed_positive: Float[np.ndarray, " seeds"],
-    learnt: Bool[np.ndarray, " seeds"],
+    taught: Bool[np.ndarray, " seeds"],
     told: int = 1,
 ) -> Sign:
     """The claim that a number is positive, told with the sign `told`."""
-    kept = claimed_positive[learnt]
+    kept = claimed_positive[taught]
     if len(kept) < 2:
         return Sign(claim, quantity, len(kept), np.nan, np.nan, np.nan, False)
     mean, *ends = (float(told * value) for value in mean_interval(kept))

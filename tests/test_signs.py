@@ -186,7 +186,7 @@ def test_label_accuracy_counts_right_first_tokens(experiment):
         ({"short_suffix": 0}, "`short_suffix` must be a whole number of at least 1"),
         ({"dim": 6, "heads": 4}, "`heads` must divide `dim`"),
         ({"batch_size": 64}, "`batch_size` must be at most `pairs`"),
-        ({"supervised_prompts": sentiment.PROMPTS}, f"there are {sentiment.PROMPTS} prompts"),
+        ({"supervised_prompts": sentiment.FEW}, f"must be at most {sentiment.FEW} prompts"),
         ({"supervised_steps": 30}, "`supervised_steps` must be a multiple of 8"),
         ({"suffix_fit": 1.5}, "`suffix_fit` must be"),
         ({"task": "medium_suffix"}, "`task` must be"),

@@ -51,6 +51,7 @@ _VERDICTS = np.array(
     [(1 if w in GOOD else -1) * (-1 if v == NOT else 1) for _ in SUBJECTS for v in (*VERBS, NOT) for w in (*GOOD, *BAD)]
 )
 PROMPTS = len(_CLAUSES) ** CLAUSES  # different prompts in all
+FEW = PROMPTS // 16  # up to so many, a draw of fewer prompts is the beginning of a draw of more
 
 
 class Prompts(NamedTuple):
@@ -67,22 +68,24 @@ def draw_prompts(key: Key, n: int) -> Prompts:
       ValueError: `n` is not a whole number from 1 to the number of prompts.
     """
     require_int("n", n, low=1, high=PROMPTS)
-    places = _shuffled(key, np.arange(n)[:, None] // len(_CLAUSES) ** np.arange(CLAUSES) % len(_CLAUSES))
+    places = _draw_numbers(key, n)[:, None] // len(_CLAUSES) ** np.arange(CLAUSES) % len(_CLAUSES)
     return Prompts(jnp.asarray(_CLAUSES)[places].reshape(n, -1), jnp.asarray(_VERDICTS)[places].sum(axis=1) > 0)
 
 
-def _shuffled(key: Key, places: Int[np.ndarray, "n 3"]) -> Int[Array, "n 3"]:
-    """A random one-to-one map of prompts, given by the places of their clauses: rounds of a Feistel network.
+def _draw_numbers(key: Key, n: int) -> Int[Array, " n"]:
+    """Draw `n` different numbers of prompts; up to `FEW`, the first of them are the same for every `n`.
 
-    A permutation of all prompts would sort 373,248 random numbers to draw a few.
+    They are the first n that differ in a sequence of independent draws, in its order: as in a shuffle of all 373,248,
+    which would sort them all. Of so many draws more than n differ, but for a chance below 1e-50.
     """
-    size = len(_CLAUSES)
-    digits = list(jnp.asarray(places.T))
-    for number, of_round in enumerate(jax.random.split(key, 3 * CLAUSES)):
-        table = jax.random.randint(of_round, (size, size), 0, size, dtype=jnp.int32)
-        a, b, c = (digits[(number + i) % CLAUSES] for i in range(CLAUSES))
-        digits[number % CLAUSES] = (a + table[b, c]) % size
-    return jnp.stack(digits, axis=-1)
+    if n > FEW:
+        return jax.random.permutation(key, PROMPTS)[:n]
+    drawn = jnp.arange(n + n**2 // PROMPTS + 64)
+    numbers = jax.vmap(lambda i: jax.random.randint(jax.random.fold_in(key, i), (), 0, PROMPTS))(drawn)
+    order = jnp.argsort(numbers, stable=True)
+    again = jnp.concatenate([jnp.zeros(1, bool), jnp.diff(numbers[order]) == 0])
+    kept = jnp.argsort(jnp.zeros_like(again).at[order].set(again), stable=True)[:n]
+    return numbers[kept]
 
 
 def suffix_length_of(task: Task, suffix_length: int | None = None) -> int:

@@ -298,8 +298,8 @@ RULES = (
     Rule(("batch_size", "pairs"), lambda batch, pairs: batch <= pairs, "`batch_size` must be at most `pairs`"),
     Rule(
         ("supervised_prompts", "pairs", "evaluation_pairs"),
-        lambda a, b, c: a + b + c <= sentiment.PROMPTS,
-        f"there are {sentiment.PROMPTS} prompts for `supervised_prompts`, `pairs` and `evaluation_pairs` together",
+        lambda a, b, c: a + b + c <= sentiment.FEW,
+        f"`supervised_prompts`, `pairs` and `evaluation_pairs` must be at most {sentiment.FEW} prompts together",
     ),
 )
 #: `measure` as an experiment, "sentiment" in a configuration.

@@ -188,7 +188,7 @@ def test_after_all_of_fine_tuning_a_long_suffix_lowers_the_chosen_below_a_single
 @pytest.mark.parametrize("state", fig_network_step.STATES)
 @pytest.mark.parametrize("optimizer", fig_network_step.RATES)
 def test_the_error_of_the_first_order_grows_like_the_learning_rate(optimizer, state):
-    """Errors aη + bη² leave their first-order line by a part (b/a)η, and the ratio √10 between neighbours by 0.69 of it.
+    """Errors aη + bη² leave their first-order line by a part (b/a)η, and neighbours the ratio √10 by 0.69 of it.
 
     Here |b| is at most 13a². Terms of the next order were seen to be a fifth of that at errors of 0.5%.
     """

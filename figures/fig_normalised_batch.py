@@ -1,5 +1,7 @@
 """Compares plain and normalised steps of DPO, for pairs alone and in batches."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -120,7 +122,7 @@ def _rows(state: str, model: str, found: style.Table) -> style.Table:
         _negative(part.reshape(*part.shape[:2], -1, B).mean(axis=-1)).mean(axis=(0, -1))
         for part, B in zip(np.moveaxis(chosen, 2, 0), batch_sizes, strict=True)
     ]  # of batches, by their mean chosen slope
-    columns = {
+    columns: dict[str, Any] = {
         "state": np.full(slopes.shape[1:3], state),
         "model": model,
         "rule": np.array(list(RULES))[:, None],

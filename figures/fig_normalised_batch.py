@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
@@ -17,15 +16,12 @@ from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import PROMPT_LENGTH, WORDS
 from toymodel.experiments.experiment import Row
 from toymodel.experiments.sentiment import SentimentSetting, draw_network, label_accuracy, reference_policy
-from toymodel.gradients import pair_gram
+from toymodel.gradients import pair_gradients
 from toymodel.losses import LOSSES
-from toymodel.models.logps import Model, Params
-from toymodel.remedies import NormalisedPairs, NormalisedSides
+from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.sweep import make_sweep
-from toymodel.training import train
-from toymodel.training.step import Plain, Update
 
-RULES: dict[str, Update] = {"plain": Plain(), "pairs": NormalisedPairs(), "sides": NormalisedSides()}
+RULES = ("plain", "pairs", "sides")  # steps of `Plain`, `NormalisedPairs` and `NormalisedSides`
 NAMES = {"plain": "plain DPO", "pairs": "normalised, each pair", "sides": "normalised, both sides"}
 LOOKS = {
     "plain": style.Look(style.GREY, "o", ":"),
@@ -43,7 +39,6 @@ SHOWN = {
     "rejected_rises": "rejected rises\n(share of pairs)",
     "chosen_slope": "mean slope of\nchosen, × B",
 }
-FEW = 8  # pairs, in as small a program as small batches need
 HERE = {"task": "long_suffix", "pairs": 64}
 SEEDS = sentiment_runs.SEEDS[:10]
 
@@ -63,41 +58,50 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     of_network, of_pairs = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 2))
     shape = {"vocab_size": len(WORDS), "length": reference.training.chosen.shape[1], "prompt_length": PROMPT_LENGTH}
     random_pairs = contrast_pairs(of_pairs, setting.pairs, **shape)
-    of_states = (draw_network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
 
     def at(state: tuple[Array, PreferencePairs]) -> Row:
-        params, pairs = state[0].astype(float), state[1]  # a single step, measured in float64
-        slopes = jnp.stack([_slopes(reference.model, params, pairs, setting.beta, rule) for rule in RULES.values()])
-        gram = pair_gram(reference.network, reference.to_measure(params), pairs)
-        return {"slopes": slopes, "own": setting.beta / 2 * gram.chosen_sq}  # d_w = β/2
+        params, pairs = reference.to_measure(state[0]), state[1]
+        inner, weights = _inner_products(reference.network, params, pairs, setting.beta)
+        own = setting.beta / 2 * jnp.diagonal(inner[0, :, 0])  # d_w = β/2
+        return {"slopes": jnp.stack([_slopes(inner, weights, rule) for rule in RULES]), "own": own}
 
-    states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_states)
-    return {"label_accuracy": label_accuracy(reference)} | jax.lax.map(at, states)
+    states = (draw_network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
+    of_states = jax.lax.map(at, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    return {"label_accuracy": label_accuracy(reference)} | of_states
 
 
-def _slopes(
-    model: Model, params: Params, pairs: PreferencePairs, beta: float | Array, rule: Update
-) -> Float[Array, "sizes 2 n"]:
-    """Along the step of each pair's batch, nats per unit of learning rate."""
-    n, loss, slopes = len(pairs), LOSSES["dpo"](beta=beta), []
+def _inner_products(
+    model: Model, params: Params, pairs: PreferencePairs, beta: float | Array
+) -> tuple[Float[Array, "2 n 2 n"], Float[Array, "2 n"]]:
+    """Those of the gradients of all responses, chosen or rejected, and (d_w, d_l) of DPO at the reference."""
+    gradients = jnp.stack(pair_gradients(model, params, pairs))  # [2, n, P]
+    logps = pair_logps(model, params, pairs)
+    return jnp.tensordot(gradients, gradients, (-1, -1)), jnp.stack(LOSSES["dpo"](beta=beta).weights(*logps, *logps))
 
-    def of_batch(members: Array) -> Array:
-        done = train(model, params, pairs[members], loss, optax.sgd, 1.0, steps=1, update=rule).trajectory
-        assert done is not None
-        # To first order in the update; that of SGD at rate 1 is the direction of the step.
-        return jnp.stack([done.chosen_predicted[0], done.rejected_predicted[0]])
 
-    # A batch of B is B neighbours, each several times over, which changes no mean: one program for many B.
-    for width, some in ((FEW, [B for B in sizes(n) if B <= FEW]), (n, [B for B in sizes(n) if B > FEW])):
-        if some:
-            batches = [np.arange(0, n, B)[:, None] + np.arange(width) % B for B in some]
-            found = jax.lax.map(of_batch, jnp.asarray(np.concatenate(batches)))  # [batches, 2, width]
-            of_sizes = jnp.split(found, np.cumsum([len(rows) for rows in batches])[:-1])
-            slopes += [part[:, :, :B].swapaxes(0, 1).reshape(2, n) for B, part in zip(some, of_sizes, strict=True)]
+def _slopes(inner: Float[Array, "2 n 2 n"], weights: Float[Array, "2 n"], rule: str) -> Float[Array, "sizes 2 n"]:
+    """Along the step of each pair's batch, nats per unit of learning rate; a batch is B neighbours.
+
+    A step is a sum of gradients, so that the inner products of all of them are enough for every batch and rule.
+    """
+    n, both = weights.shape[1], jnp.array([1.0, -1.0])  # up the chosen, down the rejected
+    if rule == "pairs":
+        one, other = (jnp.sqrt(jnp.diagonal(inner[side, :, side])) for side in range(2))
+        weights = jnp.sqrt(weights.prod(axis=0) * jnp.stack([other / one, one / other]))
+    slopes = []
+    for B in sizes(n):
+        same = jnp.arange(n)[:, None] // B == jnp.arange(n) // B
+        parts = jnp.einsum("anbm,bm,nm->anb", inner, weights, same) / B  # along the weighted mean of each side
+        scale = jnp.ones((2, n))
+        if rule == "sides":
+            squares = jnp.einsum("ana,an,nm->am", parts, weights, same) / B
+            one, other = jnp.sqrt(squares)
+            scale = jnp.sqrt(jnp.stack([other / one, one / other]))
+        slopes.append((parts * scale.T) @ both)
     return jnp.stack(slopes)
 
 
-EXPERIMENT = sentiment_runs.experiment("normalised_batch", measure, block=1)
+EXPERIMENT = sentiment_runs.experiment("normalised_batch", measure, block=2)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -105,12 +109,11 @@ def compute(quick: bool, swept: Swept) -> style.Table:
     grids = [SETTINGS | QUICK | HERE | {"pairs": 32, "seed": QUICK_SEEDS}] if quick else [settings | MLP, settings]
     found = swept(make_sweep(EXPERIMENT, *grids))
     worlds = [world for world in WORLDS if world[1] in found["model"]]
-    return style.stacked(*(_rows(*world, style.rows(found, model=world[1])) for world in worlds))
+    return style.stacked(*(_rows(*world, taught(style.rows(found, model=world[1]), world[1])) for world in worlds))
 
 
 def _rows(state: str, model: str, found: style.Table) -> style.Table:
-    """One row a rule and size of batch: means over pairs, then over the seeds that learnt the labels."""
-    found = taught(found, model)
+    """One row a rule and size of batch: means over pairs, then over seeds."""
     place = STATES.index(state)
     slopes, own = found["slopes"][:, place], found["own"][:, place].mean(axis=-1)
     chosen, rejected = np.moveaxis(slopes, 3, 0)  # [seeds, rules, sizes, n]

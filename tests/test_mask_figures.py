@@ -20,9 +20,9 @@ from toymodel.experiments.sentiment import FINE_TUNING, LEARNT, SentimentSetting
 from toymodel.gram import PairGram
 from toymodel.losses import LOSSES
 from toymodel.models.logps import pair_logps
-from toymodel.remedies import LearnedMask
+from toymodel.remedies import LearnedMask, NormalisedPairs, NormalisedSides
 from toymodel.sweep import make_sweep
-from toymodel.training import train
+from toymodel.training import Plain, train
 
 # Sums and means of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
@@ -203,14 +203,13 @@ def test_a_run_that_diverged_is_absent_and_named():
 # --- fig_normalised_batch (T17) -------------------------------------------------------------------------------------
 
 
-def test_slopes_are_those_along_the_step_of_the_pair_s_own_batch(monkeypatch):
-    """From gradients and the rules' definitions, for four pairs in batches of one, two and four."""
-    monkeypatch.setattr(fig_normalised_batch, "FEW", 2)  # so that there are small and large ones
+def test_slopes_are_those_along_the_step_of_the_pair_s_own_batch():
+    """For four pairs in batches of one, two and four: from the rules' definitions, and as `train` takes the step."""
     pairs = contrast_pairs(jax.random.key(0), 4, vocab_size=MODEL.vocab_size, length=LENGTH, contrast_position=1)
-    w = mlp_world(pairs, 0, 1.0)
+    w, dpo = mlp_world(pairs, 0, 1.0), LOSSES["dpo"](beta=0.1)
     chosen, rejected = np.stack(gradients.pair_gradients(MODEL, w.params, pairs))
     gram = PairGram((chosen**2).sum(axis=1), (rejected**2).sum(axis=1), (chosen * rejected).sum(axis=1))
-    d_w, d_l = LOSSES["dpo"](beta=0.1).weights(*(logps := pair_logps(MODEL, w.params, pairs)), *logps)
+    d_w, d_l = dpo.weights(*(logps := pair_logps(MODEL, w.params, pairs)), *logps)
     balanced = theory.balanced_weights(gram, d_w, d_l)
 
     def step(rule, batch):
@@ -224,17 +223,23 @@ def test_slopes_are_those_along_the_step_of_the_pair_s_own_batch(monkeypatch):
             return (one * other) ** 0.5 * (sides[0] / one - sides[1] / other)
         return sides[0] - sides[1]
 
-    for rule, update in fig_normalised_batch.RULES.items():
-        slopes = fig_normalised_batch._slopes(MODEL, w.params, pairs, 0.1, update)
+    updates = {"plain": Plain(), "pairs": NormalisedPairs(), "sides": NormalisedSides()}
+    assert tuple(updates) == fig_normalised_batch.RULES
+    inner, weights = fig_normalised_batch._inner_products(MODEL, w.params, pairs, 0.1)
+    for rule, update in updates.items():
+        slopes = fig_normalised_batch._slopes(inner, weights, rule)
         assert slopes.shape == (3, 2, 4)
         for place, size in enumerate((1, 2, 4)):
             for first in range(0, 4, size):
                 batch = np.arange(first, first + size)
                 expected = np.stack([chosen[batch] @ step(rule, batch), rejected[batch] @ step(rule, batch)])
                 # Sums of some hundred products, of which most may cancel.
-                np.testing.assert_allclose(
-                    slopes[place][:, batch], expected, atol=1e-12 * abs(expected).max(), rtol=1e-9
-                )
+                close = {"atol": 1e-12 * abs(expected).max(), "rtol": 1e-9}
+                np.testing.assert_allclose(slopes[place][:, batch], expected, **close)
+                if first == 0:  # of SGD at rate 1, the update is the direction of the step
+                    done = train(MODEL, w.params, pairs[batch], dpo, optax.sgd, 1.0, steps=1, update=update).trajectory
+                    along = np.stack([done.chosen_predicted[0], done.rejected_predicted[0]])
+                    np.testing.assert_allclose(slopes[place][:, batch], along, **close)
 
 
 def test_shares_and_means_are_those_of_the_pairs():

@@ -68,9 +68,12 @@ def _entries(module: ModuleType, package: ModuleType) -> Iterator[str]:
     """What a module defines, under the name that a user imports it by."""
     found = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
     comments = {name: lines for (scope, name), lines in found.items() if not scope}
-    for name, value in vars(module).items():
+    named = {name: getattr(module, name) for name in getattr(module, "__all__", ())}  # some are loaded when used
+    for name, value in (vars(module) | named).items():
         definer = value.form if isinstance(value, Definition) else value
-        here = getattr(definer, "__module__", None) == module.__name__
+        definer_module = str(getattr(definer, "__module__", ""))
+        # What a private module defines is told of where it is offered.
+        here = definer_module == module.__name__ or (name in named and "._" in definer_module)
         domain = _domain(value) if module is package and name in getattr(module, "__all__", ()) else None
         if name.startswith("_") or not (here or domain or name in comments):
             continue
@@ -133,7 +136,7 @@ def undocumented(objects: set[str]) -> Iterator[str]:
             if f"{module}.{name}" not in homes:
                 yield f"{module}.{name} is not in the API reference"
         for name in getattr(importlib.import_module(module), "__all__", ()):
-            if _home(f"{module}.{name}") not in homes:
+            if not name.startswith("_") and _home(f"{module}.{name}") not in homes:
                 yield f"{module}.{name} is in `__all__` and not in the API reference"
 
 

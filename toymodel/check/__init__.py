@@ -19,6 +19,7 @@ from toymodel.check.discrepancy import Check
 from toymodel.check.draws import CHUNK, MODELS, SHAPES, Noise, build_draw, draw_noise
 
 SUBJECTS = (overlap, suffix, condition, finite_step, flow, mass, remedies, groups)
+#: The check of every label, in order.
 CHECKS = tuple(
     sorted(
         (value for subject in SUBJECTS for value in vars(subject).values() if isinstance(value, Check)),

@@ -1,5 +1,7 @@
 """What an experiment is: a typed setting, the range of each of its fields, and a function that measures one setting.
 
+For example::
+
     @setting
     class Setting:
         loss: str = one_of(LOSSES, "dpo")

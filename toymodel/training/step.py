@@ -20,7 +20,10 @@ from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 __dir__ = own_names(globals())
 
-CHOSEN, REJECTED = 0, 1
+#: The chosen responses' place in arrays of both sides.
+CHOSEN = 0
+#: The rejected responses' place.
+REJECTED = 1
 
 
 class State(NamedTuple):

@@ -15,7 +15,7 @@ settings.register_profile("ci", max_examples=100, deadline=None, derandomize=Tru
 settings.register_profile("deep", max_examples=3000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
-MANY_MAPS = 30_000
+MANY_MAPS = 12_000  # some 3 GB of memory
 
 
 def pytest_collection_modifyitems(items):

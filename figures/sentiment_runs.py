@@ -21,7 +21,7 @@ QUICK = {"model": "ngram_mlp", "dim": 8, "hidden_dim": 32}
 QUICK |= {"supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
 QUICK |= {"learning_rate": 3e-3, "steps": 40, "checkpoint_every": 10, "evaluation_pairs": 32}
 MLP = {"model": "ngram_mlp", "dim": 16, "hidden_dim": 64, "supervised_rate": 1e-2}
-SEEDS, QUICK_SEEDS = range(100, 112), range(100, 106)
+SEEDS, QUICK_SEEDS = range(100, 112), range(100, 104)
 LOOKS = {
     "single_token": style.Look(style.BLUE, "o", "-"),
     "short_suffix": style.Look(style.ORANGE, "s", "--"),

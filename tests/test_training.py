@@ -633,7 +633,7 @@ def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
         assert_same(some.checkpoints, at(every.checkpoints, slice(None, None, k)), 1e-9)  # Adam, as above
         assert {len(leaf) for leaf in jax.tree.leaves(some.checkpoints)} == {rows}
         if k == 7:
-            jax.tree.map(np.testing.assert_array_equal, at(some.checkpoints, -1), some.params)
+            assert_same(at(some.checkpoints, -1), some.params, 1e-15)  # the compiler may compute a state twice
 
 
 def test_checkpoints_of_runs_of_which_one_diverges(monkeypatch):

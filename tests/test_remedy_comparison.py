@@ -12,7 +12,7 @@ import pytest
 
 from figures import tune_remedies
 from toymodel import pytree, theory
-from toymodel.data.sentiment import draw_prompts, sentiment_pairs
+from toymodel.data.sentiment import FEW, draw_prompts, sentiment_pairs
 from toymodel.experiments import remedies as comparison
 from toymodel.experiments.remedies import COMPARED, MODELS, REMEDY_COMPARISON, TASKS, RemedySetting, measure
 from toymodel.experiments.sentiment import fine_tune, reference_policy
@@ -147,7 +147,7 @@ def test_what_is_left_out_is_taken_from_the_file_and_what_is_given_is_not():
         ({"strength": -1.0}, "`strength` must be a number >= 0 and finite, or left out"),
         ({"loss": "kto"}, "`loss` must be a word among dpo"),
         ({"remedy": "gates"}, "Did you mean 'gate'"),
-        ({"supervised_prompts": 373_248}, "there are 373248 prompts"),
+        ({"supervised_prompts": 373_248}, f"must be at most {FEW} prompts together"),
     ],
 )
 def test_bad_settings_are_named(given, message):

@@ -41,7 +41,7 @@ class GPT2:
         return torch.tensor(read, dtype=torch.long), torch.tensor(tokens, dtype=torch.long)
 
     def logps(self, params: tuple[torch.Tensor, ...], read: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Of the tokens of one response, [T]."""
+        """The log-probability of each token of one response, in nats, [T]."""
         p, (S, d) = dict(zip(self.names, params, strict=True)), (len(read), self.model.dim)
 
         def norm(x: torch.Tensor, name: str, at: str = "") -> torch.Tensor:

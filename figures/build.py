@@ -168,7 +168,7 @@ def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> I
         futures = [pool.submit(_make, *item, quick, out) for item in hashes.items()]
         try:
             yield from (future.result() for future in as_completed(futures))
-        except BaseException:
+        except BaseException:  # an interrupt as well: what has not begun is not begun, and the error goes on
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

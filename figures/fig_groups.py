@@ -69,7 +69,7 @@ class GroupSetting:
 
 
 def one_group(setting: GroupSetting) -> dict[str, Array]:
-    """Of each response: the two pulls on it, whether they let it fall (T21), and its measured slope.
+    """The two pulls on each response, whether they let it fall (T21), and its measured slope.
 
     The right ones come first. How many these are does not change the responses, nor the model.
     """

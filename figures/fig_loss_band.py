@@ -53,7 +53,7 @@ def _loss(name: str, time: str, runs: style.Table) -> style.Table:
 
 
 def positions(runs: style.Table, time: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each pair: arctangent of d_w/d_l in units of r*, in degrees; its place in the band; whether it is on the map.
+    """The arctangent of each pair's d_w/d_l in units of r*, in degrees; its place in the band; whether it is shown.
 
     The arctangent's quadrant is right for weights of any sign. On the map: neither is negative, and not both are zero.
     """

@@ -131,7 +131,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _slopes_at_the_start(trained: style.Table) -> style.Table:
-    """Of every token's log-probability, in the first run of DPO."""
+    """The slope of every token's log-probability at the start, in the first run of DPO."""
     first = style.rows(trained, loss="DPO", seed=0)
     names = np.array(list(LOOKS))[[0, 1, *[2] * (VOCAB - 2)]]
     leaning, predicted, measured = (first[name][0] for name in ("leaning", "slopes_predicted", "slopes_measured"))

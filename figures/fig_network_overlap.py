@@ -55,7 +55,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
 
 
 def unigram_gram(pairs: PreferencePairs) -> PairGram:
-    """Of a unigram model at uniform p, from counts alone."""
+    """The Gram entries of a unigram model at uniform p, from counts alone."""
     chosen, rejected = (
         jax.nn.one_hot(side, len(WORDS), dtype=float).sum(axis=1) for side in (pairs.chosen, pairs.rejected)
     )

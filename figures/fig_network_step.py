@@ -71,7 +71,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _curve(name: str, state: str, predicted: str, runs: style.Table) -> style.Table:
-    """Of the pairs whose chosen response is predicted to go this way, of all seeds; nothing where they are few."""
+    """Errors and signs over the pairs of all seeds that are predicted to go this way; no rows where they are few."""
     place, rates = STATES.index(state), RATES[name]
     slopes = runs[f"{name}_chosen_slope"][:, place].ravel()
     changes = np.moveaxis(runs[f"{name}_chosen_change"][:, place], 1, 0).reshape(len(rates), -1)

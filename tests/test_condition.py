@@ -179,6 +179,7 @@ def test_the_cosine_is_the_same_for_numpy_for_jax_and_inside_a_trace(drawn):
 
 def test_the_cosine_of_tiny_gradients_and_of_none():
     """The product of these squares is 1e-400 and underflows; that of their roots does not."""
+    # Two roots, a product and a quotient, each rounded once: 1e-15.
     tiny = PairGram(np.array([1e-200, 0.0]), np.array([1e-200, 1.0]), np.array([5e-201, 0.0]))
     for gram in (tiny, PairGram(*map(jnp.asarray, tiny))):
         np.testing.assert_allclose(theory.cosine(gram, allow_zero=True), [0.5, np.nan], rtol=1e-15)

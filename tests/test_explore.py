@@ -108,7 +108,9 @@ def test_adams_numbers_are_those_of_its_own_gram(scene, d_chosen, d_rejected):
 def test_adams_true_change_is_its_slope_for_a_small_step():
     scene = explore.suffix_pair(4, 0.6, 0.3, 20, 0.5)
     seen = explore.look(scene, EVEN, "adam", 1e-6)
-    np.testing.assert_allclose(seen.change, np.multiply(1e-6, seen.slopes), rtol=1e-4)  # the error is of order η
+    np.testing.assert_allclose(
+        seen.change, np.multiply(1e-6, seen.slopes), rtol=1e-4
+    )  # the error is of order η = 1e-6, times a curvature
 
 
 @pytest.mark.parametrize("model", explore.MODELS)

@@ -34,14 +34,26 @@ HEAD = """# Learning rates (of Adam) and strengths of the comparison of remedies
 
 def try_all(model: str, swept: Swept) -> list[Table]:
     """What each candidate of every remedy did, [seeds, remedies, tasks, losses, …], by candidate."""
-    tables = []
-    for place in range(CANDIDATES):
-        trials = [candidates(remedy, model)[place] for remedy in REMEDIES.values()]
-        rates, strengths = zip(*trials, strict=True)
-        together = {"remedy": list(REMEDIES), "learning_rate": list(rates), "strength": list(strengths)}
-        grid = {name: value for name, value in settings_of(model).items() if name != "remedy"}
-        tables.append(in_cube(swept(make_sweep(REMEDY_COMPARISON, grid | {"zip": together, "seed": SEEDS})), model))
-    return tables
+    places = {
+        (name, *np.nan_to_num(trial, nan=-1).tolist()): place
+        for name, remedy in REMEDIES.items()
+        for place, trial in enumerate(candidates(remedy, model))
+    }
+    remedies, rates, strengths = zip(*places, strict=True)
+    no_strength_is_nan = [np.nan if strength == -1 else strength for strength in strengths]
+    together = {"remedy": list(remedies), "learning_rate": list(rates), "strength": no_strength_is_nan}
+    grid = {name: value for name, value in settings_of(model).items() if name != "remedy"}
+    rows = swept(make_sweep(REMEDY_COMPARISON, grid | {"zip": together, "seed": SEEDS}))
+    trials = zip(
+        rows["remedy"].tolist(),
+        rows["learning_rate"].tolist(),
+        np.nan_to_num(rows["strength"], nan=-1).tolist(),
+        strict=True,
+    )
+    of_row = np.array([places[trial] for trial in trials])
+    return [
+        in_cube({name: column[of_row == place] for name, column in rows.items()}, model) for place in range(CANDIDATES)
+    ]
 
 
 def best(tried: list[Table], nats: float) -> dict[str, list[int]]:

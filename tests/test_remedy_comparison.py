@@ -225,9 +225,11 @@ def test_each_candidate_of_every_remedy_is_tried_around_every_loss():
         return columns | {"label_accuracy": np.ones(len(columns["seed"]))}
 
     tables = tune_remedies.try_all("transformer", made_up)
-    assert len(tables) == len(asked) == CANDIDATES
-    for place, (table, columns) in enumerate(zip(tables, asked, strict=True)):
-        assert len(columns["seed"]) == len(tune_remedies.SEEDS) * len(REMEDIES) * len(COMPARED)
+    assert len(tables) == CANDIDATES
+    (columns,) = asked
+    runs = len(tune_remedies.SEEDS) * len(REMEDIES) * len(COMPARED)
+    assert len(columns["seed"]) == runs * CANDIDATES
+    for place, table in enumerate(tables):
         for name, remedy in enumerate(REMEDIES.values()):
             rate, strength = candidates(remedy, "transformer")[place]
             np.testing.assert_array_equal(table["learning_rate"][name], [rate] * len(COMPARED))

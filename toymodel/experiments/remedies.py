@@ -11,7 +11,7 @@ out, are the best of the candidates that were tried on other seeds (`tuned`).
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
@@ -96,6 +96,7 @@ def measure(setting: RemedySetting, row: Row) -> Row:
     """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
     network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")  # the same for all remedies
     model, params, training, judged, accuracy = _prepare(network, row["params"], setting.model == "readout")
+    _forget_other_remedies(setting.model, setting.remedy)
     found = []
     for task in range(len(TASKS)):
         pairs, unseen = jax.tree.map(itemgetter(task), (training, judged))
@@ -103,6 +104,12 @@ def measure(setting: RemedySetting, row: Row) -> Row:
         found.append(_measure(model, params, unseen, checkpoints) | {"stopped_at": stopped_at})
     by_task = jax.tree.map(lambda *leaves: jnp.stack(leaves), *found)
     return by_task | {"label_accuracy": accuracy, "supervised_loss": row["supervised_loss"]}
+
+
+@lru_cache(maxsize=1)
+def _forget_other_remedies(*_: str) -> None:
+    """Drop how to train with those before: their programs, kept together, take gigabytes."""
+    _train.clear_cache()  # type: ignore[attr-defined]
 
 
 @partial(jax.jit, static_argnames="of_readout")

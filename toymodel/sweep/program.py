@@ -1,5 +1,7 @@
 """Settings of one program, computed: blocks of them vectorised, a block for each local device at a time."""
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -63,12 +65,13 @@ def places(column: np.ndarray, words: Sequence[str]) -> np.ndarray:
     return order[np.searchsorted(words, column, sorter=order)].astype(np.int32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=1)
 def _program(
     experiment: Experiment, compiled: tuple[tuple[str, Any], ...], block: int, devices: int, precision: str
 ) -> Any:
     """From numbers [devices · block], and what else is needed, to results; compiled when first called."""
     del block, precision  # another one is another program
+    _free_memory()
 
     def measure(numbers: dict[str, Array], needed: Row | None) -> Row:
         setting = experiment.setting(**dict(compiled), **numbers)
@@ -82,3 +85,12 @@ def _program(
     mesh = Mesh(jax.local_devices()[:devices], "devices")
     split = PartitionSpec("devices")  # type: ignore[no-untyped-call]
     return jax.jit(jax.shard_map(vectorised, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
+
+
+def _free_memory() -> None:
+    """Before one more program: forget the last one, and return what compiling it has left behind."""
+    _program.cache_clear()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc, which keeps some hundred megabytes otherwise
+        if trim is not None:
+            trim(0)

@@ -9,8 +9,7 @@ from typing import Any
 from toymodel._public import own_names
 from toymodel.experiments.catalogue import EXPERIMENTS, load_object
 from toymodel.experiments.experiment import BadSetting, Experiment
-from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.grid import Sweep
+from toymodel.sweep.grid import Sweep, make_sweep
 
 __dir__ = own_names(globals())
 

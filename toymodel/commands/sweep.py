@@ -114,10 +114,9 @@ def _run(sweep: "Sweep", config: Path, out: Path, *, resume: bool, scheduler: st
         raise BadFolder(f"{out} holds results already; add --resume to go on (nothing is computed twice).")
     again = f"toymodel sweep {config} --out {out} --resume"
     try:
-        with _usable(out):
-            left = missing(sweep, store, _notice)
-            computed = _compute(left, config, store, scheduler) if left.size else 0
-            results(sweep, store)
+        left = missing(sweep, store, _notice)
+        computed = _compute(left, config, store, scheduler) if left.size else 0
+        results(sweep, store)
     except KeyboardInterrupt:
         where = "The cluster goes on with what it has. " if scheduler else ""
         print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)

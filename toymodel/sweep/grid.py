@@ -63,7 +63,8 @@ def make_sweep(
     for number, part in enumerate(parts or ({},)):
         try:
             grids.append(_grid(experiment, part))
-            _check_unique(pl.concat(grids), "grids")
+            if number or experiment.complete:  # the axes of one grid hold nothing twice
+                _check_unique(pl.concat(grids), "grids")
         except BadSetting as error:
             error.grid = number
             raise

@@ -18,7 +18,7 @@ import platform
 import re
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -65,7 +65,7 @@ class Store:
             raise BadFolder(f"{folder} is not a sweep's folder (it holds {others[0]}); choose an empty or a new one.")
         identity = _identity(sweep)
         if not (folder / "sweep.json").is_file():
-            with _lock(folder, "sweep.json", wait=True):  # two may begin at once
+            with cls(folder, identity).claim("sweep.json", wait=True):  # two may begin at once
                 if not (folder / "sweep.json").is_file():
                     _write_json(folder / "sweep.json", identity)
         found = cls.open(folder).identity
@@ -139,12 +139,20 @@ class Store:
         with suppress(FileNotFoundError):
             path.replace(self.folder / "set_aside" / path.name)
 
-    def claim(self, name: str, *, wait: bool = False) -> AbstractContextManager[bool]:
-        """Whether a file of this name is this process's to compute; another one may be at it.
+    @contextmanager
+    def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        """Whether a file of this name is this process's to write; another one may be at it.
 
         The system takes a claim back when its process ends, by whatever means.
         """
-        return _lock(self.folder, name, wait=wait)
+        (self.folder / ".claims").mkdir(parents=True, exist_ok=True)
+        try:
+            held = filelock.FileLock(self.folder / ".claims" / name).acquire(blocking=wait)
+        except filelock.Timeout:
+            yield False
+            return
+        with held:
+            yield True
 
     @contextmanager
     def record(self) -> Iterator[dict[str, Any]]:
@@ -182,18 +190,6 @@ def read(folder: Path | str) -> pl.LazyFrame:
     if not whole:
         raise BadFolder(f"{folder} holds no results yet.")
     return store.rows(whole)
-
-
-@contextmanager
-def _lock(folder: Path, name: str, *, wait: bool) -> Iterator[bool]:
-    (folder / ".claims").mkdir(parents=True, exist_ok=True)
-    try:
-        held = filelock.FileLock(folder / ".claims" / name).acquire(blocking=wait)
-    except filelock.Timeout:
-        yield False
-        return
-    with held:
-        yield True
 
 
 def _hash(content: bytes) -> str:

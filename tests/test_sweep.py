@@ -242,6 +242,8 @@ def test_words_are_places_and_numbers_are_left_out_where_an_experiment_says_so(t
 def test_settings_that_are_the_same_once_completed_are_refused():
     with pytest.raises(BadSetting, match=r"shift = 0\.5, seed = 0 occurs twice"):
         make_sweep(ODD, {"shift": [0.5, 1.0]}, {"operation": "sine"})
+    with pytest.raises(BadSetting, match=r"shift = 0\.5, seed = 0 occurs twice"):
+        make_sweep(ODD, {"shift": [math.nan, 0.5]})
     assert make_sweep(ODD, {"shift": 0.25}, {"operation": "sine"}).size == 2
 
 

@@ -51,8 +51,8 @@ def run(
       dry_run: say what there is to do, and do nothing
       devices: CPU devices to share the work
       scheduler: of a Dask cluster that computes the shards
-      status: say how far a sweep has come
-      verify: check every file of a sweep's folder
+      status: say how far a sweep has come, and check its files
+      verify: the same
     """
     if folder := status or verify:
         with _usable(folder):
@@ -79,7 +79,7 @@ def _inspect(folder: Path) -> int:
 
     store = Store.open(folder)
     whole, damaged = store.files()
-    rows, size = store.rows(whole).collect().height, sum(path.stat().st_size for path in whole)
+    rows, size = store.table(whole).collect().height, sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
     print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")
     if runs := sorted(folder.glob("runs/*.json")):

@@ -134,15 +134,15 @@ def code_of(experiment: Experiment, rows: pl.DataFrame) -> str:
 
 
 def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> Sweep:
-    """What is left to compute: the settings that no file holds, each once.
+    """What is left to compute: the settings that no file holds.
 
     Args:
       notice: told of each file that is damaged, or of other code, when it is set aside; without it nothing is moved.
     """
     fields = list(sweep.experiment.fields)
-    held = store.rows(_usable_files(sweep.experiment, store, notice)).select(fields).collect()
-    left = sweep.settings.join(held, on=fields, how="anti", maintain_order="left")
-    return replace(sweep, settings=left.unique(maintain_order=True))
+    held = store.rows(_usable_files(sweep.experiment, store, notice)).select(fields)
+    left = sweep.settings.lazy().join(held, on=fields, how="anti", maintain_order="left")
+    return replace(sweep, settings=left.collect())
 
 
 def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
@@ -153,8 +153,13 @@ def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     """
     if lacking := missing(sweep, store).size:
         raise BadFolder(f"{store.folder} lacks {lacking} of {sweep.size} settings; run it again.")
-    rows = store.rows(_usable_files(sweep.experiment, store))
-    return sweep.settings.lazy().join(rows, on=sweep.settings.columns, how="left", maintain_order="left")
+    rows = store.table(_usable_files(sweep.experiment, store))
+    return _joined(sweep.settings, rows)
+
+
+def _joined(settings: pl.DataFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of these settings."""
+    return settings.lazy().join(rows, on=settings.columns, how="left", maintain_order="left")
 
 
 def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = None) -> list[Path]:
@@ -175,12 +180,18 @@ def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = 
 
 
 def needed_sweep(sweep: Sweep, store: Store, needed_in: Path | None) -> tuple[Sweep, Path]:
-    """What these settings need of another experiment, a row for each of them, and the folder for it."""
+    """What a sweep needs of another experiment, and the folder for it."""
     experiment = sweep.experiment.needs
     assert experiment is not None
-    settings = completed(experiment, sweep.experiment.needed(columns_of(sweep.settings)))
+    settings = _needed_settings(sweep).unique(maintain_order=True)
     name = f"{experiment.name}-{sweep.precision}-{experiment.code()[:12]}"
     return Sweep(experiment, settings, sweep.precision, experiment.shard), (needed_in or store.folder / "needed") / name
+
+
+def _needed_settings(sweep: Sweep) -> pl.DataFrame:
+    """The setting of the needed experiment for each setting of this one."""
+    assert sweep.experiment.needs is not None
+    return completed(sweep.experiment.needs, sweep.experiment.needed(columns_of(sweep.settings)))
 
 
 def _needed_rows(sweep: Sweep, store: Store, needed_in: Path | None) -> dict[str, np.ndarray] | None:
@@ -188,5 +199,5 @@ def _needed_rows(sweep: Sweep, store: Store, needed_in: Path | None) -> dict[str
     if sweep.experiment.needs is None:
         return None
     needed, folder = needed_sweep(sweep, store, needed_in)
-    rows = results(needed, Store.open(folder)).drop(needed.settings.columns).collect()
+    rows = _joined(_needed_settings(sweep), results(needed, Store.open(folder))).drop(needed.settings.columns).collect()
     return {column.name: places(column, needed.experiment.names.get(column.name, ())) for column in rows}

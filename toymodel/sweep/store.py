@@ -107,10 +107,7 @@ class Store:
         return whole, damaged
 
     def rows(self, files: Sequence[Path]) -> pl.LazyFrame:
-        """The rows of files, the fields first, each setting once: without locks, two processes may compute the same.
-
-        A number that came with a loss added later is NaN, as if left out.
-        """
+        """The rows of files, the fields first. A number that came with a loss added later is NaN, as if left out."""
         fields = {name: KINDS[kind] for name, kind in self.identity["fields"].items()}
         alike: dict[tuple[str, ...], list[Path]] = {}
         for path in files:
@@ -118,9 +115,11 @@ class Store:
         parts = [pl.scan_parquet(paths, glob=False) for paths in alike.values()]
         rows = pl.concat([pl.LazyFrame(schema=fields), *parts], how="diagonal")
         reals = [name for name, kind in fields.items() if kind is float]
-        return rows.with_columns(pl.col(reals).fill_null(np.nan)).unique(
-            list(fields), keep="first", maintain_order=True
-        )
+        return rows.with_columns(pl.col(reals).fill_null(np.nan))
+
+    def table(self, files: Sequence[Path]) -> pl.LazyFrame:
+        """The rows of files, each setting once: without locks, two processes may compute the same."""
+        return self.rows(files).unique(list(self.identity["fields"]), keep="first", maintain_order=True)
 
     def write(self, name: str, rows: pl.DataFrame) -> Path:
         """One more file of the table, named by its code and its settings."""
@@ -189,7 +188,7 @@ def read(folder: Path | str) -> pl.LazyFrame:
         )
     if not whole:
         raise BadFolder(f"{folder} holds no results yet.")
-    return store.rows(whole)
+    return store.table(whole)
 
 
 def _hash(content: bytes) -> str:

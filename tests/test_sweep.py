@@ -20,7 +20,7 @@ from toymodel._checks import REAL
 from toymodel.experiments.experiment import real, setting
 from toymodel.sweep import BadFolder, BadSetting, make_sweep
 from toymodel.sweep.program import table
-from toymodel.sweep.runner import compute, missing, run, tasks
+from toymodel.sweep.runner import compute, missing, results, run, tasks
 from toymodel.sweep.store import Store
 
 FIELDS = list(TINY.fields)
@@ -181,6 +181,12 @@ def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_facto
     assert computed(wider, folders[0])[1] == 0
     everything = sweep.read(folders[0]).collect()
     assert everything.height == len({*product(narrow), *product(wide)})
+
+
+def test_a_table_that_lacks_settings_is_refused(tmp_path):
+    run(make_sweep(TINY, {"seed": range(5)}), tmp_path)
+    with pytest.raises(BadFolder, match="lacks 3 of 5 settings; run it again"):
+        results(make_sweep(TINY, {"seed": range(3, 8)}), Store.open(tmp_path))
 
 
 def test_float32_is_asked_for_by_name_and_kept_apart(tmp_path):
@@ -366,6 +372,6 @@ def test_other_code_of_a_loss_sets_its_results_aside_and_no_others(tmp_path, mon
 
 def test_a_rule_is_checked_where_it_is_broken():
     with pytest.raises(BadSetting, match="got size = 3, limit = 2") as caught:
-        make_sweep(TINY, {"limit": [2, 5]}, {"size": 2})
+        make_sweep(TINY, {"limit": [5, 2]}, {"size": 2})
     assert (caught.value.key, caught.value.grid) == ("limit", 0)
     assert FITS in TINY.rules

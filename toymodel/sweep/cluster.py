@@ -31,10 +31,6 @@ ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
 LOST = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
 
 
-class ClusterLost(ValueError):
-    """The scheduler cannot be reached."""
-
-
 def run_on_cluster(
     sweep: Sweep,
     store: Store,
@@ -43,17 +39,15 @@ def run_on_cluster(
     *,
     progress: Progress = lambda *_: None,
     notice: Notice = lambda _: None,
-    patience: int = PATIENCE,
 ) -> int:
     """Have a cluster compute what the folder lacks; returns the number of settings computed.
 
     Args:
       config: the configuration of the sweep, in the sweep's folder, from where the workers read its experiment.
       scheduler: an address, the `.json` file that a scheduler was told to write, or a `distributed` cluster.
-      patience: seconds to wait for a scheduler that was there to come back.
 
     Raises:
-      ClusterLost: the scheduler cannot be reached, or not again.
+      ValueError: the scheduler cannot be reached, or not again.
       BadFolder: a worker cannot use the folder, or runs other code.
     """
     computed, wait = 0, FIRST_PATIENCE
@@ -61,7 +55,7 @@ def run_on_cluster(
         if left.experiment.needs:
             needed, folder = needed_sweep(left, store, None)
             first = Store.create(folder, needed)
-            run_on_cluster(needed, first, config, scheduler, notice=notice, patience=patience)
+            run_on_cluster(needed, first, config, scheduler, notice=notice)
         todo = tasks(left)
         try:
             with _client(scheduler, wait) as client:
@@ -70,7 +64,7 @@ def run_on_cluster(
                     computed += task.settings.height
         except LOST as error:
             notice(f"lost the scheduler ({type(error).__name__}); waiting for it to come back")
-            wait = patience
+            wait = PATIENCE
             time.sleep(1)
     return computed
 
@@ -105,7 +99,7 @@ def _client(scheduler: Any, patience: int) -> distributed.Client:
             return distributed.Client(**where, timeout=min(10, patience))
         except (OSError, TimeoutError) as error:
             if time.monotonic() > until:
-                raise ClusterLost(f"no scheduler answers at {scheduler}; start one, or check the address.") from error
+                raise ValueError(f"no scheduler answers at {scheduler}; start one, or check the address.") from error
             time.sleep(1)
 
 

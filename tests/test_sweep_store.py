@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from tiny_experiment import TINY
+from tiny_experiment import GROWN, TINY
 
 from toymodel import cli, sweep
 from toymodel._files import write_whole
@@ -125,6 +125,13 @@ def test_results_of_other_code_are_not_mixed(folder, monkeypatch):
     monkeypatch.setattr(sweep.Experiment, "code", lambda *_: "f" * 64)
     with pytest.raises(BadFolder, match=r"holds results of another code .* choose a new folder"):
         sweep.run(WANTED, folder)
+
+
+def test_the_folder_of_another_experiment_is_refused_and_left_as_it_is(folder):
+    assert set(TINY.fields) < set(GROWN.fields)
+    with pytest.raises(BadFolder, match="holds results of another experiment"):
+        sweep.run(make_sweep(GROWN, {"seed": range(3)}), folder)
+    assert sweep.run(WANTED, folder).collect().height == WANTED.size
 
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path):

@@ -79,7 +79,8 @@ def _inspect(folder: Path) -> int:
 
     store = Store.open(folder)
     whole, damaged = store.files()
-    rows, size = store.table(whole).collect().height, sum(path.stat().st_size for path in whole)
+    rows = store.table(whole).select(list(store.identity["fields"])).collect().height
+    size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
     print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")
     if runs := sorted(folder.glob("runs/*.json")):

@@ -69,16 +69,16 @@ class Store:
                 if not (folder / "sweep.json").is_file():
                     _write_json(folder / "sweep.json", identity)
         found = cls.open(folder).identity
-        if found["fields"].items() < identity["fields"].items():  # a loss with numbers of its own was added
-            found["fields"] = identity["fields"]
-            _write_json(folder / "sweep.json", found)
-        if differing := [key for key in identity if found.get(key) != identity[key]]:
+        differing = [key for key in identity if found.get(key) != identity[key]]
+        if differing == ["fields"] and found["fields"].items() < identity["fields"].items():
+            _write_json(folder / "sweep.json", identity)  # a loss with numbers of its own was added
+        elif differing:
             raise BadFolder(
                 f"{folder} holds results of another {differing[0]} ({_short(found.get(differing[0]))}, now "
                 f"{_short(identity[differing[0]])}); one table never mixes the two: choose a new folder."
             )
         remove_leftovers(folder)
-        return cls(folder, found)
+        return cls(folder, identity)
 
     @classmethod
     def open(cls, folder: Path) -> "Store":

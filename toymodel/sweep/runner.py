@@ -154,12 +154,7 @@ def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     if lacking := missing(sweep, store).size:
         raise BadFolder(f"{store.folder} lacks {lacking} of {sweep.size} settings; run it again.")
     rows = store.table(_usable_files(sweep.experiment, store))
-    return _joined(sweep.settings, rows)
-
-
-def _joined(settings: pl.DataFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of these settings."""
-    return settings.lazy().join(rows, on=settings.columns, how="left", maintain_order="left")
+    return sweep.settings.lazy().join(rows, on=sweep.settings.columns, how="left", maintain_order="left")
 
 
 def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = None) -> list[Path]:
@@ -181,23 +176,24 @@ def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = 
 
 def needed_sweep(sweep: Sweep, store: Store, needed_in: Path | None) -> tuple[Sweep, Path]:
     """What a sweep needs of another experiment, and the folder for it."""
+    needed = _needed_by_each(sweep)
+    name = f"{needed.experiment.name}-{needed.precision}-{needed.experiment.code()[:12]}"
+    once = replace(needed, settings=needed.settings.unique(maintain_order=True))
+    return once, (needed_in or store.folder / "needed") / name
+
+
+def _needed_by_each(sweep: Sweep) -> Sweep:
+    """For each setting that of the experiment that it needs; several may need the same."""
     experiment = sweep.experiment.needs
     assert experiment is not None
-    settings = _needed_settings(sweep).unique(maintain_order=True)
-    name = f"{experiment.name}-{sweep.precision}-{experiment.code()[:12]}"
-    return Sweep(experiment, settings, sweep.precision, experiment.shard), (needed_in or store.folder / "needed") / name
-
-
-def _needed_settings(sweep: Sweep) -> pl.DataFrame:
-    """The setting of the needed experiment for each setting of this one."""
-    assert sweep.experiment.needs is not None
-    return completed(sweep.experiment.needs, sweep.experiment.needed(columns_of(sweep.settings)))
+    settings = completed(experiment, sweep.experiment.needed(columns_of(sweep.settings)))
+    return Sweep(experiment, settings, sweep.precision, experiment.shard)
 
 
 def _needed_rows(sweep: Sweep, store: Store, needed_in: Path | None) -> dict[str, np.ndarray] | None:
     """What the needed experiment gave for each setting, by name: [settings, …]."""
     if sweep.experiment.needs is None:
         return None
-    needed, folder = needed_sweep(sweep, store, needed_in)
-    rows = _joined(_needed_settings(sweep), results(needed, Store.open(folder))).drop(needed.settings.columns).collect()
+    needed, (_, folder) = _needed_by_each(sweep), needed_sweep(sweep, store, needed_in)
+    rows = results(needed, Store.open(folder)).drop(needed.settings.columns).collect()
     return {column.name: places(column, needed.experiment.names.get(column.name, ())) for column in rows}

@@ -30,6 +30,7 @@ from toymodel.losses import LOSSES
 from toymodel.models import mlp
 from toymodel.sweep import POSITIVE, Experiment, Sweep, cluster, make_sweep, real, run, whole
 from toymodel.sweep.config import load
+from toymodel.sweep.grid import columns_of
 from toymodel.sweep.program import table
 from toymodel.sweep.runner import results
 from toymodel.sweep.store import Store
@@ -241,7 +242,7 @@ def contenders(size: Size, experiment: Experiment, sweep: Sweep, cores: int, qui
     few, some = (2, 8) if quick else (4, 32)
 
     def spread(count: int) -> Columns:
-        columns = sweep.programs[0].grid.rows(places(sweep, count))
+        columns = columns_of(sweep.settings[places(sweep, count)])
         return {name: column.astype("i4" if column.dtype.kind == "i" else "f4") for name, column in columns.items()}
 
     found = [
@@ -397,12 +398,12 @@ def around_tables(shards: int, rounds: int) -> list[list[float]]:
     """Seconds per shard of whole sweeps, and of their tables alone, by round."""
     start_child(1)
     sweep = make_sweep(CHEAP, {"seed": {"range": shards * SHARD}})
-    settings = [sweep.settings(shard) for shard in sweep.shards()]
+    settings = list(sweep.settings.iter_slices(SHARD))
     times = []
     for _ in range(rounds + 1):
         with TemporaryDirectory() as folder:
             whole, _ = seconds(partial(run, sweep, folder))
-        tables, _ = seconds(lambda: [table(CHEAP, columns) for columns in settings])
+        tables, _ = seconds(lambda: [table(CHEAP, shard) for shard in settings])
         times.append([whole / shards, tables / shards])
     return times[1:]  # the first compiles
 
@@ -440,7 +441,8 @@ def show_memory(options: harness.Options) -> None:
     peaks = [child(peak_megabytes, options.cores, count) for count in counts]
     print(f"\npeak memory of gram sweeps, shards of {SHARD}")
     for count, peak in zip(counts, peaks, strict=True):
-        print(f"{count:>9,} settings: {peak:,.0f} MB, {peak / peaks[0]:.3g} times the first", flush=True)
+        each = f", {1e6 * (peak - peaks[0]) / (count - least):,.0f} bytes a setting more" if count > least else ""
+        print(f"{count:>9,} settings: {peak:,.0f} MB{each}", flush=True)
     harness.save(options, [{"settings": count, "peak_mb": peak} for count, peak in zip(counts, peaks, strict=True)])
 
 

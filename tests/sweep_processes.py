@@ -62,4 +62,4 @@ def wait_until(condition, seconds=90):
 
 def files(folder):
     """Every file of a table: its name says what it holds, so equal sets of names are equal tables, bit for bit."""
-    return {path.relative_to(folder).as_posix() for path in folder.glob("table/*/*.parquet")}
+    return {path.relative_to(folder).as_posix() for path in folder.glob("table/*.parquet")}

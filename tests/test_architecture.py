@@ -58,13 +58,13 @@ FOLDERS = [
     },
     {
         "sweep": [
-            {"grid"},
-            {"axes", "program", "store"},
-            {"config", "runner"},
-            {"inspection", "cluster"},
+            {"grid", "program"},
+            {"store", "config"},
+            {"runner"},
+            {"cluster"},
         ]
     },
-    {"commands": [{"_environment", "_progress"}, {"_sweep"}, {"check", "diagnose", "sentiment", "sweep"}]},
+    {"commands": [{"_environment", "_progress"}, {"check", "diagnose", "sentiment", "sweep"}]},
 ]
 LEVEL = {}
 for depth, folders in enumerate(FOLDERS):

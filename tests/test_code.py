@@ -178,7 +178,7 @@ def test_code_that_is_imported_counts_and_only_there(tree):
 
 
 def test_how_results_are_stored_does_not_count_for_them(tree):
-    for file in ("store", "runner", "axes", "grid", "config", "cluster"):
+    for file in ("store", "runner", "grid", "config", "cluster"):
         assert not tree.stale_after(f"toymodel/sweep/{file}.py", appending("\nA_CONSTANT = 3\n"))[1], file
     _, experiments = tree.stale_after("toymodel/sweep/program.py", appending("\nA_CONSTANT = 3\n"))
     assert experiments == set(tree.codes())

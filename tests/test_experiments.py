@@ -29,7 +29,7 @@ COUNTED = {"positional": "matches", "prefix": "prefix", "contrast": "suffix", "b
 
 def frame_of(experiment, grid):
     wanted = make_sweep(experiment, grid)
-    return pl.concat([table(experiment, wanted.settings(shard)) for shard in wanted.shards()])
+    return pl.concat([table(experiment, program) for program in wanted.programs()])
 
 
 def setting_of(experiment, row):
@@ -113,8 +113,7 @@ def test_the_loss_of_a_setting_is_that_loss_with_those_hyperparameters():
 
 def test_hyperparameters_that_are_left_out_are_the_losses_own():
     wanted = make_sweep(TRAINING, {"loss": ["dpo", "dpop", "sft_mean"]})
-    rows = pl.concat([pl.DataFrame(wanted.settings(shard)) for shard in wanted.shards()])
-    found = {row["loss"]: row for row in rows.iter_rows(named=True)}
+    found = {row["loss"]: row for row in wanted.settings.iter_rows(named=True)}
     assert found["dpo"]["beta"] == LOSSES["dpo"].defaults["beta"]
     assert found["dpop"]["lam"] == LOSSES["dpop"].defaults["lam"]
     assert np.isnan(found["dpo"]["lam"])
@@ -128,4 +127,4 @@ def test_the_examples_can_be_run(name, programs, pytestconfig):
     wanted = config.load(pytestconfig.rootpath / "examples" / f"{name}.toml")
     assert wanted.experiment is load_object(EXPERIMENTS[wanted.experiment.name])
     assert wanted.size >= 10_000
-    assert len(wanted.programs) == programs  # of models and families, of losses, of sizes as well
+    assert len(wanted.programs()) == programs  # of models and families, of losses, of sizes as well

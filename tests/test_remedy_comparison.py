@@ -24,6 +24,7 @@ from toymodel.models.readout import hidden_states, readout
 from toymodel.remedies import REMEDIES, NormalisedSides, Remedy, split_adam
 from toymodel.remedies.catalogue import half_by_ches
 from toymodel.sweep import BadSetting, make_sweep
+from toymodel.sweep.grid import columns_of
 from toymodel.training import train
 
 SMALL = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 8, "supervised_prompts": 64, "supervised_steps": 24}
@@ -126,17 +127,16 @@ def test_what_was_found_best_is_one_of_the_candidates_for_every_model_remedy_and
 def test_what_is_left_out_is_taken_from_the_file_and_what_is_given_is_not():
     grid = {"remedy": ["none", "gate"], "loss": ["dpo", "simpo"], "seed": 0}
     sweep = make_sweep(REMEDY_COMPARISON, SMALL | grid)
-    rows = [sweep.settings(shard) for shard in sweep.shards()]
-    columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    columns = sweep.settings.to_dict()
     assert len(columns["seed"]) == 4
     for i, (name, loss) in enumerate(zip(columns["remedy"], columns["loss"], strict=True)):
         np.testing.assert_array_equal(
             (columns["learning_rate"][i], columns["strength"][i]), tuned("ngram_mlp", name, loss)
         )
     given = make_sweep(REMEDY_COMPARISON, SMALL | {"remedy": "gate", "learning_rate": 0.25, "seed": 0})
-    (row,) = [given.settings(shard) for shard in given.shards()]
-    assert row["learning_rate"].tolist() == [0.25]
-    assert row["strength"].tolist() == [tuned("ngram_mlp", "gate", "dpo")[1]]
+    (row,) = given.settings.to_dicts()
+    assert row["learning_rate"] == 0.25
+    assert row["strength"] == tuned("ngram_mlp", "gate", "dpo")[1]
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,7 @@ def test_each_candidate_of_every_remedy_is_tried_around_every_loss():
     asked = []
 
     def made_up(sweep):
-        rows = [sweep.settings(shard) for shard in sweep.shards()]
-        columns = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        columns = columns_of(sweep.settings)
         asked.append(columns)
         return columns | {"label_accuracy": np.ones(len(columns["seed"]))}
 

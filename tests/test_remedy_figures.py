@@ -18,6 +18,7 @@ from toymodel.experiments.sentiment import LEARNT
 from toymodel.experiments.tuned import candidates
 from toymodel.remedies import REMEDIES
 from toymodel.sweep import make_sweep
+from toymodel.sweep.grid import columns_of
 
 FIGURES = (fig_remedies, fig_remedy_tasks, fig_remedy_trajectories, fig_remedy_pareto)
 NAMES = list(REMEDIES)
@@ -37,17 +38,12 @@ def name_of(module):
     return module.__name__.removeprefix("figures.")
 
 
-def settings_of(wanted):
-    shards = [wanted.settings(shard) for shard in wanted.shards()]
-    return {name: np.concatenate([shard[name] for shard in shards]) for name in wanted.experiment.fields}
-
-
 def made_up_runs(wanted):
     """All that the figures read of a sweep, random numbers of size about 1: [policies, remedies, tasks, losses, …].
 
     A policy is one seed of one model.
     """
-    rng, settings = np.random.default_rng(0), settings_of(wanted)
+    rng, settings = np.random.default_rng(0), columns_of(wanted.settings)
     policies = dict.fromkeys(zip(settings["model"].tolist(), settings["seed"].tolist(), strict=True))
     n = len(policies)
     found = dict(zip(("model", "seed"), map(np.array, zip(*policies, strict=True)), strict=True))
@@ -63,7 +59,7 @@ def made_up_runs(wanted):
 
 def made_up(wanted, change=lambda found: found):
     """The rows of a sweep that found this: one for each policy, remedy and loss."""
-    found, settings = change(made_up_runs(wanted)), settings_of(wanted)
+    found, settings = change(made_up_runs(wanted)), columns_of(wanted.settings)
     policies = list(zip(found["model"].tolist(), found["seed"].tolist(), strict=True))
     places = (
         [policies.index(one) for one in zip(settings["model"].tolist(), settings["seed"].tolist(), strict=True)],

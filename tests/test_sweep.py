@@ -1,6 +1,7 @@
 """A sweep computes every setting of its grids once, as `measure` would alone, and never again."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -19,8 +20,8 @@ from toymodel._checks import REAL
 from toymodel.experiments.experiment import real, setting
 from toymodel.sweep import BadFolder, BadSetting, make_sweep
 from toymodel.sweep.program import table
-from toymodel.sweep.runner import compute, missing, run, tasks
-from toymodel.sweep.store import Store, program_name
+from toymodel.sweep.runner import compute, missing, results, run, tasks
+from toymodel.sweep.store import Store
 
 FIELDS = list(TINY.fields)
 VALUES = {
@@ -34,19 +35,16 @@ GRIDS = st.fixed_dictionaries({}, optional=VALUES)
 
 
 def rows_of(wanted):
-    """All settings that the shards hold, in the order of the shards."""
-    columns = [wanted.settings(shard) for shard in wanted.shards()]
-    return [row for shard in columns for row in zip(*(shard[name].tolist() for name in FIELDS), strict=True)]
-
-
-def programs(wanted):
-    return len({task.program for task in tasks(wanted)})
+    """All settings, in order."""
+    assert wanted.settings.columns == FIELDS
+    return wanted.settings.rows()
 
 
 def product(grid):
-    """The settings of a grid, by another route."""
-    axes = [grid.get(name, [TINY.fields[name].default]) for name in FIELDS]
-    return list(itertools.product(*axes))
+    """The settings of a grid, by another route: the last of its fields runs fastest."""
+    grid = {name: [TINY.fields[name].default] for name in FIELDS if name not in grid} | grid
+    rows = (dict(zip(grid, row, strict=True)) for row in itertools.product(*grid.values()))
+    return [tuple(row[name] for name in FIELDS) for row in rows]
 
 
 def alone(row):
@@ -59,23 +57,24 @@ def alone(row):
 @given(GRIDS, st.integers(1, 50))
 def test_every_combination_is_in_one_shard_once(grid, shard_size):
     wanted = make_sweep(TINY, grid, shard_size=shard_size)
-    assert sorted(rows_of(wanted)) == sorted(product(grid))
+    assert rows_of(wanted) == product(grid)
     assert wanted.size == len(product(grid))
-    shards = list(wanted.shards())
-    assert all(0 < shard.stop - shard.start <= shard_size for shard in shards)
-    for shard in shards:
-        assert len(set(wanted.settings(shard)["size"])) == len(set(wanted.settings(shard)["operation"])) == 1
-    assert programs(wanted) == len(grid.get("size", [3])) * len(grid.get("operation", ["sine"]))
+    shards = tasks(wanted)
+    assert sorted(row for shard in shards for row in shard.settings.rows()) == sorted(product(grid))
+    assert all(0 < shard.settings.height <= shard_size for shard in shards)
+    assert all(shard.settings.n_unique(["size", "operation"]) == 1 for shard in shards)
+    assert len({shard.name for shard in shards}) == len(shards)
+    assert len(wanted.programs()) == len(grid.get("size", [3])) * len(grid.get("operation", ["sine"]))
 
 
 def test_several_grids_are_run_together():
     wanted = make_sweep(TINY, {"seed": range(3)}, {"seed": range(3), "scale": [2.0, 3.0]}, {"size": 2, "limit": 5})
-    assert sorted(rows_of(wanted)) == sorted(
+    assert rows_of(wanted) == (
         product({"seed": range(3)})
         + product({"seed": range(3), "scale": [2.0, 3.0]})
         + product({"size": [2], "limit": [5]})
     )
-    assert programs(wanted) == 2
+    assert len(wanted.programs()) == 2
 
 
 def test_what_is_zipped_goes_together():
@@ -83,8 +82,7 @@ def test_what_is_zipped_goes_together():
     assert {(row[0], row[3], row[4]) for row in rows_of(wanted)} == {
         (size, limit, seed) for size, limit in ((2, 7), (3, 8), (2, 9)) for seed in (5, 6)
     }
-    assert programs(wanted) == 2
-    assert len(list(wanted.shards())) == 2
+    assert [program.height for program in wanted.programs()] == [4, 2]
 
 
 def test_draws_are_in_range_and_do_not_depend_on_their_number_or_company():
@@ -109,7 +107,7 @@ def test_draws_are_in_range_and_do_not_depend_on_their_number_or_company():
 def test_tables_stand_for_sequences():
     grid = {"seed": {"range": [2, 9, 3]}, "scale": {"log": [0.1, 10.0], "count": 3}, "limit": {"range": [3, 5]}}
     expected = {"seed": [2, 5, 8], "scale": [0.1, 1.0, 10.0], "limit": [3, 4]}
-    assert sorted(rows_of(make_sweep(TINY, grid))) == sorted(product(expected))
+    assert rows_of(make_sweep(TINY, grid)) == product(expected)
     assert [row[2] for row in rows_of(make_sweep(TINY, {"scale": {"linear": [1, 2], "count": 3}}))] == [1.0, 1.5, 2.0]
 
 
@@ -117,8 +115,7 @@ def test_tables_stand_for_sequences():
 @given(GRIDS)
 def test_vectorised_rows_are_what_measure_says_of_each_setting(grid):
     wanted = make_sweep(TINY, grid)
-    shard = max(wanted.shards(), key=lambda shard: shard.stop - shard.start)
-    frame = table(TINY, wanted.settings(shard))
+    frame = table(TINY, max(wanted.programs(), key=len))
     assert frame.columns == [*FIELDS, "sign", "total", "values"]
     for row, found in zip(frame.select(FIELDS).rows(), frame.iter_rows(named=True), strict=True):
         expected = alone(row)
@@ -186,6 +183,12 @@ def test_a_wider_grid_computes_what_is_new_and_equals_a_fresh_run(tmp_path_facto
     assert everything.height == len({*product(narrow), *product(wide)})
 
 
+def test_a_table_that_lacks_settings_is_refused(tmp_path):
+    run(make_sweep(TINY, {"seed": range(5)}), tmp_path)
+    with pytest.raises(BadFolder, match="lacks 3 of 5 settings; run it again"):
+        results(make_sweep(TINY, {"seed": range(3, 8)}), Store.open(tmp_path))
+
+
 def test_float32_is_asked_for_by_name_and_kept_apart(tmp_path):
     grid = {"seed": range(9)}
     single = run(make_sweep(TINY, grid, precision="float32"), tmp_path / "single").collect()
@@ -220,37 +223,10 @@ def test_a_measure_whose_source_cannot_be_followed_is_refused():
         dataclasses.replace(TINY, measure=partial(TINY.measure))
 
 
-def test_names_of_programs_fit_any_file_system_and_differ():
-    compiled = {f"field_{number}": number for number in range(40)} | {"word": "a/b=[c]* é"}
-    names = {program_name(compiled | {"field_0": first, "field_39": last}) for first in (0, 1) for last in (0, 1)}
-    assert len(names) == 4
-    assert max(len(name.encode()) for name in names) <= 255
-    assert not set("/=[]*?") & set(program_name({"word": compiled["word"]}))
-
-
-LONG = "x" * 250
-
-
-def test_a_program_with_a_long_name_is_found_again(tmp_path):
-    @setting
-    class Worded(TinySetting):
-        operation: str = sweep.one_of((f"{LONG}/1", f"{LONG}/2"), f"{LONG}/1")
-
-    def measure(setting):
-        return {"last": setting.seed + int(setting.operation[-1])}
-
-    wanted = make_sweep(sweep.Experiment("worded", Worded, measure), {"operation": [f"{LONG}/1", f"{LONG}/2"]})
-    frame, count = computed(wanted, tmp_path)
-    assert frame["last"].to_list() == [1, 2]
-    assert count == 2
-    assert computed(wanted, tmp_path)[1] == 0
-    assert sweep.read(tmp_path).collect().sort("last").equals(frame)
-
-
 def test_words_are_places_and_numbers_are_left_out_where_an_experiment_says_so(tmp_path):
     grids = {"operation": ["square", "exponential"], "seed": range(5)}, {"shift": [0.25, 1.0], "seed": range(5)}
     wanted = make_sweep(ODD, *grids)
-    assert programs(wanted) == 1
+    assert len(wanted.programs()) == 1
     frame, count = computed(wanted, tmp_path)
     assert count == 20
     assert frame["operation"].to_list() == ["square"] * 5 + ["exponential"] * 5 + ["sine"] * 10
@@ -272,6 +248,8 @@ def test_words_are_places_and_numbers_are_left_out_where_an_experiment_says_so(t
 def test_settings_that_are_the_same_once_completed_are_refused():
     with pytest.raises(BadSetting, match=r"shift = 0\.5, seed = 0 occurs twice"):
         make_sweep(ODD, {"shift": [0.5, 1.0]}, {"operation": "sine"})
+    with pytest.raises(BadSetting, match=r"shift = 0\.5, seed = 0 occurs twice"):
+        make_sweep(ODD, {"shift": [math.nan, 0.5]})
     assert make_sweep(ODD, {"shift": 0.25}, {"operation": "sine"}).size == 2
 
 
@@ -305,8 +283,8 @@ def test_a_number_that_comes_with_a_new_loss_is_one_left_out(tmp_path):
         ODD, setting=setting(type("Sure", (Wider,), {"extra": real(1.0, REAL), "__annotations__": {"extra": float}}))
     )
     run(make_sweep(ODD, {"seed": 0}), tmp_path / "other")
-    with pytest.raises(BadFolder, match="another fields"):  # the settings that are there had no such number
-        run(make_sweep(sure, {"seed": 0}), tmp_path / "other")
+    given, count = computed(make_sweep(sure, {"seed": 0}), tmp_path / "other")
+    assert (given["extra"].to_list(), count) == ([1.0], 1)  # the settings that are there had no such number
 
 
 def needed_runs(folder):
@@ -361,26 +339,27 @@ def test_what_is_needed_is_kept_when_a_run_is_interrupted(tmp_path):
 def test_what_another_process_has_claimed_is_left_to_it(tmp_path):
     wanted = make_sweep(TINY, {"seed": range(40)}, shard_size=8)
     store = Store.create(tmp_path, wanted)
-    todo = missing(wanted, store)
-    assert [task.size for task in todo] == [8] * 5
-    with store.claim(todo[2].place) as mine:
+    todo = tasks(missing(wanted, store))
+    assert [task.settings.height for task in todo] == [8] * 5
+    with store.claim(todo[2].name) as mine:
         assert mine
         assert compute(wanted, store, todo[2], wait=False) is None
         assert compute(wanted, store, todo[1], wait=False) == 8
     assert compute(wanted, store, todo[2], wait=False) == 8
     assert compute(wanted, store, todo[1], wait=False) == 0  # it is there
-    assert [task.place for task in missing(wanted, store)] == [todo[i].place for i in (0, 3, 4)]
+    assert [task.name for task in tasks(missing(wanted, store))] == [todo[i].name for i in (0, 3, 4)]
 
 
 def test_other_code_of_a_loss_sets_its_results_aside_and_no_others(tmp_path, monkeypatch):
     wanted = make_sweep(TINY, {"operation": ["sine", "square"], "seed": range(4)})
-    before, _ = computed(wanted, tmp_path)
-    code = sweep.Experiment.code
+    versions = {"sine": 1, "square": 1}  # as if they were losses
     monkeypatch.setattr(
         sweep.Experiment,
         "code",
-        lambda self, words=(): "f" * 64 if "sine" in (words := list(words)) else code(self, words),
+        lambda _, words=(): hashlib.sha256(repr([(word, versions[word]) for word in words]).encode()).hexdigest(),
     )
+    before, _ = computed(wanted, tmp_path)
+    versions["sine"] = 2
     told = []
     after, count = computed(wanted, tmp_path, notice=told.append)
     assert count == 4
@@ -393,6 +372,6 @@ def test_other_code_of_a_loss_sets_its_results_aside_and_no_others(tmp_path, mon
 
 def test_a_rule_is_checked_where_it_is_broken():
     with pytest.raises(BadSetting, match="got size = 3, limit = 2") as caught:
-        make_sweep(TINY, {"limit": [2, 5]}, {"size": 2})
+        make_sweep(TINY, {"limit": [5, 2]}, {"size": 2})
     assert (caught.value.key, caught.value.grid) == ("limit", 0)
     assert FITS in TINY.rules

@@ -17,7 +17,7 @@ from sweep_processes import environment, files, finish, start, wait_until, write
 
 from toymodel import cli, sweep
 from toymodel.sweep import BadFolder, cluster, config
-from toymodel.sweep.runner import missing
+from toymodel.sweep.runner import missing, tasks
 from toymodel.sweep.store import Store
 
 
@@ -203,7 +203,7 @@ def test_a_worker_that_cannot_use_the_folder_is_told(here, tmp_path, monkeypatch
     with pytest.raises(BadFolder, match=r"a worker cannot use .*out: .*Permission denied: '/far/away'"):
         cluster.run_on_cluster(wanted, store, path, here)
     monkeypatch.undo()
-    task = missing(wanted, store)[0]
+    task = tasks(missing(wanted, store))[0]
     with pytest.raises(BadFolder, match=r"this worker does not see .*nowhere"):
         cluster.compute_on_worker(str(tmp_path / "nowhere"), str(path), "tiny", "float64", task)
 

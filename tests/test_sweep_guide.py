@@ -8,7 +8,6 @@ import pytest
 from toymodel import cli, sweep
 from toymodel.experiments import GRAM
 from toymodel.sweep import config, make_sweep
-from toymodel.sweep.runner import tasks
 
 GUIDE = Path(__file__).parents[1] / "examples" / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -31,7 +30,7 @@ def test_the_configuration_means_what_its_comments_say(here):
     wanted = config.load("c.toml")
     # models × overlaps × temperatures × zipped sizes × draws × families
     assert wanted.size == 2 * 13 * 5 * 2 * 1000 * 3
-    assert len({task.program for task in tasks(wanted)}) == 2 * 2 * 3
+    assert len(wanted.programs()) == 2 * 2 * 3
 
 
 def test_the_table_is_read_in_three_ways(here):
@@ -56,7 +55,7 @@ def test_an_experiment_of_ones_own_is_swept(here):
     exec(compile(block("python", "from spread"), str(GUIDE), "exec"), names)
     assert sweep.read("spreads").collect().height == names["wanted"].size == 400
     (here / "c.toml").write_text('experiment = "spread:SPREAD"\n[settings]\nsize = [5, 6]\n')
-    assert len({task.program for task in tasks(config.load("c.toml"))}) == 2
+    assert len(config.load("c.toml").programs()) == 2
 
 
 def test_every_command_names_options_and_files_that_exist():

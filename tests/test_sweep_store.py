@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from tiny_experiment import TINY
+from tiny_experiment import GROWN, TINY
 
 from toymodel import cli, sweep
 from toymodel._files import write_whole
@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 def table_files(folder):
-    return sorted(folder.glob("table/*/*.parquet"))
+    return sorted(folder.glob("table/*.parquet"))
 
 
 def truncated(path):
@@ -43,24 +43,24 @@ def one_bit_changed(path):
 
 
 def swapped(path):
-    other = next(p for p in table_files(path.parents[2]) if p != path)
+    other = next(p for p in table_files(path.parents[1]) if p != path)
     path.write_bytes(other.read_bytes())
 
 
 def renamed(path):
     """The whole file of another shard, under the settings of this one."""
-    other = next(p for p in table_files(path.parents[2]) if p != path)
+    other = next(p for p in table_files(path.parents[1]) if p != path)
     code, settings, _ = path.name.split("-")
     path.unlink()
     shutil.copy(other, path.with_name(f"{code}-{settings}-{other.name.split('-')[2]}"))
 
 
-def moved(path):
-    """Into the place of another program."""
-    path.replace(path.parents[1] / "size-2,operation-sine" / path.name)
+def of_other_code(path):
+    """The whole file, as if newer code had computed it."""
+    path.replace(path.with_name(f"{'f' * 12}{path.name[12:]}"))
 
 
-@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_changed, swapped, renamed, moved])
+@pytest.mark.parametrize("damage", [truncated, emptied, one_bit_changed, swapped, renamed, of_other_code])
 def test_a_damaged_file_is_named_refused_and_computed_anew(damage, folder, capsys):
     whole = sweep.read(folder).collect()
     path = table_files(folder)[-1]
@@ -104,33 +104,34 @@ def test_a_file_that_another_process_sets_aside_first_is_no_matter(folder):
     assert [p.name for p in (folder / "set_aside").iterdir()] == [path.name]
 
 
-def test_a_setting_that_is_there_twice_is_found(folder, capsys):
-    store, task = Store.open(folder), next(tasks(WANTED))
-    first = task._replace(settings={name: column[:3] for name, column in task.settings.items()})
-    store.write(first.place, pl.read_parquet(store.files()[0][task.place]).head(3))
-    assert cli.main(["sweep", "--verify", str(folder)]) == 1
-    assert "3 settings are there more than once" in capsys.readouterr().out
-    assert sweep.run(WANTED, folder).collect().height == WANTED.size
-    # A grid that is cut otherwise is looked up row by row.
-    assert sweep.run(make_sweep(TINY, {"size": [2, 3], "seed": range(40)}, shard_size=7), folder).collect().height == 80
-
-
-def test_a_shard_that_two_processes_wrote_counts_once(folder):
-    """Without locks, both may compute it; on another processor its round-off, and so its name, may differ."""
+def test_a_setting_that_two_processes_computed_counts_once(folder, capsys):
+    """Without locks, both may compute it; on another processor its round-off, and so its file's name, may differ."""
     whole = sweep.read(folder).collect()
-    store, task = Store.open(folder), next(tasks(WANTED))
-    first = store.files()[0][task.place]
-    second = store.write(task.place, pl.read_parquet(first).with_columns(pl.col("total") * (1 + 2**-52)))
-    assert second.name != first.name
+    store, first = Store.open(folder), table_files(folder)[0]
+    other = pl.read_parquet(first).with_columns(pl.col("total") * (1 + 2**-52))
+    assert store.write(first.name.rpartition("-")[0], other) != first
+    cut = make_sweep(TINY, {"size": [2, 3], "seed": range(40)}, shard_size=3)
+    store.write(tasks(cut)[0].name, other.head(3))
+    assert len(table_files(folder)) == 10 + 2
     assert sweep.read(folder).collect().height == whole.height
-    assert sweep.run(WANTED, folder).collect().height == whole.height
-    assert not missing(WANTED, store)
+    for wanted in (WANTED, cut):
+        assert sweep.run(wanted, folder).collect().height == whole.height
+        assert not missing(wanted, store).size
+    assert cli.main(["sweep", "--verify", str(folder)]) == 0
+    assert "80 settings in 12 files" in capsys.readouterr().out
 
 
 def test_results_of_other_code_are_not_mixed(folder, monkeypatch):
     monkeypatch.setattr(sweep.Experiment, "code", lambda *_: "f" * 64)
     with pytest.raises(BadFolder, match=r"holds results of another code .* choose a new folder"):
         sweep.run(WANTED, folder)
+
+
+def test_the_folder_of_another_experiment_is_refused_and_left_as_it_is(folder):
+    assert set(TINY.fields) < set(GROWN.fields)
+    with pytest.raises(BadFolder, match="holds results of another experiment"):
+        sweep.run(make_sweep(GROWN, {"seed": range(3)}), folder)
+    assert sweep.run(WANTED, folder).collect().height == WANTED.size
 
 
 def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
@@ -142,7 +143,7 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
         sweep.read(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"code": 3}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"fields": 3}'])
 def test_a_broken_sweep_json_is_refused(content, folder):
     (folder / "sweep.json").write_text(content)
     with pytest.raises(BadFolder, match=r"no readable sweep\.json"):
@@ -150,7 +151,7 @@ def test_a_broken_sweep_json_is_refused(content, folder):
 
 
 def test_what_dead_processes_began_is_removed_and_what_living_ones_write_is_not(folder):
-    place = folder / "table" / "size-2,operation-sine"
+    place = folder / "table"
     host = os.uname().nodename
     dead, alive, elsewhere = (
         place / f".{name}-{pid}-ab.part" for name, pid in ((host, 2**22 + 1), (host, os.getpid()), ("other", 2**22 + 1))
@@ -179,7 +180,7 @@ def test_reading_is_lazy_and_other_tools_read_it_too(folder):
     whole = sweep.read(folder)
     assert isinstance(whole, pl.LazyFrame)
     total = whole.filter(pl.col("size") == 2).select(pl.col("total").sum()).collect().item()
-    files = str(folder / "table" / "*" / "*.parquet")
+    files = str(folder / "table" / "*.parquet")
     ((by_duckdb,),) = duckdb.sql(f"SELECT sum(total) FROM '{files}' WHERE size = 2").fetchall()
     assert by_duckdb == pytest.approx(total, rel=1e-13)
     frame = pandas.read_parquet(folder / "table")
@@ -220,7 +221,7 @@ def a_file_as_claims(folder):
 
 def folders_as_locks(folder):
     for task in tasks(WANTED):
-        lock = folder / ".claims" / task.place.rpartition("-")[2]
+        lock = folder / ".claims" / task.name
         lock.unlink()
         lock.mkdir()
 

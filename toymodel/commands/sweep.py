@@ -1,11 +1,22 @@
 """`toymodel sweep`: a sweep from a shell."""
 
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from toymodel._files import BadFolder, write_whole
 from toymodel.commands._environment import use_devices
+from toymodel.commands._progress import progress_bar
+
+if TYPE_CHECKING:
+    from toymodel.sweep import Sweep
+    from toymodel.sweep.store import Store
 
 Folder = Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")]
 
@@ -40,25 +51,109 @@ def run(
       dry_run: say what there is to do, and do nothing
       devices: CPU devices to share the work
       scheduler: of a Dask cluster that computes the shards
-      status: say how far a sweep has come
-      verify: check every file of a sweep's folder
+      status: say how far a sweep has come, and check its files
+      verify: the same
     """
-    from toymodel.commands._sweep import run_all, tell, tell_plan
-    from toymodel.sweep import inspection
-    from toymodel.sweep.config import load
-
-    if status is not None:
-        return tell(inspection.status, status)
-    if verify is not None:
-        return tell(inspection.verify, verify)
+    if folder := status or verify:
+        with _usable(folder):
+            return _inspect(folder)
     if config is None:
         raise ValueError("give a CONFIG.toml, or --status DIR, or --verify DIR.")
     if not dry_run and out is None:
         raise ValueError("give --out DIR, the folder of the results (or --dry-run).")
+    from toymodel.sweep.config import load
+
     use_devices(devices)
     sweep = load(config)
-    if dry_run or out is None:
-        tell_plan(sweep, out)
-    else:
-        run_all(sweep, config, out, resume=resume, scheduler=scheduler)
+    with _usable(out):
+        if dry_run or out is None:
+            _tell_plan(sweep, out)
+        else:
+            _run(sweep, config, out, resume=resume, scheduler=scheduler)
     return 0
+
+
+def _inspect(folder: Path) -> int:
+    """Say what a folder holds, and whether every file has the bytes that its name tells."""
+    from toymodel.sweep.store import Store
+
+    store = Store.open(folder)
+    whole, damaged = store.files()
+    rows = store.table(whole).select(list(store.identity["fields"])).collect().height
+    size = sum(path.stat().st_size for path in whole)
+    print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
+    print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")
+    if runs := sorted(folder.glob("runs/*.json")):
+        record = json.loads(runs[-1].read_text(encoding="utf-8"))
+        end = f"ended {record['ended']}" if "ended" in record else "has not ended, or was stopped"
+        print(f"last run: begun {record['started']} on {record['host']}, {end}")
+    for path in damaged:
+        print(f"damaged: {path} (cut short or changed; --resume computes it anew)")
+    return 1 if damaged else 0
+
+
+def _tell_plan(sweep: "Sweep", out: Path | None) -> None:
+    """Say what there is to do for a sweep."""
+    from toymodel.sweep.runner import missing, tasks
+    from toymodel.sweep.store import Store
+
+    begun = out is not None and (out / "sweep.json").is_file()
+    left = missing(sweep, Store.create(out, sweep)) if out is not None and begun else sweep
+    already = f", {sweep.size - left.size:,} of them computed already" if left.size < sweep.size else ""
+    print(f"settings  {sweep.size:,}{already}")
+    print(f"files     {len(tasks(left)):,} of at most {sweep.shard_size:,} settings")
+    print(f"programs  {len(left.programs()):,}")
+
+
+def _run(sweep: "Sweep", config: Path, out: Path, *, resume: bool, scheduler: str | None) -> None:
+    """Compute what is missing of a sweep, and say where it is."""
+    from toymodel.sweep.runner import missing, results
+    from toymodel.sweep.store import Store
+
+    store = Store.create(out, sweep)
+    if any(out.glob("table/*.parquet")) and not resume:
+        raise BadFolder(f"{out} holds results already; add --resume to go on (nothing is computed twice).")
+    again = f"toymodel sweep {config} --out {out} --resume"
+    try:
+        left = missing(sweep, store, _notice)
+        computed = _compute(left, config, store, scheduler) if left.size else 0
+        results(sweep, store)
+    except KeyboardInterrupt:
+        where = "The cluster goes on with what it has. " if scheduler else ""
+        print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)
+        raise
+    except ValueError as error:
+        raise BadFolder(f"{error} Every file is whole; to go on: {again}") from error
+    print(f"{sweep.size:,} settings are in {out} ({computed:,} computed now); read them with toymodel.sweep.read.")
+
+
+def _compute(left: "Sweep", config: Path, store: "Store", scheduler: str | None) -> int:
+    """Compute what is left of a sweep; returns how many settings that were."""
+    from toymodel.sweep.runner import run_here
+
+    with store.record() as record, progress_bar(left.size) as advance:
+        content = config.read_bytes()  # kept with the results; workers read it there
+        record["config"] = f"{hashlib.sha256(content).hexdigest()[:12]}.toml"
+        saved = write_whole(store.folder / "configs" / record["config"], content)
+        if scheduler is None:
+            run_here(left, store, record, progress=advance, notice=_notice)
+            return int(record["settings"])
+        try:
+            from toymodel.sweep import cluster
+        except ImportError:
+            raise ValueError("a cluster needs the package `distributed`: pip install 'toymodel[cluster]'.") from None
+        record["settings"] = cluster.run_on_cluster(left, store, saved, scheduler, progress=advance, notice=_notice)
+        return int(record["settings"])
+
+
+@contextlib.contextmanager
+def _usable(folder: Path | None) -> Iterator[None]:
+    """Say in one line that a file in the folder cannot be read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise BadFolder(f"cannot use {error.filename or folder}: {error.strerror or error}.") from error
+
+
+def _notice(message: str) -> None:
+    print(f"toymodel sweep: {message}", file=sys.stderr)

@@ -10,7 +10,7 @@ from toymodel._files import BadFolder
 from toymodel.experiments.experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, whole
 
 # Loaded when used, so that results depend on the module that runs an experiment, but not on those that store them.
-_LAZY = {"axes": ["make_sweep"], "grid": ["Sweep"], "runner": ["run"], "store": ["read"]}
+_LAZY = {"grid": ["Sweep", "make_sweep"], "runner": ["run"], "store": ["read"]}
 __getattr__, _, _lazy = lazy_loader.attach(__name__, submod_attrs=_LAZY)
 __all__ = ["POSITIVE", "REAL", "BadFolder", "BadSetting", "Experiment", "Field", "Rule", "one_of", "real", "whole"]
 __all__ += _lazy

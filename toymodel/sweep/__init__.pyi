@@ -1,8 +1,7 @@
 from toymodel._files import BadFolder
 from toymodel.experiments.experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, whole
 
-from .axes import make_sweep
-from .grid import Sweep
+from .grid import Sweep, make_sweep
 from .runner import run
 from .store import read
 

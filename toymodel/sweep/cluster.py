@@ -19,7 +19,7 @@ from toymodel._public import own_names
 from toymodel.experiments.experiment import Experiment
 from toymodel.sweep.config import load
 from toymodel.sweep.grid import Sweep
-from toymodel.sweep.runner import Progress, Task, compute, missing, run_needed
+from toymodel.sweep.runner import Progress, Task, code_of, compute, missing, needed_sweep, tasks
 from toymodel.sweep.store import Notice, Store
 
 __dir__ = own_names(globals())
@@ -31,10 +31,6 @@ ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
 LOST = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
 
 
-class ClusterLost(ValueError):
-    """The scheduler cannot be reached."""
-
-
 def run_on_cluster(
     sweep: Sweep,
     store: Store,
@@ -43,34 +39,32 @@ def run_on_cluster(
     *,
     progress: Progress = lambda *_: None,
     notice: Notice = lambda _: None,
-    patience: int = PATIENCE,
 ) -> int:
     """Have a cluster compute what the folder lacks; returns the number of settings computed.
 
     Args:
       config: the configuration of the sweep, in the sweep's folder, from where the workers read its experiment.
       scheduler: an address, the `.json` file that a scheduler was told to write, or a `distributed` cluster.
-      patience: seconds to wait for a scheduler that was there to come back.
 
     Raises:
-      ClusterLost: the scheduler cannot be reached, or not again.
+      ValueError: the scheduler cannot be reached, or not again.
       BadFolder: a worker cannot use the folder, or runs other code.
     """
-
-    def run_first(needed: Sweep, folder: Path) -> None:
-        run_on_cluster(needed, Store.create(folder, needed), config, scheduler, notice=notice, patience=patience)
-
     computed, wait = 0, FIRST_PATIENCE
-    while todo := missing(sweep, store, notice):
-        run_needed(sweep, store, todo, None, run_first)
+    while (left := missing(sweep, store, notice)).size:
+        if left.experiment.needs:
+            needed, folder = needed_sweep(left, store, None)
+            first = Store.create(folder, needed)
+            run_on_cluster(needed, first, config, scheduler, notice=notice)
+        todo = tasks(left)
         try:
             with _client(scheduler, wait) as client:
                 for number, task in enumerate(_finished(client, sweep, store, config, todo), start=1):
-                    progress(task.size, f"shard {number} of {len(todo)}")
-                    computed += task.size
+                    progress(task.settings.height, f"shard {number} of {len(todo)}")
+                    computed += task.settings.height
         except LOST as error:
             notice(f"lost the scheduler ({type(error).__name__}); waiting for it to come back")
-            wait = patience
+            wait = PATIENCE
             time.sleep(1)
     return computed
 
@@ -80,10 +74,8 @@ def _finished(client: Any, sweep: Sweep, store: Store, config: Path, todo: list[
     folder, path, name = str(store.folder.resolve()), str(config.resolve()), sweep.experiment.name
     futures = {}
     for task in todo:
-        key = f"toymodel-{task.place.rpartition('/')[2]}"  # by its code and its settings
-        future = client.submit(
-            compute_on_worker, folder, path, name, sweep.precision, task, key=key, retries=RETRIES, pure=False
-        )
+        call = (compute_on_worker, folder, path, name, sweep.precision, task)
+        future = client.submit(*call, key=f"toymodel-{task.name}", retries=RETRIES, pure=False)
         distributed.fire_and_forget(future)
         futures[future] = task
     for future in distributed.as_completed(futures):
@@ -107,7 +99,7 @@ def _client(scheduler: Any, patience: int) -> distributed.Client:
             return distributed.Client(**where, timeout=min(10, patience))
         except (OSError, TimeoutError) as error:
             if time.monotonic() > until:
-                raise ClusterLost(f"no scheduler answers at {scheduler}; start one, or check the address.") from error
+                raise ValueError(f"no scheduler answers at {scheduler}; start one, or check the address.") from error
             time.sleep(1)
 
 
@@ -121,11 +113,10 @@ def compute_on_worker(folder: str, config: str, name: str, precision: str, task:
     if not (where / "sweep.json").is_file():
         raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
     experiment = _experiment(config, name)
-    compiled = [task.settings[field][0].item() for field in experiment.compiled]
-    if experiment.code(word for word in compiled if isinstance(word, str)) != task.code:
+    if not task.name.startswith(code_of(experiment, task.settings)[:12]):
         raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
     with ONE_AT_A_TIME:
-        compute(Sweep(experiment, (), precision), Store.open(where), task)
+        compute(Sweep(experiment, task.settings, precision), Store.open(where), task)
 
 
 @lru_cache(maxsize=4)

@@ -9,8 +9,7 @@ from typing import Any
 from toymodel._public import own_names
 from toymodel.experiments.catalogue import EXPERIMENTS, load_object
 from toymodel.experiments.experiment import BadSetting, Experiment
-from toymodel.sweep.axes import make_sweep
-from toymodel.sweep.grid import Sweep
+from toymodel.sweep.grid import Sweep, make_sweep
 
 __dir__ = own_names(globals())
 
@@ -81,18 +80,13 @@ def _experiment(name: Any, beside: Path) -> Experiment:
 
 
 def _line(text: str, key: str, grid: int) -> int | None:
-    """The number of the line that gives a key: in this grid, else in the settings, else anywhere."""
-    if not key:
-        return None
+    """The number of the line that gives a key: best in this grid, else in what all grids share."""
     gives = re.compile(rf"""(^|[\s{{,."'])({re.escape(key)})["']?\s*=|^\s*\[+\s*{re.escape(key)}\s*\]""")
-    places: dict[Any, int] = {}
-    section: Any = "top"
-    number_of_grid = -1
+    found, grids, at = [], -1, -1
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*(\[+)\s*([\w.]+)", line):
-            if header[1] == "[[" and header[2] == "grids":
-                number_of_grid += 1
-            section = number_of_grid if header[2].startswith("grids") else header[2].partition(".")[0]
-        if gives.search(line.partition("#")[0]):
-            places.setdefault(section, number)
-    return places.get(grid, places.get("settings", next(iter(places.values()), None)))
+        if header := re.match(r"\s*(\[+)\s*(\w+)", line):
+            grids += header[1] == "[[" and header[2] == "grids"
+            at = grids if header[2] == "grids" else -1
+        if key and gives.search(line.partition("#")[0]):
+            found.append((at != grid, at >= 0, number))
+    return min(found)[-1] if found else None

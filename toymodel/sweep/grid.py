@@ -1,135 +1,215 @@
-"""A grid of settings, never written out: axes, each of one field or of several that go together.
+"""The settings of a sweep, from values as people write them: all combinations of lists, ranges and draws."""
 
-A setting is a place in the product of the axes. The compiled fields decide which program it belongs to; each program's
-settings are cut into shards of equal size, and only a shard's columns are ever in memory.
-"""
-
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import polars as pl
 
 from toymodel._public import own_names
-from toymodel.experiments.experiment import Columns, Experiment
+from toymodel.experiments.experiment import BadSetting, Columns, Experiment, Rule
 
 __dir__ = own_names(globals())
 
-
-class Grid(NamedTuple):
-    """Every combination of the rows of its axes; the last axis runs fastest."""
-
-    axes: tuple[Columns, ...]
-
-    @property
-    def size(self) -> int:
-        """The number of settings."""
-        return math.prod(map(_length, self.axes))
-
-    def rows(self, places: np.ndarray) -> Columns:
-        """The columns of the settings at these places."""
-        by_axis = np.unravel_index(places, [_length(axis) for axis in self.axes])
-        found = zip(self.axes, by_axis, strict=True)
-        return {name: column[at] for axis, at in found for name, column in axis.items()}
-
-    def over(self, names: Sequence[str]) -> "Grid":
-        """The product of only those axes that hold any of these fields."""
-        return Grid(tuple(axis for axis in self.axes if set(names) & set(axis)))
-
-
-class Program(NamedTuple):
-    """The settings of one grid that one compiled program runs: places start + inner, of each of these starts."""
-
-    grid: Grid
-    compiled: dict[str, Any]
-    starts: np.ndarray
-    inner: int
-
-    @property
-    def size(self) -> int:
-        """The number of settings."""
-        return len(self.starts) * self.inner
-
-
-class Shard(NamedTuple):
-    """Settings that are computed and written together: of one program, the numbers from `start` to `stop`."""
-
-    program: Program
-    start: int
-    stop: int
+Values = Mapping[str, Any]
+MOST = 10**8  # settings, some 10 GB of them
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """An experiment with all the settings it is to be run for."""
+    """An experiment with all the settings it is to be run for: a row each, a column for each field."""
 
     experiment: Experiment
-    grids: tuple[Grid, ...]
+    settings: pl.DataFrame
     precision: str = "float64"
     shard_size: int = 4096
 
     @property
     def size(self) -> int:
         """The number of settings."""
-        return sum(grid.size for grid in self.grids)
+        return self.settings.height
 
-    @cached_property
-    def programs(self) -> tuple[Program, ...]:
-        """One for each grid and combination of compiled fields."""
-        return tuple(program for grid in self.grids for program in _programs(self.experiment.compiled, grid))
-
-    def shards(self) -> Iterator[Shard]:
-        """All of them, in order."""
-        for program in self.programs:
-            for start in range(0, program.size, self.shard_size):
-                yield Shard(program, start, min(start + self.shard_size, program.size))
-
-    def settings(self, shard: Shard) -> Columns:
-        """The columns of a shard's settings, in the order of the experiment's fields."""
-        program, numbers = shard.program, np.arange(shard.start, shard.stop)
-        rows = program.grid.rows(program.starts[numbers // program.inner] + numbers % program.inner)
-        return completed(self.experiment, rows)
+    def programs(self) -> list[pl.DataFrame]:
+        """The settings of each compiled program: those that agree in the compiled fields."""
+        compiled = self.experiment.compiled
+        parts = self.settings.partition_by(compiled, maintain_order=True) if compiled else [self.settings]
+        return [part for part in parts if part.height]
 
 
-def completed(experiment: Experiment, columns: Columns) -> Columns:
-    """The fields in their order, with what depends on other fields filled in."""
+def make_sweep(
+    experiment: Experiment, *parts: Values, precision: str = "float64", shard_size: int | None = None
+) -> Sweep:
+    """The settings of one or several grids, in their order; in each grid the last field runs fastest.
+
+    Args:
+      parts: each a grid: for fields, one value, or a sequence of values, every combination of which is run. "zip" holds
+        fields whose values go together, one by one. "random" holds `draws`, optionally `key`, and for fields the
+        values to draw from. Instead of a sequence stand {"range": n} (or [start, stop], or with a step), and
+        {"linear": [low, high], "count": n} or {"log": …}; under "random", without the count, these are intervals.
+        A draw that repeats an earlier one is dropped.
+
+    Raises:
+      BadSetting: an unknown field, a value out of its range, a setting that occurs twice.
+    """
+    if precision not in ("float64", "float32"):
+        raise BadSetting(f'`precision` must be "float64" or "float32", got {precision!r}.', "precision")
+    shard_size = experiment.shard if shard_size is None else shard_size
+    if not isinstance(shard_size, int) or isinstance(shard_size, bool) or shard_size < 1:
+        raise BadSetting(f"`shard_size` must be a whole number of at least 1, got {shard_size!r}.", "shard_size")
+    grids: list[pl.DataFrame] = []
+    for number, part in enumerate(parts or ({},)):
+        try:
+            grids.append(_grid(experiment, part))
+            if number or experiment.complete:  # the axes of one grid hold nothing twice
+                _check_unique(pl.concat(grids), "grids")
+        except BadSetting as error:
+            error.grid = number
+            raise
+    return Sweep(experiment, pl.concat(grids), precision, shard_size)
+
+
+def completed(experiment: Experiment, columns: Columns) -> pl.DataFrame:
+    """Settings with what depends on other fields filled in."""
     if experiment.complete is not None:
         columns = experiment.complete(columns)
-    return {name: columns[name] for name in experiment.fields}
+    return pl.DataFrame({name: columns[name] for name in experiment.fields})
 
 
-def needed_sweep(sweep: Sweep, settings: Columns) -> tuple[Sweep, Columns]:
-    """The settings of another experiment that these settings need: each once, and the columns for each of these."""
-    experiment = sweep.experiment.needs
-    assert experiment is not None
-    columns = completed(experiment, sweep.experiment.needed(settings))
-    _, first = np.unique(row_codes(columns), return_index=True)
-    grid = Grid(({name: column[np.sort(first)] for name, column in columns.items()},))
-    return Sweep(experiment, (grid,), sweep.precision, experiment.shard), columns
+def columns_of(settings: pl.DataFrame) -> Columns:
+    """The columns as arrays, which experiments work with."""
+    return {c.name: c.to_numpy().astype(np.str_) if c.dtype == pl.String else c.to_numpy() for c in settings}
 
 
-def _programs(compiled: tuple[str, ...], grid: Grid) -> Iterator[Program]:
-    is_outer = [bool(set(axis) & set(compiled)) for axis in grid.axes]
-    grid = Grid(tuple(grid.axes[i] for i in sorted(range(len(grid.axes)), key=lambda i: not is_outer[i])))
-    outer, inner = Grid(grid.axes[: sum(is_outer)]), Grid(grid.axes[sum(is_outer) :])
-    rows = outer.rows(np.arange(outer.size)) if compiled else {}
-    codes = row_codes({name: rows[name] for name in compiled}) if compiled else np.zeros(1, int)
-    for code in dict.fromkeys(codes.tolist()):
-        members = np.flatnonzero(codes == code)
-        values = {name: rows[name][members[0]].item() for name in compiled}
-        yield Program(grid, values, members * inner.size, inner.size)
+def _grid(experiment: Experiment, part: Values) -> pl.DataFrame:
+    """Every combination of the rows of a grid's axes."""
+    axes = [_axis(experiment, name, values) for name, values in part.items()]
+    given = [name for axis in axes for name in axis.columns]
+    for name in given:
+        if given.count(name) > 1:
+            raise BadSetting(f"`{name}` is given twice in one grid.", name)
+    for name, field in experiment.fields.items():
+        if name not in given:
+            if field.default is None:
+                raise BadSetting(f"`{name}` must be given for `{experiment.name}`.")
+            axes.insert(0, pl.DataFrame({name: field.column(name, [field.default])}))
+    if (size := math.prod(axis.height for axis in axes)) > MOST:
+        raise BadSetting(f"there are {size:,} settings here; at most {MOST:,} fit into one sweep.")
+    rows = functools.reduce(lambda left, right: left.join(right, how="cross", maintain_order="left_right"), axes)
+    settings = completed(experiment, columns_of(rows)) if experiment.complete else rows.select(*experiment.fields)
+    for rule in experiment.rules:
+        _check_rule(rule, settings, given)
+    return settings
 
 
-def _length(axis: Columns) -> int:
-    return len(next(iter(axis.values())))
+def _axis(experiment: Experiment, name: str, values: Any) -> pl.DataFrame:
+    """What a grid gives under one name: a field, or several whose values go together."""
+    if name == "random":
+        return _drawn(experiment, values)
+    if name == "zip" and (not isinstance(values, Mapping) or not values):
+        raise BadSetting(f"`zip` must be a table of fields, got {values!r}.", "zip")
+    columns = {
+        one: _values(experiment, one, given) for one, given in (values if name == "zip" else {name: values}).items()
+    }
+    if len({len(column) for column in columns.values()}) > 1:
+        told = ", ".join(f"{one} {len(column)}" for one, column in columns.items())
+        raise BadSetting(f"fields in `zip` must have equally many values, got {told}.", next(iter(columns)))
+    axis = pl.DataFrame(columns)
+    _check_unique(axis, axis.columns[0])
+    return axis
 
 
-def row_codes(columns: Columns) -> np.ndarray:
-    """0, 1, …: equal for equal rows, every number in use."""
-    codes = np.zeros(_length(columns), int)
-    for column in columns.values():
-        _, code = np.unique(column, return_inverse=True)
-        codes = np.unique(codes * (code.max() + 1) + code, return_inverse=True)[1]
-    return codes
+def _values(experiment: Experiment, name: str, values: Any) -> np.ndarray:
+    """One value, a sequence, or a table that stands for one."""
+    field = experiment.field(name)
+    if isinstance(values, Mapping):
+        values = _spelt_out(name, values)
+    elif isinstance(values, range):
+        values = np.arange(values.start, values.stop, values.step)
+    elif isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
+        values = [values]
+    if len(values) == 0:
+        raise BadSetting(f"`{name}` must have at least one value.", name)
+    return field.column(name, values)
+
+
+def _spelt_out(name: str, table: Values) -> Any:
+    match dict(table), len(table):
+        case {"range": bounds}, 1:
+            bounds = bounds if isinstance(bounds, list | tuple) else [bounds]
+            if 1 <= len(bounds) <= 3 and all(isinstance(bound, int) for bound in bounds) and bounds[2:] != [0]:
+                return np.arange(*bounds)
+        case {"linear": ends, "count": int(count)}, 2 if count >= 1:
+            return np.linspace(*_interval(name, ends, "linear"), count)
+        case {"log": ends, "count": int(count)}, 2 if count >= 1:
+            return np.geomspace(*_interval(name, ends, "log"), count)
+    raise BadSetting(
+        f"`{name}` must be values, {{range = n}}, {{linear = [low, high], count = n}} or {{log = …, count = n}}, "
+        f"got {dict(table)!r}.",
+        name,
+    )
+
+
+def _interval(name: str, ends: Any, scale: str) -> tuple[float, float]:
+    numbers = isinstance(ends, list | tuple) and len(ends) == 2 and all(isinstance(end, int | float) for end in ends)
+    if not numbers or not ends[0] <= ends[1] or (scale == "log" and not ends[0] > 0):
+        positive = ", both positive" if scale == "log" else ""
+        raise BadSetting(f"`{name}`: `{scale}` must be [low, high]{positive}, got {ends!r}.", name)
+    return ends[0], ends[1]
+
+
+def _drawn(experiment: Experiment, values: Any) -> pl.DataFrame:
+    """Fields drawn independently: draw i is the same whatever else is drawn, and however many draws there are."""
+    if not isinstance(values, Mapping) or not isinstance(values.get("draws"), int) or values["draws"] < 1:
+        raise BadSetting("`random` must be a table with `draws`, a whole number of at least 1.", "random")
+    key, draws = values.get("key", 0), values["draws"]
+    if not isinstance(key, int) or key < 0:
+        raise BadSetting(f"`key` of `random` must be a whole number of at least 0, got {key!r}.", "key")
+    columns: Columns = {}
+    for name, source in values.items():
+        if name not in ("draws", "key"):
+            uniform: Any = np.random.default_rng([key, *name.encode()]).random(draws)
+            columns[name] = experiment.field(name).column(name, _draw(experiment, name, source, uniform))
+    return pl.DataFrame(columns).unique(maintain_order=True)
+
+
+def _draw(experiment: Experiment, name: str, source: Any, uniform: np.ndarray) -> np.ndarray:
+    """Values of a field for numbers that are uniform between 0 and 1."""
+    is_real = experiment.field(name).kind is float
+    match source:
+        case {"linear": ends} if is_real and len(source) == 1:
+            low, high = _interval(name, ends, "linear")
+            return low + (high - low) * uniform
+        case {"log": ends} if is_real and len(source) == 1:
+            low, high = _interval(name, ends, "log")
+            return low * (high / low) ** uniform
+        case list() | tuple() | range() | {"range": _}:
+            options = _values(experiment, name, source)
+            return options[(uniform * len(options)).astype(int)]
+    raise BadSetting(
+        f"`{name}` under `random` must be a list, {{range = n}}, or for real numbers {{linear = [low, high]}} "
+        f"or {{log = [low, high]}}, got {source!r}.",
+        name,
+    )
+
+
+def _check_unique(rows: pl.DataFrame, key: str) -> None:
+    """Raise `BadSetting` when two rows are the same."""
+    twice = rows.filter(rows.is_duplicated())
+    if twice.height:
+        raise BadSetting(f"{_told(twice)} occurs twice; every setting must occur once.", key)
+
+
+def _check_rule(rule: Rule, settings: pl.DataFrame, given: Sequence[str]) -> None:
+    """Raise `BadSetting` when a setting breaks a rule; a field that was given is to blame."""
+    rows = settings.select(rule.fields).unique(maintain_order=True)
+    broken = rows.filter(~np.asarray(rule.holds(*columns_of(rows).values()), bool))
+    if broken.height:
+        to_blame = next((name for name in rule.fields if name in given), "")
+        raise BadSetting(f"{rule.words}, got {_told(broken)}.", to_blame)
+
+
+def _told(rows: pl.DataFrame) -> str:
+    return ", ".join(f"{name} = {value!r}" for name, value in rows.row(0, named=True).items())

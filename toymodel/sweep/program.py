@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from toymodel._public import own_names
-from toymodel.experiments.experiment import Columns, Experiment, Row
+from toymodel.experiments.experiment import Experiment, Row
 
 __dir__ = own_names(globals())
 
@@ -24,7 +24,7 @@ Report = Callable[[int], Any]  # called with the number of settings that were ju
 
 def table(
     experiment: Experiment,
-    settings: Columns,
+    settings: pl.DataFrame,
     needed: dict[str, np.ndarray] | None = None,
     *,
     precision: str = "float64",
@@ -35,10 +35,10 @@ def table(
     Args:
       needed: for an experiment that needs another, what that one gave for each of these settings.
     """
-    compiled = tuple((name, settings[name][0].item()) for name in experiment.compiled)
+    compiled = tuple((name, settings[name][0]) for name in experiment.compiled)
     traced = (name for name in experiment.fields if name not in experiment.compiled)
     numbers = {name: places(settings[name], experiment.fields[name].options) for name in traced}
-    rows = len(next(iter(settings.values())))
+    rows = settings.height
     # The same whatever the number of devices, and so are the digits. A program of many small settings is compiled once.
     block = experiment.block if experiment.block >= SMALL else min(experiment.block, rows)
     devices = min(len(jax.local_devices()), -(-rows // block)) if experiment.whole else 1
@@ -54,15 +54,14 @@ def table(
     measured = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     for name, words in experiment.names.items():
         measured[name] = np.asarray(words)[measured[name]]
-    return pl.DataFrame({**settings, **measured})
+    return settings.hstack(pl.DataFrame(measured))
 
 
-def places(column: np.ndarray, words: Sequence[str]) -> np.ndarray:
+def places(column: pl.Series, words: Sequence[str]) -> np.ndarray:
     """A column as a program takes it: words as their places among those there are, numbers as they are."""
-    if not words:
-        return column
-    order = np.argsort(words)
-    return order[np.searchsorted(words, column, sorter=order)].astype(np.int32)
+    if words:
+        column = column.replace_strict(list(words), list(range(len(words))), return_dtype=pl.Int32)
+    return column.to_numpy()
 
 
 @lru_cache(maxsize=1)

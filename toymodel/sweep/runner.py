@@ -1,10 +1,11 @@
-"""Running a sweep in this process: the shards that are missing are computed one by one, and written one by one.
+"""Running a sweep in this process: what is missing is computed shard by shard, and written shard by shard.
 
 Several processes may run sweeps of one folder at once: each claims a shard before it computes it.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +14,10 @@ import polars as pl
 
 from toymodel._files import BadFolder
 from toymodel._public import own_names
-from toymodel.experiments.experiment import Columns
-from toymodel.sweep.grid import Sweep, needed_sweep
+from toymodel.experiments.experiment import Experiment
+from toymodel.sweep.grid import Sweep, columns_of, completed
 from toymodel.sweep.program import places, table
-from toymodel.sweep.store import Notice, Store, address, program_name, refuse_damaged, scan
+from toymodel.sweep.store import Notice, Store
 
 __dir__ = own_names(globals())
 
@@ -24,21 +25,10 @@ Progress = Callable[[int, str], Any]  # called with the number of settings just 
 
 
 class Task(NamedTuple):
-    """Settings to compute and to write together: a shard, or what of it is not there yet."""
+    """Settings of one program, to be computed and written together, and the name of their file but for its content."""
 
-    program: str
-    code: str
-    settings: Columns
-
-    @property
-    def size(self) -> int:
-        """The number of settings."""
-        return len(next(iter(self.settings.values())))
-
-    @property
-    def place(self) -> str:
-        """Where its file lies, but for the hash of the content."""
-        return f"{self.program}/{self.code[:12]}-{address(self.settings)}"
+    name: str
+    settings: pl.DataFrame
 
 
 def run(
@@ -63,52 +53,41 @@ def run(
       BadFolder: the folder is not this sweep's, or cannot be written to.
     """
     store = Store.create(Path(folder), sweep)
-    if todo := missing(sweep, store, notice):
+    left = missing(sweep, store, notice)
+    if left.size:
         with store.record() as record:
-            run_here(sweep, store, todo, record, needed_in=needed_in, progress=progress, notice=notice)
+            run_here(left, store, record, needed_in=needed_in, progress=progress, notice=notice)
     return results(sweep, store)
 
 
 def run_here(
-    sweep: Sweep,
+    left: Sweep,
     store: Store,
-    todo: list[Task],
     record: dict[str, Any],
     *,
     needed_in: Path | None = None,
     progress: Progress = lambda *_: None,
     notice: Notice = lambda _: None,
 ) -> None:
-    """Compute tasks, after what they need, and keep count in the record; what other processes are at comes last."""
-
-    def run_first(needed: Sweep, at: Path) -> None:
+    """Compute what is left of a sweep, after what it needs, and keep count in the record."""
+    if left.experiment.needs:
+        needed, folder = needed_sweep(left, store, needed_in)
         name = needed.experiment.name
-        run(needed, at, progress=lambda _, shard: progress(0, f"{name}, {shard}"), notice=notice)
-
-    run_needed(sweep, store, todo, needed_in, run_first)
-    left = list(enumerate(todo, start=1))
-    for wait in (False, True):
+        run(needed, folder, progress=lambda _, shard: progress(0, f"{name}, {shard}"), notice=notice)
+    todo = tasks(left)
+    shards = [(f"shard {number} of {len(todo)}", task) for number, task in enumerate(todo, start=1)]
+    for wait in (False, True):  # what other processes are at comes last
         of_others = []
-        for number, task in left:
-            report = partial(_report, progress, f"shard {number} of {len(todo)}")
-            done = compute(sweep, store, task, needed_in, report, wait=wait)
+        for shard, task in shards:
+
+            def report(count: int, shard: str = shard) -> None:
+                progress(count, shard)
+
+            done = compute(left, store, task, needed_in, report, wait=wait)
             record["settings"] += done or 0
-            of_others += [(number, task)] if done is None else []
-        left = of_others
-
-
-def _report(progress: Progress, shard: str, count: int) -> None:
-    progress(count, shard)
-
-
-def run_needed(
-    sweep: Sweep, store: Store, todo: list[Task], needed_in: Path | None, run: Callable[[Sweep, Path], Any]
-) -> None:
-    """Have `run` compute what the tasks need of another experiment."""
-    if sweep.experiment.needs:
-        columns = {name: np.concatenate([task.settings[name] for task in todo]) for name in sweep.experiment.fields}
-        needed, _ = needed_sweep(sweep, columns)
-        run(needed, _needed_folder(needed, store, needed_in))
+            if done is None:
+                of_others.append((shard, task))
+        shards = of_others
 
 
 def compute(
@@ -126,111 +105,95 @@ def compute(
       The number of settings computed: 0 when another process has written them; None when one is at them. With `wait`,
       that one is waited for.
     """
-    with store.claim(task.place, wait=wait) as mine:
+    with store.claim(task.name, wait=wait) as mine:
         if not mine:
             return None
-        if store.has(task.place):
-            report(task.size)
+        if store.has(task.name):
+            report(task.settings.height)
             return 0
-        needed = _needed_rows(sweep, store, task, needed_in) if sweep.experiment.needs else None
-        store.write(
-            task.place, table(sweep.experiment, task.settings, needed, precision=sweep.precision, report=report)
-        )
-        return task.size
+        needed = _needed_rows(replace(sweep, settings=task.settings), store, needed_in)
+        store.write(task.name, table(sweep.experiment, task.settings, needed, precision=sweep.precision, report=report))
+        return task.settings.height
 
 
-def _needed_rows(sweep: Sweep, store: Store, task: Task, needed_in: Path | None) -> dict[str, np.ndarray]:
-    """What the needed experiment gave for each setting of a task, by name: [settings, …]."""
-    of_task, columns = needed_sweep(sweep, task.settings)
-    rows = results(of_task, Store.open(_needed_folder(of_task, store, needed_in)))
-    found = _in_order(pl.DataFrame(columns), rows).collect()
-    names = of_task.experiment.names
-    return {column.name: places(column.to_numpy(), names.get(column.name, ())) for column in found.drop(list(columns))}
+def tasks(sweep: Sweep) -> list[Task]:
+    """A sweep cut into shards."""
+    found = []
+    for program in sweep.programs():
+        code = code_of(sweep.experiment, program)[:12]
+        for settings in program.iter_slices(sweep.shard_size):
+            digest = hashlib.sha256(settings.write_csv().encode()).hexdigest()
+            found.append(Task(f"{code}-{digest[:24]}", settings))
+    return found
 
 
-def _needed_folder(needed: Sweep, store: Store, needed_in: Path | None) -> Path:
-    name = f"{needed.experiment.name}-{needed.precision}-{needed.experiment.code()[:12]}"
-    return (needed_in or store.folder / "needed") / name
+def code_of(experiment: Experiment, rows: pl.DataFrame) -> str:
+    """Hash of the code that a program's settings depend on."""
+    values = (rows[name][0] for name in experiment.compiled)
+    return experiment.code(value for value in values if isinstance(value, str))
 
 
-def tasks(sweep: Sweep) -> Iterator[Task]:
-    """Every shard of a sweep, in order."""
-    for shard in sweep.shards():
-        compiled = shard.program.compiled
-        code = sweep.experiment.code(word for word in compiled.values() if isinstance(word, str))
-        yield Task(program_name(compiled), code, sweep.settings(shard))
-
-
-def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> list[Task]:
-    """What is left to compute.
+def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> Sweep:
+    """What is left to compute: the settings that no file holds.
 
     Args:
       notice: told of each file that is damaged, or of other code, when it is set aside; without it nothing is moved.
     """
     fields = list(sweep.experiment.fields)
-    files: dict[str, dict[str, Path]] = {}
-    held: dict[str, pl.DataFrame] = {}
-    found = []
-    for task in tasks(sweep):
-        if task.program not in files:
-            files[task.program] = _sound_files(store, task, notice)
-        whole = files[task.program]
-        if task.place in whole:
-            continue
-        if whole and task.program not in held:  # a grid that was cut otherwise
-            held[task.program] = scan(list(whole.values()), fields).select(fields).collect()
-        settings = _without(held[task.program], task.settings) if whole else task.settings
-        if len(settings[fields[0]]):
-            found.append(task._replace(settings=settings))
-    return found
-
-
-def _sound_files(store: Store, task: Task, notice: Notice | None) -> dict[str, Path]:
-    """The files of a task's program that are whole and of its code; with `notice`, all others are set aside."""
-    whole, damaged = store.files(task.program)
-    sound = {place: path for place, path in whole.items() if path.name.startswith(task.code[:12])}
-    if notice is not None:
-        for path in damaged:
-            notice(f"{path} is damaged; its settings are computed anew.")
-        for path in (old := [path for place, path in whole.items() if place not in sound]):
-            notice(f"{path} was computed by other code; it is set aside.")
-        for path in (*damaged, *old):
-            store.set_aside(path)
-    return sound
+    held = store.rows(_usable_files(sweep.experiment, store, notice)).select(fields)
+    left = sweep.settings.lazy().join(held, on=fields, how="anti", maintain_order="left")
+    return replace(sweep, settings=left.collect())
 
 
 def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     """The table of exactly this sweep's settings, in their order.
 
     Raises:
-      BadFolder: a file is damaged, or a setting is missing.
+      BadFolder: a setting is missing, or its file is damaged.
     """
-    fields = list(sweep.experiment.fields)
-    files: dict[str, dict[str, Path]] = {}
-    in_order: list[Path | None] = []
-    for task in tasks(sweep):
-        if task.program not in files:
-            files[task.program] = refuse_damaged(store.files(task.program, task.code))
-        in_order.append(files[task.program].get(task.place))
-    if all(in_order):
-        return scan([path for path in in_order if path], fields)
-    # The grid was cut otherwise: its settings are looked up.
-    settings = pl.concat([pl.DataFrame(task.settings) for task in tasks(sweep)])
-    whole = [path for of_program in files.values() for path in of_program.values()]
-    held = scan(whole, fields) if whole else settings.lazy().clear()
-    held = held.join(settings.lazy(), on=fields, how="semi").unique(fields, keep="first")
-    if left := settings.lazy().join(held, on=fields, how="anti").collect().height:
-        raise BadFolder(f"{store.folder} lacks {left} of {sweep.size} settings; run it again.")
-    return _in_order(settings, held)
+    if lacking := missing(sweep, store).size:
+        raise BadFolder(f"{store.folder} lacks {lacking} of {sweep.size} settings; run it again.")
+    rows = store.table(_usable_files(sweep.experiment, store))
+    return sweep.settings.lazy().join(rows, on=sweep.settings.columns, how="left", maintain_order="left")
 
 
-def _in_order(settings: pl.DataFrame, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows of these settings."""
-    return settings.lazy().join(rows, on=settings.columns, how="left", maintain_order="left")
+def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = None) -> list[Path]:
+    """The files that are whole and of today's code; with `notice`, all others are set aside."""
+    whole, damaged = store.files()
+    of_code = {path.name[:12]: path for path in whole}  # one is enough: they name the same losses
+    today = {
+        code for code, path in of_code.items() if code_of(experiment, pl.read_parquet(path, n_rows=1))[:12] == code
+    }
+    old = [path for path in whole if path.name[:12] not in today]
+    if notice is not None:
+        for path, why in [(path, "is damaged; its settings are computed anew") for path in damaged] + [
+            (path, "was computed by other code; it is set aside") for path in old
+        ]:
+            notice(f"{path} {why}.")
+            store.set_aside(path)
+    return [path for path in whole if path not in old]
 
 
-def _without(held: pl.DataFrame, settings: Columns) -> Columns:
-    """The settings that are not held."""
-    wanted = pl.DataFrame(settings).with_row_index("row")
-    rows = wanted.join(held, on=list(settings), how="anti")["row"].sort().to_numpy()
-    return {name: column[rows] for name, column in settings.items()}
+def needed_sweep(sweep: Sweep, store: Store, needed_in: Path | None) -> tuple[Sweep, Path]:
+    """What a sweep needs of another experiment, and the folder for it."""
+    needed = _needed_by_each(sweep)
+    name = f"{needed.experiment.name}-{needed.precision}-{needed.experiment.code()[:12]}"
+    once = replace(needed, settings=needed.settings.unique(maintain_order=True))
+    return once, (needed_in or store.folder / "needed") / name
+
+
+def _needed_by_each(sweep: Sweep) -> Sweep:
+    """For each setting that of the experiment that it needs; several may need the same."""
+    experiment = sweep.experiment.needs
+    assert experiment is not None
+    settings = completed(experiment, sweep.experiment.needed(columns_of(sweep.settings)))
+    return Sweep(experiment, settings, sweep.precision, experiment.shard)
+
+
+def _needed_rows(sweep: Sweep, store: Store, needed_in: Path | None) -> dict[str, np.ndarray] | None:
+    """What the needed experiment gave for each setting, by name: [settings, …]."""
+    if sweep.experiment.needs is None:
+        return None
+    needed, (_, folder) = _needed_by_each(sweep), needed_sweep(sweep, store, needed_in)
+    rows = results(needed, Store.open(folder)).drop(needed.settings.columns).collect()
+    return {column.name: places(column, needed.experiment.names.get(column.name, ())) for column in rows}

@@ -214,7 +214,18 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> str:
     except Exception as error:
         error.add_note(f"This happened while making {name}.")
         raise
+    _free_memory()
     return name
+
+
+def _free_memory() -> None:
+    """What one figure compiled is of no use to the next, and a process that waits needs nothing."""
+    import jax
+
+    from toymodel.sweep.program import free_memory
+
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    free_memory()
 
 
 def _load(name: str) -> Any:

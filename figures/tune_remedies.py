@@ -1,7 +1,7 @@
 """Chooses learning rate and strength of every remedy: `python -m figures.tune_remedies` writes tuned.toml.
 
 Each remedy has the same number of candidates. They are tried on seeds 0 to 2, around each loss and on all tasks. Taken
-is the one whose chosen answers are likeliest when the margin reaches `MARGINS` of the model, both on average over
+is the one whose chosen answers are likeliest when the margin reaches `TUNED_AT` of the model, both on average over
 evaluation pairs, tasks and seeds; if none reaches it, the one that ends with the largest margin. A candidate of which
 a run diverged is not taken.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from figures.remedy_runs import LOSSES, MARGINS, at_margin, changes, in_cube, settings_of
+from figures.remedy_runs import LOSSES, TUNED_AT, at_margin, changes, in_cube, settings_of
 from figures.style import Table
 from figures.sweeps import Swept, swept
 from toymodel._files import write_whole
@@ -87,7 +87,7 @@ def _entry(trial: Trial) -> str:
 def main() -> None:
     """Tune every model, into the folder given or a temporary one, and write the file."""
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
-    found = {model: best(try_all(model, partial(swept, out)), MARGINS[model]) for model in MODELS}
+    found = {model: best(try_all(model, partial(swept, out)), TUNED_AT[model]) for model in MODELS}
     write_whole(FILE, as_toml(found).encode())
 
 

@@ -70,7 +70,7 @@ def _program(
 ) -> Any:
     """From numbers [devices · block], and what else is needed, to results; compiled when first called."""
     del block, precision  # another one is another program
-    _free_memory()
+    free_memory()
 
     def measure(numbers: dict[str, Array], needed: Row | None) -> Row:
         setting = experiment.setting(**dict(compiled), **numbers)
@@ -86,8 +86,8 @@ def _program(
     return jax.jit(jax.shard_map(vectorised, mesh=mesh, in_specs=split, out_specs=split, check_vma=False))
 
 
-def _free_memory() -> None:
-    """Before one more program: forget the last one, and return what compiling it has left behind."""
+def free_memory() -> None:
+    """Forget the program that was run last, and return what compiling it has left behind."""
     _program.cache_clear()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc, which keeps some hundred megabytes otherwise

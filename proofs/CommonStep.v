@@ -15,8 +15,7 @@
     Scope.  Any space with a positive semidefinite form, of any dimension; real arithmetic, slopes only.
 
     Name                      Meaning
-    combination n λ x         Σ_(i < n) λ_i x_i: [weighted_sum] of Groups.v
-    ip_of λ                   λ has no negative entry and sums to 1: [distribution] of Softmax.v
+    combination n λ x         Σ_(i < n) λ_i x_i: [weighted_sum] of Groups.v; with a [distribution] λ a point of the hull
     shortest n x λ            Σ λ_i x_i is a point of the hull, and no other point of it is shorter
     common_direction B … v    v raises every chosen and lowers every rejected response of the batch
     oriented B gw gl          g_w of every pair, then -g_l of every pair
@@ -28,7 +27,7 @@ Local Open Scope R_scope.
 
 (** ** Nonnegative least squares *)
 
-Section AnySpace.
+Section LeastSquares.
 Variables (V : Type) (plus : V -> V -> V) (scale : R -> V -> V) (ip : V -> V -> R).
 Hypothesis form : semi_inner_product plus scale ip.
 
@@ -125,4 +124,270 @@ Proof.
     destruct (μ_closest i i_lt) as (? & ? & ?), (ν_closest i i_lt) as (? & ? & ?); cbv beta in *; nra.
 Qed.
 
-End AnySpace.
+End LeastSquares.
+
+Arguments closest_exists {V plus scale ip}.
+
+(** ** The shortest point of a hull *)
+
+Section Hull.
+Variables (V : Type) (plus : V -> V -> V) (scale : R -> V -> V) (ip : V -> V -> R).
+Hypothesis form : semi_inner_product plus scale ip.
+
+Let combination := weighted_sum plus scale.
+
+Definition shortest (n : nat) (x : nat -> V) (λ : nat -> R) : Prop := let u := combination n λ x in
+  distribution n λ /\ forall μ, distribution n μ -> ip u u <= ip (combination n μ x) (combination n μ x).
+
+Lemma combination_dot (n : nat) (μ : nat -> R) (x : nat -> V) (y : V) :
+  ip (combination n μ x) y = Σ_(i < n) μ i * ip (x i) y.
+Proof. apply (ip_weighted_sum_left _ _ _ _ form). Qed.
+
+(** A weighted mean is at least its least term. *)
+Lemma weighted_mean_at_least (n : nat) (μ f : nat -> R) (m : R) : distribution n μ ->
+  (forall i, (i < n)%nat -> m <= f i) -> m <= Σ_(i < n) μ i * f i.
+Proof.
+  intros [nonneg total] least; rewrite <- (Rmult_1_r m), <- total, <- sum_scale; apply sum_le; intros i i_lt.
+  specialize (nonneg i i_lt); specialize (least i i_lt); nra.
+Qed.
+
+Lemma weighted_mean_pos (n : nat) (μ f : nat -> R) : distribution n μ ->
+  (forall i, (i < n)%nat -> 0 < f i) -> 0 < Σ_(i < n) μ i * f i.
+Proof.
+  intros [nonneg total] pos.
+  destruct (some_positive_or_all_at_most_zero n μ) as [(k & k_lt & some) | none].
+  - apply Rlt_le_trans with (μ k * f k); [specialize (pos k k_lt); nra |].
+    apply (term_le_sum n (fun i => μ i * f i)); [| assumption].
+    intros i i_lt; specialize (nonneg i i_lt); specialize (pos i i_lt); nra.
+  - pose proof (sum_le n μ (fun _ => 0) none) as small; rewrite sum_const in small; lra.
+Qed.
+
+Lemma towards (n : nat) (λ : nat -> R) (t : R) (i : nat) : distribution n λ -> (i < n)%nat -> 0 <= t <= 1 ->
+  distribution n (fun k => (1 - t) * λ k + t * is i k).
+Proof.
+  intros [nonneg total] i_lt between; split.
+  - intros k k_lt; specialize (nonneg k k_lt); unfold is; destruct (Nat.eq_dec i k); nra.
+  - rewrite sum_plus, !sum_scale, total, (sum_ext n (is i) (fun k => is i k * 1)) by (intros; ring).
+    rewrite (sum_is n i (fun _ => 1)) by assumption; ring.
+Qed.
+
+(** T24: the slope bound. *)
+Theorem shortest_point_gives_every_slope (n : nat) (x : nat -> V) (λ : nat -> R) (i : nat) :
+  shortest n x λ -> (i < n)%nat -> let u := combination n λ x in ip u u <= ip (x i) u.
+Proof.
+  intros [hull least] i_lt u; destruct (Rle_lt_dec (ip u u) (ip (x i) u)) as [|less]; [assumption | exfalso].
+  pose proof (nonnegative _ _ _ form (combine V plus scale 1 (x i) (-1) u)) as square.
+  rewrite (ip_combine_left _ _ _ _ form), !(ip_combine_right _ _ _ _ form), (symmetric _ _ _ form u (x i)) in square.
+  set (δ := ip u u - ip (x i) u) in *; set (N := ip (x i) (x i) - 2 * ip (x i) u + ip u u) in *.
+  assert (0 < δ /\ 0 <= N) as [δ_pos N_nonneg] by (unfold δ, N; lra).
+  pose (t := δ / (N + δ)); assert (t * (N + δ) = δ) as t_is by (unfold t; field; lra).
+  assert (0 < t <= 1) as between by (split; nra).
+  set (z := combination n (fun k => (1 - t) * λ k + t * is i k) x).
+  assert (moved : forall y, ip z y = (1 - t) * ip u y + t * ip (x i) y).
+  { intros y; unfold z, u; rewrite !combination_dot.
+    rewrite (sum_ext n _ (fun k => (1 - t) * (λ k * ip (x k) y) + is i k * (t * ip (x k) y))) by (intros; ring).
+    rewrite sum_plus, sum_scale, (sum_is n i (fun k => t * ip (x k) y)) by assumption; reflexivity. }
+  specialize (least _ (towards n λ t i hull i_lt ltac:(lra))); fold u in least; fold z in least.
+  rewrite (moved z), (symmetric _ _ _ form u z), (symmetric _ _ _ form (x i) z), !moved in least.
+  rewrite (symmetric _ _ _ form u (x i)) in least.
+  assert (ip u u <= ip u u - 2 * t * δ + t * t * N) as shorter by (unfold δ, N; lra).
+  assert (t * N < 2 * δ) by nra; nra.
+Qed.
+
+(** And nothing else has such slopes, so that they tell the shortest point. *)
+Theorem shortest_point_iff (n : nat) (x : nat -> V) (λ : nat -> R) : let u := combination n λ x in
+  (shortest n x λ <-> distribution n λ /\ forall i, (i < n)%nat -> ip u u <= ip (x i) u).
+Proof.
+  intros u; split.
+  - intros is_shortest; split; [apply is_shortest |]; intros i i_lt; now apply shortest_point_gives_every_slope.
+  - intros [hull slopes]; split; [assumption |]; intros μ μ_hull; fold u; set (z := combination n μ x).
+    assert (ip u u <= ip z u) as along
+      by (unfold z; rewrite combination_dot; now apply weighted_mean_at_least).
+    pose proof (cauchy_schwarz _ _ _ _ form z u); pose proof (nonnegative _ _ _ form u);
+      pose proof (nonnegative _ _ _ form z).
+    destruct (Rle_lt_dec (ip u u) (ip z z)); [assumption | nra].
+Qed.
+
+(** It is the best direction of its length: the least slope of any other is no larger. *)
+Theorem no_direction_does_better (n : nat) (x : nat -> V) (λ : nat -> R) (v : V) (m : R) : distribution n λ -> 0 <= m ->
+  (forall i, (i < n)%nat -> m <= ip (x i) v) -> let u := combination n λ x in m * m <= ip u u * ip v v.
+Proof.
+  intros hull m_nonneg slopes u; pose proof (cauchy_schwarz _ _ _ _ form u v).
+  assert (m <= ip u v) by (unfold u; rewrite combination_dot; now apply weighted_mean_at_least); nra.
+Qed.
+
+(** The converse direction: what raises all keeps the hull away from length 0. *)
+Theorem direction_keeps_hull_from_zero (n : nat) (x : nat -> V) (v : V) (μ : nat -> R) :
+  (forall i, (i < n)%nat -> 0 < ip (x i) v) -> distribution n μ ->
+  0 < ip (combination n μ x) (combination n μ x).
+Proof.
+  intros slopes hull; set (z := combination n μ x).
+  assert (0 < ip z v) by (unfold z; rewrite combination_dot; now apply weighted_mean_pos).
+  pose proof (cauchy_schwarz _ _ _ _ form z v); pose proof (nonnegative _ _ _ form v).
+  destruct (nonnegative _ _ _ form z) as [| zero]; [assumption | nra].
+Qed.
+
+(** *** It exists
+
+    With a coordinate more, in which every x_i is 1 and the target is (0, 1), the closest combination with nonnegative
+    weights has the direction of the hull's shortest point. *)
+
+Let plus' (u v : V * R) : V * R := (plus (fst u) (fst v), snd u + snd v).
+Let scale' (a : R) (v : V * R) : V * R := (scale a (fst v), a * snd v).
+Let ip' (u v : V * R) : R := ip (fst u) (fst v) + snd u * snd v.
+
+Lemma form_with_a_coordinate_more : semi_inner_product plus' scale' ip'.
+Proof.
+  unfold plus', scale', ip'; split; intros; simpl.
+  - rewrite (symmetric _ _ _ form); ring.
+  - rewrite (additive _ _ _ form); ring.
+  - rewrite (homogeneous _ _ _ form); ring.
+  - pose proof (nonnegative _ _ _ form (fst v)); nra.
+Qed.
+
+Theorem shortest_point_exists (n : nat) (x : nat -> V) : (0 < n)%nat -> exists λ, shortest n x λ.
+Proof.
+  intros n_pos.
+  destruct (closest_exists form_with_a_coordinate_more n (fun i => (x i, 1)) (scale 0 (x 0%nat), 1)) as [μ μ_closest].
+  set (σ := sum n μ); pose (s y := Σ_(k < n) μ k * ip (x k) y).
+  assert (conditions : forall i, (i < n)%nat -> 0 <= μ i /\ 1 - σ <= s (x i) /\ μ i * s (x i) = (1 - σ) * μ i).
+  { intros i i_lt; destruct (μ_closest i i_lt) as (nonneg & below & equal); unfold left_over, ip' in below, equal.
+    simpl in below, equal; rewrite (symmetric _ _ _ form (x i)), (homogeneous _ _ _ form) in below, equal.
+    rewrite (sum_ext n _ (fun k => μ k * ip (x k) (x i) + μ k)), sum_plus in below, equal by (intros; ring).
+    fold (s (x i)) in below, equal; fold σ in below, equal; repeat split; lra. }
+  assert (0 < σ) as σ_pos.
+  { destruct (Rle_lt_dec σ 0) as [none | ]; [exfalso | assumption].
+    assert (zero : forall k, (k < n)%nat -> μ k = 0).
+    { intros k k_lt; pose proof (term_le_sum n μ k (fun i i_lt => proj1 (conditions i i_lt)) k_lt) as term.
+      fold σ in term; pose proof (proj1 (conditions k k_lt)); lra. }
+    destruct (conditions 0%nat n_pos) as (_ & below & _).
+    unfold s in below; rewrite sum_zero in below by (intros; rewrite zero by assumption; ring).
+    unfold σ in below; rewrite sum_zero in below by assumption; lra. }
+  pose (λ k := / σ * μ k); assert (along : forall y, ip (combination n λ x) y = / σ * s y).
+  { intros y; rewrite combination_dot; unfold s; rewrite <- sum_scale; apply sum_ext; intros; unfold λ; ring. }
+  assert (0 < / σ) as inverse_pos by now apply Rinv_0_lt_compat.
+  exists λ; apply shortest_point_iff; split; [split |].
+  - intros i i_lt; destruct (conditions i i_lt) as [nonneg _]; unfold λ; nra.
+  - unfold λ; rewrite sum_scale; fold σ; field; lra.
+  - assert (square : ip (combination n λ x) (combination n λ x) = / σ * (1 - σ)).
+    { rewrite combination_dot.
+      rewrite (sum_ext n _ (fun i => / σ * (/ σ * ((1 - σ) * μ i)))).
+      - rewrite !sum_scale; fold σ; field; lra.
+      - intros i i_lt; destruct (conditions i i_lt) as (_ & _ & <-).
+        rewrite (symmetric _ _ _ form), along; unfold λ; ring. }
+    intros i i_lt; rewrite square, (symmetric _ _ _ form), along.
+    destruct (conditions i i_lt) as (_ & below & _); apply Rmult_le_compat_l; lra.
+Qed.
+
+(** T24: Gordan's theorem, with what does the work: the hull's shortest point. *)
+Theorem gordan (n : nat) (x : nat -> V) :
+  (exists v, forall i, (i < n)%nat -> 0 < ip (x i) v)
+  <-> (forall μ, distribution n μ -> 0 < ip (combination n μ x) (combination n μ x)).
+Proof.
+  split; [intros [v slopes] μ; now apply direction_keeps_hull_from_zero with v | intros away].
+  destruct n as [|n]; [exists (x 0%nat); intros i i_lt; lia |].
+  destruct (shortest_point_exists (S n) x) as [λ is_shortest]; [lia |].
+  exists (combination (S n) λ x); intros i i_lt.
+  apply Rlt_le_trans with (ip (combination (S n) λ x) (combination (S n) λ x));
+    [apply away, is_shortest | now apply shortest_point_gives_every_slope].
+Qed.
+
+(** ** Batches of pairs *)
+
+Definition oriented (B : nat) (gw gl : nat -> V) : nat -> V := first_then B gw (fun b => scale (-1) (gl b)).
+
+Definition common_direction (B : nat) (gw gl : nat -> V) (v : V) : Prop :=
+  forall b, (b < B)%nat -> 0 < ip (gw b) v /\ ip (gl b) v < 0.
+
+Lemma oriented_slopes (B : nat) (gw gl : nat -> V) (v : V) (m : R -> Prop) :
+  (forall i, (i < B + B)%nat -> m (ip (oriented B gw gl i) v))
+  <-> (forall b, (b < B)%nat -> m (ip (gw b) v) /\ m (- ip (gl b) v)).
+Proof.
+  assert (flipped : forall b, ip (scale (-1) (gl b)) v = - ip (gl b) v)
+    by (intros; rewrite (homogeneous _ _ _ form); ring).
+  unfold oriented, first_then; split.
+  - intros all b b_lt; split.
+    + specialize (all b ltac:(lia)); now rewrite (proj2 (Nat.ltb_lt b B)) in all.
+    + specialize (all (B + b)%nat ltac:(lia)); rewrite (proj2 (Nat.ltb_ge (B + b) B)) in all by lia.
+      replace (B + b - B)%nat with b in all by lia; now rewrite <- flipped.
+  - intros all i i_lt; destruct (Nat.ltb_spec i B) as [first | second]; [now apply all |].
+    rewrite flipped; apply all; lia.
+Qed.
+
+Theorem shortest_step_serves_every_pair (B : nat) (gw gl : nat -> V) (λ : nat -> R) :
+  shortest (B + B) (oriented B gw gl) λ -> let u := combination (B + B) λ (oriented B gw gl) in
+  forall b, (b < B)%nat -> ip u u <= ip (gw b) u /\ ip (gl b) u <= - ip u u.
+Proof.
+  intros is_shortest u b b_lt.
+  destruct (proj1 (oriented_slopes B gw gl u (fun slope => ip u u <= slope))
+              (fun i i_lt => shortest_point_gives_every_slope _ _ _ i is_shortest i_lt) b b_lt); lra.
+Qed.
+
+Theorem common_direction_exists_iff (B : nat) (gw gl : nat -> V) :
+  (exists v, common_direction B gw gl v)
+  <-> (forall μ, distribution (B + B) μ ->
+        let z := combination (B + B) μ (oriented B gw gl) in 0 < ip z z).
+Proof.
+  cbv zeta; rewrite <- gordan; split; intros [v slopes]; exists v.
+  - apply (proj2 (oriented_slopes B gw gl v (fun slope => 0 < slope))).
+    intros b b_lt; destruct (slopes b b_lt); lra.
+  - intros b b_lt; destruct (proj1 (oriented_slopes B gw gl v (fun slope => 0 < slope)) slopes b b_lt); lra.
+Qed.
+
+(** ** The price of one pair of slopes *)
+
+Definition price (G : gram) (s t : R) : R :=
+  (s * s * ll G + 2 * s * t * wl G + t * t * ww G) / (ww G * ll G - wl G * wl G).
+
+Definition cheapest (gw gl : V) (s t : R) : V := let G := gram_of ip gw gl in let D := ww G * ll G - wl G * wl G in
+  combine V plus scale ((s * ll G + t * wl G) / D) gw (- ((t * ww G + s * wl G) / D)) gl.
+
+Theorem cheapest_step (gw gl : V) (s t : R) : let G := gram_of ip gw gl in let u := cheapest gw gl s t in
+  wl G * wl G < ww G * ll G ->
+  (ip gw u = s /\ ip gl u = - t /\ ip u u = price G s t) /\
+  (forall v, ip gw v = s -> ip gl v = - t -> price G s t <= ip v v).
+Proof.
+  intros G u independent.
+  assert (along : forall v, ip u v = (s * ll G + t * wl G) / (ww G * ll G - wl G * wl G) * ip gw v
+                            - (t * ww G + s * wl G) / (ww G * ll G - wl G * wl G) * ip gl v)
+    by (intros v; unfold u, cheapest; rewrite (ip_combine_left _ _ _ _ form); fold G; ring).
+  assert (wl_symmetric : ip gl gw = wl G) by (rewrite (symmetric _ _ _ form); reflexivity).
+  assert (chosen : ip gw u = s).
+  { rewrite (symmetric _ _ _ form), along, wl_symmetric; change (ip gw gw) with (ww G); field; lra. }
+  assert (rejected : ip gl u = - t).
+  { rewrite (symmetric _ _ _ form), along; change (ip gl gl) with (ll G); change (ip gw gl) with (wl G); field; lra. }
+  assert (length : ip u u = price G s t) by (rewrite along, chosen, rejected; unfold price; field; lra).
+  repeat split; [assumption | assumption | assumption |]; intros v v_chosen v_rejected.
+  assert (ip u v = ip u u) as same by (rewrite !along, chosen, rejected, v_chosen, v_rejected; ring).
+  rewrite <- length; pose proof (cauchy_schwarz _ _ _ _ form u v) as bound; rewrite same in bound.
+  pose proof (nonnegative _ _ _ form u); pose proof (nonnegative _ _ _ form v).
+  destruct (Rle_lt_dec (ip u u) (ip v v)); [assumption | nra].
+Qed.
+
+End Hull.
+
+Arguments common_direction {V}.
+
+(** ** Both occur in the plane *)
+
+(** The mean step raises the first pair's rejected response, (1, 3) serves both pairs. *)
+Example a_common_direction_where_the_mean_step_fails :
+  let gw b := match b with 0%nat => (1, 0) | _ => (3, 1) end in
+  let gl b := match b with 0%nat => (2, -1) | _ => (0, -1) end in
+  0 < plane_ip (gl 0%nat) (mean_step plane_plus plane_scale 2 (fun _ => 1) (fun _ => 1) gw gl)
+  /\ common_direction plane_ip 2 gw gl (1, 3).
+Proof.
+  intros gw gl; split; [| intros [|[|b]] b_lt; unfold plane_ip; simpl; lra || lia].
+  unfold mean_step, pair_step, combine, plane_ip; simpl; replace (/ (1 + 1)) with (1 / 2) by field; lra.
+Qed.
+
+(** The two pairs of Groups.v, of which the mean step reverses one: no step serves both, as the chosen of the second
+    points against the chosen of the first. *)
+Example no_common_direction :
+  let gw b := match b with 0%nat => (1, 0) | _ => (-3, 0) end in
+  let gl b := match b with 0%nat => (0, 1) | _ => (0, -3) end in
+  ~ exists v, common_direction plane_ip 2 gw gl v.
+Proof.
+  intros gw gl [v slopes]; destruct (slopes 0%nat ltac:(lia)) as [up _], (slopes 1%nat ltac:(lia)) as [up' _].
+  unfold plane_ip in *; simpl in *; lra.
+Qed.

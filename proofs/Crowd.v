@@ -70,6 +70,85 @@ Proof.
   rewrite !dot_peaked by assumption; unfold pull; field; lra.
 Qed.
 
+(** ** With the cosines of a crowd *)
+
+Definition batch_label_factor (ρs ρd S B : R) : R := 1 + ρs * (S - 1) - ρd * (B - S).
+Definition batch_suffix_factor (ρψ B : R) : R := 1 + ρψ * (B - 1).
+
+Definition batch_threshold (L ρs ρd ρψ S B : R) : R := L * (batch_label_factor ρs ρd S B / batch_suffix_factor ρψ B).
+Definition unseen_threshold (L ρs ρd ρψ : R) : R := L * ((ρs - ρd) / (2 * ρψ)).
+
+Definition label_pull (B : nat) (same : nat -> bool) (κ : nat -> R) : R := Σ_(k < B) sign (same k) * κ k.
+Definition suffix_pull (B : nat) (ψ : nat -> R) : R := sum B ψ.
+
+(** The sums over a batch: cosine 1 with one's own contexts, ρ with those of others. *)
+Lemma signed_cosines (B : nat) (same : nat -> bool) (ρs ρd : R) :
+  label_pull B same (fun k => if same k then ρs else ρd) = ρs * agree B same - ρd * (INR B - agree B same).
+Proof.
+  unfold label_pull, agree; induction B as [|B IH]; [simpl; ring | rewrite S_INR; simpl; rewrite IH].
+  unfold sign; destruct (same B); ring.
+Qed.
+
+Lemma member_label_pull (B me : nat) (same : nat -> bool) (ρs ρd : R) : (me < B)%nat -> same me = true ->
+  label_pull B same (fun k => if Nat.eqb k me then 1 else if same k then ρs else ρd)
+  = batch_label_factor ρs ρd (agree B same) (INR B).
+Proof.
+  intros me_lt own; transitivity (label_pull B same (fun k => if same k then ρs else ρd) + (Σ_(k < B) is me k * (1 - ρs))).
+  - unfold label_pull; rewrite <- sum_plus; apply sum_ext; intros k _; unfold is.
+    destruct (Nat.eqb_spec k me) as [-> | differ]; [rewrite own | destruct (Nat.eq_dec me k); [congruence | ring]].
+    destruct (Nat.eq_dec me me); [simpl; ring | congruence].
+  - rewrite signed_cosines, (sum_is B me (fun _ => 1 - ρs)) by assumption; unfold batch_label_factor; ring.
+Qed.
+
+Lemma member_suffix_pull (B me : nat) (ρψ : R) : (me < B)%nat ->
+  suffix_pull B (fun k => if Nat.eqb k me then 1 else ρψ) = batch_suffix_factor ρψ (INR B).
+Proof.
+  intros me_lt; unfold suffix_pull; transitivity (Σ_(k < B) (ρψ + is me k * (1 - ρψ))).
+  - apply sum_ext; intros k _; unfold is.
+    destruct (Nat.eqb_spec k me), (Nat.eq_dec me k); try congruence; ring.
+  - rewrite sum_plus, sum_const, (sum_is B me (fun _ => 1 - ρψ)) by assumption; unfold batch_suffix_factor; ring.
+Qed.
+
+Lemma label_pull_ext (B : nat) (same : nat -> bool) (κ κ' : nat -> R) :
+  (forall k, (k < B)%nat -> κ k = κ' k) -> label_pull B same κ = label_pull B same κ'.
+Proof. intros equal; apply sum_ext; intros; now rewrite equal. Qed.
+
+Lemma suffix_pull_ext (B : nat) (ψ ψ' : nat -> R) : (forall k, (k < B)%nat -> ψ k = ψ' k) -> suffix_pull B ψ = suffix_pull B ψ'.
+Proof. apply sum_ext. Qed.
+
+(** A pair alone has T8's threshold; where the words do not separate the label contexts only its own label helps it. *)
+Theorem batch_of_one (L ρs ρd ρψ : R) : batch_threshold L ρs ρd ρψ 1 1 = L.
+Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; field; lra. Qed.
+
+Theorem batch_that_shares_everything_but_the_label (L ρ B : R) : 0 < B ->
+  batch_threshold L ρ ρ 1 (B / 2) B = L * (1 - ρ) / B.
+Proof. intros; unfold batch_threshold, batch_label_factor, batch_suffix_factor; field; lra. Qed.
+
+(** What balance is for: where all pairs prefer one word, labels add up as suffixes do, and nothing cancels. *)
+Theorem without_balance_nothing_cancels (L ρ ρd B : R) : 0 < batch_suffix_factor ρ B -> batch_threshold L ρ ρd ρ B B = L.
+Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; intros; field; lra. Qed.
+
+(** Balanced words: L*_B tends to the threshold of an unseen pair. *)
+Theorem batch_threshold_limit (L ρs ρd ρψ : R) : 0 < ρψ <= 1 ->
+  Un_cv (fun B => batch_threshold L ρs ρd ρψ (INR B / 2) (INR B)) (unseen_threshold L ρs ρd ρψ).
+Proof.
+  intros [ρψ_pos ρψ_le] ε ε_pos; set (C := L * (1 - ρs - (ρs - ρd) * (1 - ρψ) / (2 * ρψ))).
+  assert (0 < ρψ * ε) as rate by nra; pose proof (Rabs_pos C).
+  destruct (archimed_cor1 (ρψ * ε / (Rabs C + 1))) as (N & N_above & N_pos); [apply Rdiv_lt_0_compat; lra |].
+  apply lt_0_INR in N_pos; assert (Rabs C < INR N * (ρψ * ε)) as N_large.
+  { replace (/ INR N) with (1 / INR N) in N_above by (field; lra); rewrite fraction_lt_iff in N_above by lra; lra. }
+  exists (S N); intros B B_large; assert (INR N < INR B) as N_lt by (apply lt_INR; lia).
+  assert (0 < batch_suffix_factor ρψ (INR B)) as factor_pos by (unfold batch_suffix_factor; nra).
+  unfold R_dist, batch_threshold, unseen_threshold.
+  replace (_ - _) with (C / batch_suffix_factor ρψ (INR B))
+    by (unfold C, batch_label_factor, batch_suffix_factor in *; field; lra).
+  unfold Rdiv; rewrite Rabs_mult, (Rabs_right (/ _)) by (apply Rle_ge, Rlt_le, Rinv_0_lt_compat; assumption).
+  apply (Rmult_lt_reg_r (batch_suffix_factor ρψ (INR B))); [assumption |].
+  rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra.
+  apply Rlt_le_trans with (INR N * (ρψ * ε)); [assumption |].
+  unfold batch_suffix_factor; assert (ρψ * INR N <= 1 + ρψ * (INR B - 1)) by nra; nra.
+Qed.
+
 (** ** A judged response *)
 
 Section Crowd.
@@ -102,9 +181,6 @@ Hypothesis suffix_cosines : forall k i, (k < B)%nat -> (i < n)%nat ->
 Hypothesis orthogonal : forall k i i', (k < B)%nat -> (i < S n)%nat -> (i' < S n)%nat -> i <> i' ->
   dot d (feature r i) (feature (w k) i') = 0.
 
-Definition label_pull : R := Σ_(k < B) sign (same k) * κ k.
-Definition suffix_pull : R := sum B ψ.
-
 Let p_mine := probs V d W r 0 mine.
 Let p_other := probs V d W r 0 other.
 
@@ -126,7 +202,7 @@ Qed.
 
 Theorem slope_in_the_crowd : slope V d W r (crowd_step V d W B w l weight)
   = weight * f / INR B *
-    ((1 - p_mine + p_other) * label_pull - INR n * ((1 - mine_a) * pull (INR V) a b) * suffix_pull).
+    ((1 - p_mine + p_other) * label_pull B same κ - INR n * ((1 - mine_a) * pull (INR V) a b) * suffix_pull B ψ).
 Proof.
   rewrite slope_along_crowd_step;
     [| intros k k_lt; destruct (sizes k k_lt) as [-> ->]; reflexivity
@@ -160,89 +236,124 @@ Proof.
 Qed.
 
 (** What falls, for the chosen of a pair (mine_a = a) as for any response; [threshold] is T8's. *)
-Theorem falls_in_the_crowd_iff : mine_a = a -> b < a -> a < 1 -> 0 < suffix_pull ->
+Theorem falls_in_the_crowd_iff : mine_a = a -> b < a -> a < 1 -> 0 < suffix_pull B ψ ->
   (slope V d W r (crowd_step V d W B w l weight) < 0
-   <-> threshold (INR V) p_mine p_other a b * (label_pull / suffix_pull) < INR n).
+   <-> threshold (INR V) p_mine p_other a b * (label_pull B same κ / suffix_pull B ψ) < INR n).
 Proof.
   intros chosen order room together; rewrite slope_in_the_crowd, chosen; pose proof (real_V_large V V_large).
   destruct (pull_sign V V_large a b) as [above _]; specialize (above order).
   assert (0 < (1 - a) * pull (INR V) a b) as down by (apply Rmult_lt_0_compat; lra).
-  assert (threshold (INR V) p_mine p_other a b * (label_pull / suffix_pull)
-          = (1 - p_mine + p_other) * label_pull / ((1 - a) * pull (INR V) a b * suffix_pull)) as ->
+  assert (threshold (INR V) p_mine p_other a b * (label_pull B same κ / suffix_pull B ψ)
+          = (1 - p_mine + p_other) * label_pull B same κ / ((1 - a) * pull (INR V) a b * suffix_pull B ψ)) as ->
     by (unfold threshold, pull; field; unfold pull in *; repeat split; lra).
-  replace (INR n) with (INR n / 1) at 2 by field; assert (0 < (1 - a) * pull (INR V) a b * suffix_pull) by nra.
+  replace (INR n) with (INR n / 1) at 2 by field; assert (0 < (1 - a) * pull (INR V) a b * suffix_pull B ψ) by nra.
   rewrite fraction_lt_iff by lra; assert (0 < weight * f / INR B).
   { apply Rdiv_lt_0_compat; [nra | now apply lt_0_INR]. }
   split; intros; nra.
 Qed.
 
+(** For the chosen response of pair [me], which has cosine 1 with itself and ρ with the others. *)
+Corollary chosen_of_the_batch_falls_iff (me : nat) (ρs ρd ρψ : R) : (me < B)%nat -> same me = true ->
+  (forall k, (k < B)%nat -> κ k = (if Nat.eqb k me then 1 else if same k then ρs else ρd)) ->
+  (forall k, (k < B)%nat -> ψ k = (if Nat.eqb k me then 1 else ρψ)) ->
+  mine_a = a -> b < a -> a < 1 -> 0 < batch_suffix_factor ρψ (INR B) ->
+  (slope V d W r (crowd_step V d W B w l weight) < 0
+   <-> batch_threshold (threshold (INR V) p_mine p_other a b) ρs ρd ρψ (agree B same) (INR B) < INR n).
+Proof.
+  intros me_lt own labels suffixes chosen order room together; unfold batch_threshold.
+  rewrite <- (member_label_pull B me) by assumption; rewrite <- (member_suffix_pull B me) in * by assumption.
+  rewrite (label_pull_ext B same _ κ), (suffix_pull_ext B _ ψ) in * by (intros; symmetry; auto).
+  now apply falls_in_the_crowd_iff.
+Qed.
+
+(** For that of a pair outside, if half of the batch prefers its word: the same at every batch size. *)
+Corollary unseen_chosen_falls_iff (ρs ρd ρψ : R) : agree B same = INR B / 2 -> 0 < ρψ ->
+  (forall k, (k < B)%nat -> κ k = (if same k then ρs else ρd)) -> (forall k, (k < B)%nat -> ψ k = ρψ) ->
+  mine_a = a -> b < a -> a < 1 ->
+  (slope V d W r (crowd_step V d W B w l weight) < 0
+   <-> unseen_threshold (threshold (INR V) p_mine p_other a b) ρs ρd ρψ < INR n).
+Proof.
+  intros balanced ρψ_pos labels suffixes chosen order room; pose proof (lt_0_INR B B_pos).
+  assert (suffix_pull B ψ = INR B * ρψ) as suffix by (unfold suffix_pull; rewrite <- sum_const; now apply sum_ext).
+  assert (label_pull B same κ = INR B / 2 * (ρs - ρd)) as label.
+  { rewrite (label_pull_ext B same κ (fun k => if same k then ρs else ρd)), signed_cosines, balanced by assumption; field. }
+  rewrite falls_in_the_crowd_iff, label, suffix by (assumption || rewrite suffix; nra); unfold unseen_threshold.
+  replace (INR B / 2 * (ρs - ρd) / (INR B * ρψ)) with ((ρs - ρd) / (2 * ρψ)) by (field; lra); reflexivity.
+Qed.
+
 End Crowd.
-
-(** ** With the cosines of a crowd *)
-
-Definition batch_label_factor (ρs ρd S B : R) : R := 1 + ρs * (S - 1) - ρd * (B - S).
-Definition batch_suffix_factor (ρψ B : R) : R := 1 + ρψ * (B - 1).
-
-Definition batch_threshold (L ρs ρd ρψ S B : R) : R := L * (batch_label_factor ρs ρd S B / batch_suffix_factor ρψ B).
-Definition unseen_threshold (L ρs ρd ρψ : R) : R := L * ((ρs - ρd) / (2 * ρψ)).
-
-(** The sums over a batch: cosine 1 with one's own contexts, ρ with those of others. *)
-Lemma signed_cosines (B : nat) (same : nat -> bool) (ρs ρd : R) :
-  label_pull B same (fun k => if same k then ρs else ρd) = ρs * agree B same - ρd * (INR B - agree B same).
-Proof.
-  unfold label_pull, agree; induction B as [|B IH]; [simpl; ring | rewrite S_INR; simpl; rewrite IH].
-  unfold sign; destruct (same B); ring.
-Qed.
-
-Lemma member_label_pull (B me : nat) (same : nat -> bool) (ρs ρd : R) : (me < B)%nat -> same me = true ->
-  label_pull B same (fun k => if Nat.eqb k me then 1 else if same k then ρs else ρd)
-  = batch_label_factor ρs ρd (agree B same) (INR B).
-Proof.
-  intros me_lt own; transitivity (label_pull B same (fun k => if same k then ρs else ρd) + (Σ_(k < B) is me k * (1 - ρs))).
-  - unfold label_pull; rewrite <- sum_plus; apply sum_ext; intros k _; unfold is.
-    destruct (Nat.eqb_spec k me) as [-> | differ]; [rewrite own | destruct (Nat.eq_dec me k); [congruence | ring]].
-    destruct (Nat.eq_dec me me); [simpl; ring | congruence].
-  - rewrite signed_cosines, (sum_is B me (fun _ => 1 - ρs)) by assumption; unfold batch_label_factor; ring.
-Qed.
-
-Lemma member_suffix_pull (B me : nat) (ρψ : R) : (me < B)%nat ->
-  suffix_pull B (fun k => if Nat.eqb k me then 1 else ρψ) = batch_suffix_factor ρψ (INR B).
-Proof.
-  intros me_lt; unfold suffix_pull; transitivity (Σ_(k < B) (ρψ + is me k * (1 - ρψ))).
-  - apply sum_ext; intros k _; unfold is.
-    destruct (Nat.eqb_spec k me), (Nat.eq_dec me k); try congruence; ring.
-  - rewrite sum_plus, sum_const, (sum_is B me (fun _ => 1 - ρψ)) by assumption; unfold batch_suffix_factor; ring.
-Qed.
-
-(** A pair alone has T8's threshold; where the words do not separate the label contexts only its own label helps it. *)
-Theorem batch_of_one (L ρs ρd ρψ : R) : batch_threshold L ρs ρd ρψ 1 1 = L.
-Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; field; lra. Qed.
-
-Theorem batch_that_shares_everything_but_the_label (L ρ B : R) : 0 < B ->
-  batch_threshold L ρ ρ 1 (B / 2) B = L * (1 - ρ) / B.
-Proof. intros; unfold batch_threshold, batch_label_factor, batch_suffix_factor; field; lra. Qed.
-
-(** Balanced words: L*_B tends to the threshold of an unseen pair. *)
-Theorem batch_threshold_limit (L ρs ρd ρψ : R) : 0 < ρψ <= 1 ->
-  Un_cv (fun B => batch_threshold L ρs ρd ρψ (INR B / 2) (INR B)) (unseen_threshold L ρs ρd ρψ).
-Proof.
-  intros [ρψ_pos ρψ_le] ε ε_pos; set (C := L * (1 - ρs - (ρs - ρd) * (1 - ρψ) / (2 * ρψ))).
-  assert (0 < ρψ * ε) as rate by nra; pose proof (Rabs_pos C).
-  destruct (archimed_cor1 (ρψ * ε / (Rabs C + 1))) as (N & N_above & N_pos); [apply Rdiv_lt_0_compat; lra |].
-  apply lt_0_INR in N_pos; assert (Rabs C < INR N * (ρψ * ε)) as N_large.
-  { replace (/ INR N) with (1 / INR N) in N_above by (field; lra); rewrite fraction_lt_iff in N_above by lra; lra. }
-  exists (S N); intros B B_large; assert (INR N < INR B) as N_lt by (apply lt_INR; lia).
-  assert (0 < batch_suffix_factor ρψ (INR B)) as factor_pos by (unfold batch_suffix_factor; nra).
-  unfold R_dist, batch_threshold, unseen_threshold.
-  replace (_ - _) with (C / batch_suffix_factor ρψ (INR B))
-    by (unfold C, batch_label_factor, batch_suffix_factor in *; field; lra).
-  unfold Rdiv; rewrite Rabs_mult, (Rabs_right (/ _)) by (apply Rle_ge, Rlt_le, Rinv_0_lt_compat; assumption).
-  apply (Rmult_lt_reg_r (batch_suffix_factor ρψ (INR B))); [assumption |].
-  rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra.
-  apply Rlt_le_trans with (INR N * (ρψ * ε)); [assumption |].
-  unfold batch_suffix_factor; assert (ρψ * INR N <= 1 + ρψ * (INR B - 1)) by nra; nra.
-Qed.
 
 (** V = 20, (a, b) = (.3, .1), so that L* = 95/14: eight pairs lower their chosen responses from three tokens on. *)
 Example threshold_of_eight_pairs : batch_threshold (95/14) (6/10) (1/10) 1 4 8 = 57/28 /\ 2 < 57/28 < 2.04.
 Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; split; [field | lra]. Qed.
+
+(** ** Such a crowd *)
+
+(** Pair p has the word p mod 2.  Its label context shares one direction with all pairs, one with those of the same word,
+    and has one of its own, so that ρ_s = 5/9 and ρ_d = 4/9; suffix contexts are the same in all pairs. *)
+Definition word (p : nat) : nat := Nat.modulo p 2.
+
+Definition crowd_features (p i : nat) : nat -> R := match i with
+  | O => fun k => 2/3 * is 0 k + 1/3 * is (1 + word p) k + 2/3 * is (3 + p) k
+  | S i' => is (8 + i')
+  end.
+
+Lemma crowd_features_dot (n p : nat) (v : nat -> R) : (p < 5)%nat ->
+  dot (8 + n) (crowd_features p 0) v = 2/3 * v 0%nat + 1/3 * v (1 + word p)%nat + 2/3 * v (3 + p)%nat.
+Proof.
+  intros p_lt; assert (word p < 2)%nat by (apply Nat.mod_upper_bound; lia).
+  unfold crowd_features; rewrite !dot_plus_left, !dot_scale_left, !dot_is_left by lia; reflexivity.
+Qed.
+
+Ltac each_below_five p := destruct p as [|[|[|[|[|?]]]]]; try (exfalso; lia).
+
+(** Four pairs, n suffix tokens; the pair 4 is none of them.  A pair alone would survive six tokens. *)
+Example crowd_displaces_what_a_pair_survives :
+  let text n p y a := peaked_text 20 n 2 y a (crowd_features p) in
+  let chosen n p := text n p (word p) (3/10) in let rejected n p := text n p (1 - word p)%nat (1/10) in
+  let change n p := slope 20 (8 + n) (fun _ _ => 0) (chosen n p)
+                      (crowd_step 20 (8 + n) (fun _ _ => 0) 4 (chosen n) (rejected n) 1) in
+  (forall p, (p < 4)%nat -> ~ change 1%nat p < 0 /\ change 2%nat p < 0) /\ change 1%nat 4%nat < 0.
+Proof.
+  intros text chosen rejected change; pose (same p k := Nat.eqb (word k) (word p)).
+  pose (κ p k := if Nat.eqb k p then 1 else if same p k then 5/9 else 4/9).
+  assert (below_two : forall p, (word p < 2)%nat) by (intros; apply Nat.mod_upper_bound; lia).
+  assert (cosines : forall n p k, (p < 5)%nat -> (k < 4)%nat ->
+    dot (8 + n) (crowd_features p 0) (crowd_features k 0) = 1 * κ p k).
+  { intros n p k p_lt k_lt; rewrite crowd_features_dot by assumption; unfold κ, same, crowd_features.
+    each_below_five p; each_below_five k; unfold word, is; simpl; lra. }
+  assert (apart : forall n p k i i', (p < 5)%nat -> (k < 5)%nat -> (i < S n)%nat -> (i' < S n)%nat -> i <> i' ->
+    dot (8 + n) (crowd_features p i) (crowd_features k i') = 0).
+  { intros n p k i i' p_lt k_lt i_lt i'_lt differ; destruct i as [|i], i' as [|i']; [lia | | |].
+    - rewrite crowd_features_dot by assumption; unfold crowd_features; specialize (below_two p).
+      rewrite !is_different by lia; ring.
+    - rewrite dot_symmetric, crowd_features_dot by assumption; unfold crowd_features; specialize (below_two k).
+      rewrite !is_different by lia; ring.
+    - unfold crowd_features; rewrite dot_is_left, is_different by lia; reflexivity. }
+  assert (probs_of : forall n p y a, 0 < a < 1 -> let q := probs 20 (8 + n) (fun _ _ => 0) (text n p y a) in
+    (forall v, q 0%nat v = 1 / INR 20) /\ (forall i v, q (S i) v = peaked 20 2 a v))
+    by (intros; apply peaked_text_probs; lia || lra).
+  assert (falls : forall n p, (p < 5)%nat ->
+    (change n p < 0 <-> 95 / 14 * (label_pull 4 (same p) (κ p) / suffix_pull 4 (fun _ => 1)) < INR n)).
+  { intros n p p_lt; destruct (probs_of n p (word p) (3/10)) as [first after]; [lra |].
+    rewrite <- (proj1 (threshold_of_unlikely_suffix (1 / INR 20))); replace 20 with (INR 20) at 1 by (simpl; lra).
+    rewrite <- (first (word p)) at 1; rewrite <- (first (1 - word p)%nat).
+    unfold change; apply (falls_in_the_crowd_iff 20 (8 + n) (fun _ _ => 0) n 4 (chosen n) (rejected n) (chosen n p) 2
+      (word p) (1 - word p) (same p) 1 (3/10) (1/10) (3/10) 1 (κ p) (fun _ => 1)); try (simpl; lia); try lra; auto.
+    - intros k k_lt; unfold same; pose proof (below_two p); pose proof (below_two k).
+      simpl; destruct (word p) as [|[|]], (word k) as [|[|]]; simpl; auto; lia.
+    - intros k i v k_lt i_lt v_lt; split; apply probs_of; lra.
+    - specialize (below_two p); lia.
+    - specialize (below_two p); lia.
+    - specialize (below_two p); lia.
+    - intros k k_lt; now apply cosines.
+    - intros k i k_lt i_lt; change (dot (8 + n) (is (8 + i)) (is (8 + i)) = 1 * 1).
+      rewrite dot_is_left, is_same by lia; ring.
+    - intros k i i' k_lt; apply apart; lia.
+    - unfold suffix_pull; simpl; lra. }
+  assert (pulls : forall p, (p < 5)%nat -> label_pull 4 (same p) (κ p) = if Nat.eqb p 4 then 2/9 else 2/3).
+  { intros p p_lt; unfold label_pull, κ, same, sign; each_below_five p; unfold word; simpl; lra. }
+  split; [intros p p_lt; rewrite !falls, pulls by lia | rewrite falls, pulls by lia]; unfold suffix_pull.
+  - replace (Nat.eqb p 4) with false by (symmetry; apply Nat.eqb_neq; lia); simpl; lra.
+  - simpl; lra.
+Qed.

@@ -1,0 +1,308 @@
+(** * What a finite step descends
+
+    What is stated.  T26.  Gradient descent with step size h follows the flow of L + (h/4)‖∇L‖² more closely than that of
+    L, and the split step, which takes the two parts of L = L⁺ + L⁻ one after the other in the order of a fair coin,
+    that of L + (h/4)(‖g⁺‖² + ‖g⁻‖²): the two differ by (h/2)⟨g⁺, g⁻⟩, entanglement itself.
+
+      Quadratic parts with any symmetric matrices: the mean of the two orders is exactly one step of gradient descent on
+        L - (h/2)⟨g⁺, g⁻⟩.
+      Quadratic L, along an eigen-direction of curvature k, after n steps, T = n h, with h k ≤ 1: the distance to the
+        modified flow is at most T k³ h² / 3; that to the plain flow is between T k² exp(-2kT) h / 4 (where h k ≤ 1/2) and
+        T k² h / 2, times the distance from the minimum.  So the orders are 2 and 1, and no better for the plain flow.
+      Quadratic parts with a common eigen-direction, curvatures k⁺, k⁻ ≥ 0, minima anywhere: the expectation of n split
+        steps over all coins is within (5/4) T (k⁺ + k⁻)³ h² of its modified flow.
+
+    Scope.  Convex quadratic losses written in their eigenbasis, except for the first of these three; real arithmetic.
+    For other losses the orders are measured.  Flows are whatever solves the equation, which here one path does.
+
+    Name                        Meaning
+    quadratic d k c x           Σ_(i < d) k_i (x_i - c_i)² / 2
+    spring k c x                its gradient k_i (x_i - c_i)
+    modified_loss d h L g x     L + (h/4)‖g‖²
+    stiffer h k                 k_i + (h/2) k_i²: the curvatures of a modified quadratic
+    descent h g x n             n steps of size h against g, from x
+    follows d g X x             X 0 = x, and X moves against g at every time t ≥ 0
+    split_step h g g' x         a step against g, then one against g' where that leads
+    expected h g g' n x         the mean of n split steps over the 2^n orders of n fair coins *)
+
+From Coq Require Import Reals Lra Psatz Lia FunctionalExtensionality.
+From Toymodel Require Import Sums Condition Softmax Slopes Flow.
+Local Open Scope R_scope.
+
+(** ** exp against the steps of gradient descent *)
+
+Lemma square_derivative (x : R) : derivable_pt_lim (fun t => t * t) x (2 * x).
+Proof.
+  apply (derivative_ext (fun t => t * t) _ x (1 * x + x * 1)); [reflexivity | ring |].
+  apply (product_derivative (fun t => t) (fun t => t)); apply derivable_pt_lim_id.
+Qed.
+
+Lemma cube_derivative (x : R) : derivable_pt_lim (fun t => t * (t * t)) x (3 * (x * x)).
+Proof.
+  apply (derivative_ext (fun t => t * (t * t)) _ x (1 * (x * x) + x * (2 * x))); [reflexivity | ring |].
+  apply (product_derivative (fun t => t) (fun t => t * t)); [apply derivable_pt_lim_id | apply square_derivative].
+Qed.
+
+Lemma modified_decay (z : R) : 0 <= z -> 0 <= exp (- z - z * z / 2) - (1 - z) <= z * z * z / 3.
+Proof.
+  assert (slope : forall a b x, derivable_pt_lim (fun t => a * (exp (- t - t * t / 2) - (1 - t)) + b * (t * (t * t)))
+    x (a * (1 - (1 + x) * exp (- x - x * x / 2)) + b * (3 * (x * x)))).
+  { intros a b x; apply sum_of_two_derivative; apply scaled_derivative.
+    - apply (derivative_ext (fun t => exp (-1 * t + - / 2 * (t * t)) + (-1 + 1 * t)) _ x
+               (exp (-1 * x + - / 2 * (x * x)) * (-1 * 1 + - / 2 * (2 * x)) + 1)).
+      + intros s; replace (-1 * s + - / 2 * (s * s)) with (- s - s * s / 2) by field; ring.
+      + replace (-1 * x + - / 2 * (x * x)) with (- x - x * x / 2) by field; field.
+      + apply sum_of_two_derivative; [| apply affine_derivative].
+        apply (exp_derivative (fun t => -1 * t + - / 2 * (t * t))), sum_of_two_derivative; apply scaled_derivative;
+          [apply derivable_pt_lim_id | apply square_derivative].
+    - apply cube_derivative. }
+  intros z_nonneg; assert (below : forall x, 0 <= x -> 1 - x <= exp (- x - x * x / 2)).
+  { intros y y_nonneg; enough (0 <= 1 * (exp (- y - y * y / 2) - (1 - y)) + 0 * (y * (y * y))) by lra.
+    apply (nonneg_from_slope (fun t => 1 * (exp (- t - t * t / 2) - (1 - t)) + 0 * (t * (t * t))) _ y) in slope; auto.
+    - replace (- 0 - 0 * 0 / 2) with 0 by field; rewrite exp_0; ring.
+    - intros x [x_nonneg _]; pose proof (exp_ineq1_le (x + x * x / 2)) as large.
+      assert (exp (x + x * x / 2) * exp (- x - x * x / 2) = 1) as inverse
+        by (rewrite <- exp_plus, <- exp_0; f_equal; field).
+      pose proof (exp_pos (- x - x * x / 2)); nra. }
+  split; [specialize (below z z_nonneg); lra |].
+  enough (0 <= -1 * (exp (- z - z * z / 2) - (1 - z)) + 1/3 * (z * (z * z))) by lra.
+  apply (nonneg_from_slope (fun t => -1 * (exp (- t - t * t / 2) - (1 - t)) + 1/3 * (t * (t * t)))
+    (fun x => -1 * (1 - (1 + x) * exp (- x - x * x / 2)) + 1/3 * (3 * (x * x))) z).
+  - replace (- 0 - 0 * 0 / 2) with 0 by field; rewrite exp_0; ring.
+  - assumption.
+  - intros x; apply slope.
+  - intros x [x_nonneg _]; specialize (below x x_nonneg); nra.
+Qed.
+
+Lemma plain_decay_slope (a b x : R) :
+  derivable_pt_lim (fun t => a * (exp (- t) - (1 - t)) + b * (t * t)) x (a * (1 - exp (- x)) + b * (2 * x)).
+Proof.
+  apply sum_of_two_derivative; apply scaled_derivative.
+  - apply (derivative_ext (fun t => exp (0 + -1 * t) + (-1 + 1 * t)) _ x (exp (0 + -1 * x) * -1 + 1)).
+    + intros s; replace (0 + -1 * s) with (- s) by ring; ring.
+    + replace (0 + -1 * x) with (- x) by ring; ring.
+    + apply sum_of_two_derivative; [apply (exp_derivative (fun t => 0 + -1 * t)) |]; apply affine_derivative.
+  - apply square_derivative.
+Qed.
+
+Lemma plain_decay_above (z : R) : 0 <= z -> exp (- z) - (1 - z) <= z * z / 2.
+Proof.
+  intros z_nonneg; enough (0 <= -1 * (exp (- z) - (1 - z)) + 1/2 * (z * z)) by lra.
+  refine (nonneg_from_slope _ _ z _ z_nonneg (plain_decay_slope (-1) (1/2)) _); [rewrite Ropp_0, exp_0; ring |].
+  intros x _; pose proof (exp_ineq1_le (- x)); lra.
+Qed.
+
+Lemma exp_inverse (x : R) : exp x * exp (- x) = 1.
+Proof. rewrite <- exp_plus, <- exp_0; f_equal; ring. Qed.
+
+Lemma plain_decay_below (z : R) : 0 <= z <= 1 -> z * z / 4 <= exp (- z) - (1 - z).
+Proof.
+  intros [z_nonneg z_le]; enough (0 <= 1 * (exp (- z) - (1 - z)) + -1/4 * (z * z)) by lra.
+  refine (nonneg_from_slope _ _ z _ z_nonneg (plain_decay_slope 1 (-1/4)) _); [rewrite Ropp_0, exp_0; field |].
+  intros x [x_nonneg x_le]; pose proof (exp_ineq1_le x); pose proof (exp_inverse x); pose proof (exp_pos (- x)).
+  assert (exp (- x) * (1 + x) <= 1) by nra; assert (1 <= (1 - x / 2) * (1 + x)) by nra; nra.
+Qed.
+
+(** 1 - e^-w = w - w²/2 + …, to third order. *)
+Lemma third_order_of_exp (w : R) : 0 <= w -> 0 <= 1 - exp (- w) - w + w * w / 2 <= w * w * w / 6.
+Proof.
+  assert (slope : forall a b x, derivable_pt_lim (fun t => a * (1 - exp (- t) - t + t * t / 2) + b * (t * (t * t)))
+    x (a * (exp (- x) - (1 - x)) + b * (3 * (x * x)))).
+  { intros a b x; apply sum_of_two_derivative; apply scaled_derivative.
+    - apply (derivative_ext (fun t => -1 * exp (0 + -1 * t) + ((1 + -1 * t) + / 2 * (t * t))) _ x
+               (-1 * (exp (0 + -1 * x) * -1) + (-1 + / 2 * (2 * x)))).
+      + intros s; replace (0 + -1 * s) with (- s) by ring; field.
+      + replace (0 + -1 * x) with (- x) by ring; field.
+      + apply sum_of_two_derivative; [apply scaled_derivative, (exp_derivative (fun t => 0 + -1 * t)), affine_derivative |].
+        apply sum_of_two_derivative; [apply affine_derivative | apply scaled_derivative, square_derivative].
+    - apply cube_derivative. }
+  intros w_nonneg; split.
+  - enough (0 <= 1 * (1 - exp (- w) - w + w * w / 2) + 0 * (w * (w * w))) by lra.
+    refine (nonneg_from_slope _ _ w _ w_nonneg (slope 1 0) _); [rewrite Ropp_0, exp_0; field |].
+    intros x _; pose proof (exp_ineq1_le (- x)); lra.
+  - enough (0 <= -1 * (1 - exp (- w) - w + w * w / 2) + 1/6 * (w * (w * w))) by lra.
+    refine (nonneg_from_slope _ _ w _ w_nonneg (slope (-1) (1/6)) _); [rewrite Ropp_0, exp_0; field |].
+    intros x [x_nonneg _]; pose proof (plain_decay_above x x_nonneg); lra.
+Qed.
+
+Lemma exp_power (x : R) (n : nat) : exp x ^ n = exp (INR n * x).
+Proof.
+  induction n as [|n IH]; [simpl; now rewrite Rmult_0_l, exp_0 |].
+  rewrite S_INR; simpl; rewrite IH, <- exp_plus; f_equal; ring.
+Qed.
+
+Lemma power_between (A : R) (n : nat) : 0 <= A <= 1 -> 0 <= A ^ n <= 1.
+Proof. intros range; induction n as [|n IH]; simpl; [lra | nra]. Qed.
+
+Lemma power_gap (A B : R) (n : nat) : 0 <= A -> A <= B -> B <= 1 ->
+  INR n * A ^ n * (B - A) <= B ^ n - A ^ n <= INR n * (B - A).
+Proof.
+  intros A_nonneg order B_le; induction n as [|n IH]; [simpl; lra | rewrite S_INR; simpl].
+  pose proof (power_between A n ltac:(lra)); pose proof (pos_INR n).
+  replace (B * B ^ n - A * A ^ n) with (B * (B ^ n - A ^ n) + A ^ n * (B - A)) by ring.
+  assert (0 <= INR n * A ^ n * (B - A)) by (apply Rmult_le_pos; [apply Rmult_le_pos |]; lra).
+  split.
+  - apply Rle_trans with (A * (INR n * A ^ n * (B - A)) + A * (A ^ n * (B - A))); [right; ring |].
+    assert (0 <= A ^ n * (B - A)) by (apply Rmult_le_pos; lra).
+    apply Rplus_le_compat; [apply Rmult_le_compat; lra | nra].
+  - assert (A ^ n * (B - A) <= B - A) by nra; nra.
+Qed.
+
+(** What moves towards c at a rate proportional to its distance. *)
+Lemma decay_is_exponential (y : R -> R) (k c : R) :
+  (forall t, 0 <= t -> derivable_pt_lim y t (- (k * (y t - c)))) ->
+  forall t, 0 <= t -> y t = c + exp (- (k * t)) * (y 0 - c).
+Proof.
+  intros equation t t_nonneg.
+  pose proof (still_if_slope_is_zero (fun s => exp (0 + k * s) * (y s + - c))) as still; cbv beta in still.
+  assert (constant : exp (0 + k * t) * (y t + - c) = exp (0 + k * 0) * (y 0 + - c)).
+  { apply still; [| assumption]; intros s s_nonneg.
+    apply (derivative_ext (fun s => exp (0 + k * s) * (y s + - c)) _ s
+             (exp (0 + k * s) * k * (y s + - c) + exp (0 + k * s) * (- (k * (y s - c)) + 0)));
+      [reflexivity | ring |].
+    apply (product_derivative (fun s => exp (0 + k * s)) (fun s => y s + - c)).
+    - apply (exp_derivative (fun s => 0 + k * s)), affine_derivative.
+    - apply sum_of_two_derivative; [now apply equation | apply derivable_pt_lim_const]. }
+  rewrite Rmult_0_r, Rplus_0_r, exp_0, !Rplus_0_l in constant.
+  pose proof (exp_inverse (k * t)) as inverse.
+  replace (y 0 - c) with (exp (k * t) * (y t + - c)) by lra.
+  replace (exp (- (k * t)) * (exp (k * t) * (y t + - c))) with (exp (k * t) * exp (- (k * t)) * (y t - c)) by ring.
+  rewrite inverse; ring.
+Qed.
+
+(** ** Losses, steps, flows *)
+
+Definition quadratic (d : nat) (k c x : nat -> R) : R := Σ_(i < d) k i * ((x i - c i) * (x i - c i)) / 2.
+Definition spring (k c x : nat -> R) (i : nat) : R := k i * (x i - c i).
+
+Definition modified_loss (d : nat) (h : R) (L : (nat -> R) -> R) (g : (nat -> R) -> nat -> R) (x : nat -> R) : R :=
+  L x + h / 4 * dot d (g x) (g x).
+
+Definition stiffer (h : R) (k : nat -> R) (i : nat) : R := k i + h / 2 * (k i * k i).
+
+Fixpoint descent (h : R) (g : (nat -> R) -> nat -> R) (x : nat -> R) (n : nat) : nat -> R :=
+  match n with
+  | O => x
+  | S n' => let y := descent h g x n' in fun i => y i - h * g y i
+  end.
+
+Definition follows (d : nat) (g : (nat -> R) -> nat -> R) (X : R -> nat -> R) (x : nat -> R) : Prop :=
+  (forall i, (i < d)%nat -> X 0 i = x i) /\
+  forall t i, 0 <= t -> (i < d)%nat -> derivable_pt_lim (fun s => X s i) t (- g (X t) i).
+
+Lemma parabola_slope (f : R -> R) (a b c : R) : (forall t, f t = a + t * b + t * t * c) -> derivable_pt_lim f 0 b.
+Proof.
+  intros parabola; apply (derivative_ext (fun t => (a + b * t) + c * (t * t)) _ 0 (b + c * (2 * 0))).
+  - intros s; rewrite parabola; ring.
+  - ring.
+  - apply sum_of_two_derivative; [apply affine_derivative | apply scaled_derivative, square_derivative].
+Qed.
+
+Theorem quadratic_gradient (d : nat) (k c x : nat -> R) :
+  gradient_at vector_plus vector_scale (dot d) (quadratic d k c) x (spring k c x).
+Proof.
+  intros δ; apply (parabola_slope _ (quadratic d k c x) _ (Σ_(i < d) k i * (δ i * δ i) / 2)); intros t.
+  unfold quadratic, dot; rewrite <- !sum_scale, <- !sum_plus; apply sum_ext; intros i _.
+  unfold vector_plus, vector_scale, spring; field.
+Qed.
+
+(** A modified quadratic is a quadratic: so its gradient is [spring (stiffer h k) c]. *)
+Theorem modified_quadratic (d : nat) (h : R) (k c x : nat -> R) :
+  modified_loss d h (quadratic d k c) (spring k c) x = quadratic d (stiffer h k) c x.
+Proof.
+  unfold modified_loss, quadratic, dot, spring, stiffer; rewrite <- sum_scale, <- sum_plus.
+  apply sum_ext; intros; field.
+Qed.
+
+Lemma descent_on_quadratic (h : R) (k c x : nat -> R) (n i : nat) :
+  descent h (spring k c) x n i = c i + (1 - h * k i) ^ n * (x i - c i).
+Proof.
+  induction n as [|n IH]; [simpl; ring |]; set (y := descent h (spring k c) x n) in IH.
+  change (y i - h * (k i * (y i - c i)) = c i + (1 - h * k i) ^ S n * (x i - c i)); rewrite IH; simpl; ring.
+Qed.
+
+Lemma flow_on_quadratic (d : nat) (k c x : nat -> R) (X : R -> nat -> R) (t : R) (i : nat) :
+  follows d (spring k c) X x -> 0 <= t -> (i < d)%nat -> X t i = c i + exp (- (k i * t)) * (x i - c i).
+Proof.
+  intros [start equation] t_nonneg i_lt; rewrite <- (start i i_lt).
+  apply (decay_is_exponential (fun s => X s i)); [| assumption]; intros s s_nonneg; now apply equation.
+Qed.
+
+Theorem quadratic_has_a_flow (d : nat) (k c x : nat -> R) :
+  follows d (spring k c) (fun t i => c i + exp (- (k i * t)) * (x i - c i)) x.
+Proof.
+  split; [intros i _; rewrite Rmult_0_r, Ropp_0, exp_0; ring |]; intros t i _ _; unfold spring.
+  apply (derivative_ext (fun s => c i + (x i - c i) * exp (0 + - k i * s)) _ t
+           (0 + (x i - c i) * (exp (0 + - k i * t) * - k i))).
+  - intros s; replace (0 + - k i * s) with (- (k i * s)) by ring; ring.
+  - replace (0 + - k i * t) with (- (k i * t)) by ring; ring.
+  - apply sum_of_two_derivative; [apply derivable_pt_lim_const |].
+    apply scaled_derivative, (exp_derivative (fun s => 0 + - k i * s)), affine_derivative.
+Qed.
+
+(** ** Gradient descent: second order to the modified flow, first order to the plain one *)
+
+Section Descent.
+Variables (d : nat) (h : R) (k c x : nat -> R) (X : R -> nat -> R) (n i : nat).
+Hypotheses (i_lt : (i < d)%nat) (h_nonneg : 0 <= h) (k_nonneg : 0 <= k i) (stable : h * k i <= 1).
+
+Let T : R := INR n * h.
+Let error : R := Rabs (descent h (spring k c) x n i - X T i).
+Let z : R := h * k i.
+
+Lemma z_range : 0 <= z <= 1.
+Proof. unfold z; split; [now apply Rmult_le_pos | assumption]. Qed.
+
+Lemma T_nonneg : 0 <= T.
+Proof. unfold T; apply Rmult_le_pos; [apply pos_INR | assumption]. Qed.
+
+Lemma error_of_rate (B : R) : X T i = c i + B ^ n * (x i - c i) -> 1 - z <= B ->
+  error = (B ^ n - (1 - z) ^ n) * Rabs (x i - c i).
+Proof.
+  intros path order; pose proof z_range; unfold error; rewrite path, descent_on_quadratic; fold z.
+  assert (0 <= B ^ n - (1 - z) ^ n) as gap by (pose proof (pow_incr (1 - z) B n); lra).
+  replace (_ - _) with (- ((B ^ n - (1 - z) ^ n) * (x i - c i))) by ring.
+  now rewrite Rabs_Ropp, Rabs_mult, (Rabs_right (_ - _)) by lra.
+Qed.
+
+Theorem descent_follows_the_modified_flow : follows d (spring (stiffer h k) c) X x ->
+  error <= T * (k i * k i * k i) * (h * h) / 3 * Rabs (x i - c i).
+Proof.
+  intros flow; pose proof z_range as range; pose proof (modified_decay z (proj1 range)).
+  assert (exp (- z - z * z / 2) <= 1) as at_most_one.
+  { rewrite <- exp_0; apply exp_monotone; nra. }
+  rewrite (error_of_rate (exp (- z - z * z / 2))); [| | lra].
+  - apply Rmult_le_compat_r; [apply Rabs_pos |].
+    pose proof (power_gap (1 - z) (exp (- z - z * z / 2)) n); pose proof (pos_INR n).
+    apply Rle_trans with (INR n * (z * z * z / 3)); [nra | right; unfold T, z; field].
+  - rewrite (flow_on_quadratic d (stiffer h k) c x X T i flow T_nonneg i_lt), exp_power.
+    do 3 f_equal; unfold T, z, stiffer; field.
+Qed.
+
+Theorem descent_strays_from_the_plain_flow : follows d (spring k c) X x ->
+  error <= T * (k i * k i) * h / 2 * Rabs (x i - c i) /\
+  (h * k i <= 1/2 -> T * (k i * k i) * h / 4 * exp (- (2 * k i * T)) * Rabs (x i - c i) <= error).
+Proof.
+  intros flow; pose proof z_range as range; pose proof (plain_decay_above z (proj1 range)).
+  pose proof (plain_decay_below z range); assert (exp (- z) <= 1) as at_most_one.
+  { rewrite <- exp_0; apply exp_monotone; lra. }
+  assert (0 <= z * z) by nra; pose proof (pos_INR n).
+  destruct (power_gap (1 - z) (exp (- z)) n) as [below above]; try lra.
+  rewrite (error_of_rate (exp (- z))); [| | lra].
+  - split; [| intros small]; (apply Rmult_le_compat_r; [apply Rabs_pos |]).
+    + apply Rle_trans with (INR n * (z * z / 2)); [nra | right; unfold T, z; field].
+    + apply Rle_trans with (INR n * (1 - z) ^ n * (z * z / 4)).
+      * replace (T * (k i * k i) * h / 4 * exp (- (2 * k i * T))) with (INR n * exp (- (2 * z)) ^ n * (z * z / 4))
+          by (rewrite exp_power; replace (INR n * - (2 * z)) with (- (2 * k i * T)) by (unfold T, z; ring); unfold T, z; field).
+        apply Rmult_le_compat_r; [lra |]; apply Rmult_le_compat_l; [assumption |].
+        apply pow_incr; split; [apply Rlt_le, exp_pos |]; fold z in small.
+        pose proof (exp_ineq1_le (2 * z)); pose proof (exp_inverse (2 * z)); pose proof (exp_pos (- (2 * z))).
+        assert (exp (- (2 * z)) * (1 + 2 * z) <= 1) by nra; assert (1 <= (1 - z) * (1 + 2 * z)) by nra; nra.
+      * apply Rle_trans with (INR n * (1 - z) ^ n * (exp (- z) - (1 - z))); [| exact below].
+        apply Rmult_le_compat_l; [| assumption].
+        apply Rmult_le_pos; [assumption | apply pow_le; lra].
+  - rewrite (flow_on_quadratic d k c x X T i flow T_nonneg i_lt), exp_power.
+    do 3 f_equal; unfold T, z; ring.
+Qed.
+
+End Descent.

@@ -306,3 +306,116 @@ Proof.
 Qed.
 
 End Descent.
+
+(** ** Two parts, one after the other *)
+
+Definition split_step (h : R) (g g' : (nat -> R) -> nat -> R) (x : nat -> R) : nat -> R :=
+  let y i := x i - h * g x i in fun i => y i - h * g' y i.
+
+(** The two modified losses differ by (h/2)⟨g⁺, g⁻⟩, in any space. *)
+Theorem modified_losses_differ_by_the_inner_product {E : Type} plus scale (ip : E -> E -> R) (g g' : E) (h : R) :
+  semi_inner_product plus scale ip -> let both := combine E plus scale 1 g 1 g' in
+  h / 4 * ip both both - h / 4 * (ip g g + ip g' g') = h / 2 * ip g g'.
+Proof.
+  intros form both; unfold both.
+  rewrite (ip_combine_left E plus scale ip form), !(ip_combine_right E plus scale ip form), (symmetric _ _ _ form g' g).
+  field.
+Qed.
+
+(** *** Quadratics with any symmetric matrices: exact *)
+
+Definition affine (d : nat) (H : nat -> nat -> R) (b x : nat -> R) (i : nat) : R := dot d (H i) x - b i.
+
+Definition symmetric_matrix (d : nat) (H : nat -> nat -> R) : Prop :=
+  forall i j, (i < d)%nat -> (j < d)%nat -> H i j = H j i.
+
+Definition general_quadratic (d : nat) (H : nat -> nat -> R) (b x : nat -> R) : R :=
+  dot d x (fun i => dot d (H i) x) / 2 - dot d b x.
+
+Lemma affine_along (d : nat) (H : nat -> nat -> R) (b x δ : nat -> R) (t : R) (i : nat) :
+  affine d H b (vector_plus x (vector_scale t δ)) i = affine d H b x i + t * dot d (H i) δ.
+Proof.
+  unfold affine; rewrite (dot_symmetric d _ (vector_plus _ _)); unfold vector_plus, vector_scale.
+  rewrite dot_plus_left, dot_scale_left, !(dot_symmetric d _ (H i)); ring.
+Qed.
+
+Lemma matrix_across (d : nat) (H : nat -> nat -> R) (u v : nat -> R) : symmetric_matrix d H ->
+  dot d u (fun i => dot d (H i) v) = dot d (fun i => dot d (H i) u) v.
+Proof.
+  intros same; unfold dot.
+  transitivity (Σ_(i < d) Σ_(j < d) u i * (H i j * v j)); [apply sum_ext; intros; symmetry; apply sum_scale |].
+  rewrite sum_swap; apply sum_ext; intros j j_lt; rewrite Rmult_comm, <- sum_scale; apply sum_ext; intros i i_lt.
+  rewrite (same i j) by assumption; ring.
+Qed.
+
+Theorem general_quadratic_gradient (d : nat) (H : nat -> nat -> R) (b x : nat -> R) : symmetric_matrix d H ->
+  gradient_at vector_plus vector_scale (dot d) (general_quadratic d H b) x (affine d H b x).
+Proof.
+  intros same δ; pose proof (matrix_across d H x δ same) as across.
+  apply (parabola_slope _ (general_quadratic d H b x) _ (dot d δ (fun i => dot d (H i) δ) / 2)); intros t.
+  assert (image : forall i, dot d (H i) (vector_plus x (vector_scale t δ)) = dot d (H i) x + t * dot d (H i) δ)
+    by (intros i; pose proof (affine_along d H (fun _ => 0) x δ t i) as along; unfold affine in along; lra).
+  unfold general_quadratic.
+  replace (fun i => dot d (H i) (vector_plus x (vector_scale t δ))) with (fun i => dot d (H i) x + t * dot d (H i) δ)
+    by (extensionality i; now rewrite image).
+  unfold affine; rewrite dot_minus_left, <- across.
+  rewrite (dot_symmetric d b (vector_plus _ _)); unfold vector_plus, vector_scale.
+  rewrite !dot_plus_left, !dot_scale_left, (dot_symmetric d δ b), (dot_symmetric d x b).
+  rewrite !(dot_symmetric d _ (fun i => _ + _)), !dot_plus_left, !dot_scale_left.
+  rewrite !(dot_symmetric d (fun i => dot d (H i) x)), !(dot_symmetric d (fun i => dot d (H i) δ)).
+  rewrite (dot_symmetric d δ (fun i => dot d (H i) x)), <- across; field.
+Qed.
+
+Section Split.
+Variables (d : nat) (H H' : nat -> nat -> R) (b b' : nat -> R) (h : R).
+Hypotheses (H_symmetric : symmetric_matrix d H) (H'_symmetric : symmetric_matrix d H').
+
+Let g := affine d H b.
+Let g' := affine d H' b'.
+
+(** The gradient of L⁺ + L⁻ - (h/2)⟨g⁺, g⁻⟩. *)
+Definition entangled_gradient (x : nat -> R) (i : nat) : R :=
+  g x i + g' x i - h / 2 * (dot d (H i) (g' x) + dot d (H' i) (g x)).
+
+Theorem entangled_gradient_is_the_gradient (x : nat -> R) :
+  gradient_at vector_plus vector_scale (dot d)
+    (fun x => general_quadratic d H b x + general_quadratic d H' b' x + - h / 2 * dot d (g x) (g' x)) x
+    (entangled_gradient x).
+Proof.
+  intros δ; apply (derivative_ext (fun t => let y := vector_plus x (vector_scale t δ) in
+    (general_quadratic d H b y + general_quadratic d H' b' y) + - h / 2 * dot d (g y) (g' y)) _ 0
+    ((dot d (g x) δ + dot d (g' x) δ)
+     + - h / 2 * (dot d (fun i => dot d (H i) δ) (g' x) + dot d (g x) (fun i => dot d (H' i) δ)))); [reflexivity | |].
+  - rewrite (matrix_across d H' (g x)), <- (matrix_across d H δ) by assumption.
+    unfold entangled_gradient; rewrite dot_minus_left, dot_plus_left, dot_scale_left, dot_plus_left.
+    rewrite (dot_symmetric d δ); field.
+  - apply sum_of_two_derivative; [apply sum_of_two_derivative; now apply general_quadratic_gradient |].
+    apply scaled_derivative.
+    apply (parabola_slope _ (dot d (g x) (g' x)) _ (dot d (fun i => dot d (H i) δ) (fun i => dot d (H' i) δ))); intros t.
+    unfold dot at 1; rewrite (sum_ext d _ (fun i => g x i * g' x i
+      + t * (dot d (H i) δ * g' x i + g x i * dot d (H' i) δ) + t * t * (dot d (H i) δ * dot d (H' i) δ))).
+    + rewrite !sum_plus, !sum_scale, sum_plus; reflexivity.
+    + intros i _; unfold g, g'; rewrite !affine_along; ring.
+Qed.
+
+(** T26: the mean of the two orders is one step of gradient descent on that loss. *)
+Theorem mean_split_step_is_a_step (x : nat -> R) (i : nat) :
+  (split_step h g g' x i + split_step h g' g x i) / 2 = x i - h * entangled_gradient x i.
+Proof.
+  assert (moved : forall H b g x, affine d H b (fun k => x k - h * g k) i = affine d H b x i - h * dot d (H i) g).
+  { intros M c u y; rewrite <- Rplus_0_r at 1.
+    pose proof (affine_along d M c y u (- h) i) as along; unfold vector_plus, vector_scale in along.
+    replace (fun k => y k - h * u k) with (fun k => y k + - h * u k) by (extensionality k; ring); lra. }
+  unfold split_step, entangled_gradient; cbv zeta; unfold g at 3, g' at 1; rewrite !moved; fold g g'.
+  unfold g, g'; field.
+Qed.
+
+End Split.
+
+(** *** A common eigen-direction: second order to the modified flow of the split step *)
+
+Fixpoint expected (h : R) (g g' : (nat -> R) -> nat -> R) (n : nat) (x : nat -> R) (i : nat) : R :=
+  match n with
+  | O => x i
+  | S n' => (expected h g g' n' (split_step h g g' x) i + expected h g g' n' (split_step h g' g x) i) / 2
+  end.

@@ -419,3 +419,202 @@ Fixpoint expected (h : R) (g g' : (nat -> R) -> nat -> R) (n : nat) (x : nat -> 
   | O => x i
   | S n' => (expected h g g' n' (split_step h g g' x) i + expected h g g' n' (split_step h g' g x) i) / 2
   end.
+
+(** L + (h/4)(‖g⁺‖² + ‖g⁻‖²) for quadratic parts, and its gradient. *)
+Definition split_loss (d : nat) (h : R) (k c k' c' x : nat -> R) : R :=
+  quadratic d k c x + quadratic d k' c' x
+  + h / 4 * (dot d (spring k c x) (spring k c x) + dot d (spring k' c' x) (spring k' c' x)).
+
+Definition split_gradient (h : R) (k c k' c' x : nat -> R) (i : nat) : R :=
+  spring (stiffer h k) c x i + spring (stiffer h k') c' x i.
+
+Theorem split_gradient_is_the_gradient (d : nat) (h : R) (k c k' c' x : nat -> R) :
+  gradient_at vector_plus vector_scale (dot d) (split_loss d h k c k' c') x (split_gradient h k c k' c' x).
+Proof.
+  intros δ; apply (derivative_ext (fun t => quadratic d (stiffer h k) c (vector_plus x (vector_scale t δ))
+    + quadratic d (stiffer h k') c' (vector_plus x (vector_scale t δ))) _ 0
+    (dot d (spring (stiffer h k) c x) δ + dot d (spring (stiffer h k') c' x) δ)).
+  - intros t; rewrite <- !modified_quadratic; unfold split_loss, modified_loss; ring.
+  - unfold split_gradient; now rewrite dot_plus_left.
+  - apply sum_of_two_derivative; apply quadratic_gradient.
+Qed.
+
+Section OneDirection.
+Variables (h k k' c c' : R).
+Hypotheses (h_nonneg : 0 <= h) (k_nonneg : 0 <= k) (k'_nonneg : 0 <= k') (stable : h * (k + k') <= 1).
+
+Let a : R := k + h / 2 * (k * k).
+Let a' : R := k' + h / 2 * (k' * k').
+Let K : R := a + a'.
+Let C : R := (a * c + a' * c') / K.
+Let z : R := h * (k + k').
+
+(** One split step along this direction, and the mean of the two orders. *)
+Definition one_order (k c k' c' y : R) : R := let u := y - h * (k * (y - c)) in u - h * (k' * (u - c')).
+Definition mean_order (y : R) : R := (one_order k c k' c' y + one_order k' c' k c y) / 2.
+
+Let advance (y : R) : R := C + exp (- (K * h)) * (y - C).
+
+Lemma stiff_nonneg : 0 <= a /\ 0 <= a' /\ 0 <= K.
+Proof. assert (0 <= a /\ 0 <= a') by (unfold a, a'; split; nra); unfold K; lra. Qed.
+
+Lemma pull_to_centre (y : R) : a * (y - c) + a' * (y - c') = K * (y - C).
+Proof.
+  destruct stiff_nonneg as (? & ? & ?), (Req_dec K 0) as [zero | nonzero].
+  - rewrite zero; unfold K in zero; replace a with 0 by lra; replace a' with 0 by lra; ring.
+  - unfold C; field_simplify_eq; [unfold K; ring | assumption].
+Qed.
+
+Lemma local_error (y : R) :
+  Rabs (mean_order y - advance y) <= 5/4 * (z * z) * (h * (k * Rabs (y - c) + k' * Rabs (y - c'))).
+Proof.
+  set (p := h * k * (y - c)); set (p' := h * k' * (y - c')); set (u := h * k); set (u' := h * k').
+  set (w := K * h); set (Y := y - C); set (ρ := 1 - exp (- w) - w + w * w / 2).
+  destruct stiff_nonneg as (_ & _ & K_nonneg); assert (w_nonneg : 0 <= w) by now apply Rmult_le_pos.
+  destruct (third_order_of_exp w w_nonneg) as [ρ_nonneg ρ_le]; fold ρ in ρ_nonneg, ρ_le.
+  assert (u_nonneg : 0 <= u) by now apply Rmult_le_pos.
+  assert (u'_nonneg : 0 <= u') by now apply Rmult_le_pos.
+  assert (z_is : z = u + u') by (unfold z, u, u'; ring); assert (z_le : u + u' <= 1) by (rewrite <- z_is; exact stable).
+  assert (w_is : w = u + u' + (u * u + u' * u') / 2) by (unfold w, K, a, a', u, u'; field).
+  assert (pulled : w * Y = p * (1 + u / 2) + p' * (1 + u' / 2)).
+  { unfold w, Y; replace (K * h * (y - C)) with (h * (K * (y - C))) by ring; rewrite <- pull_to_centre.
+    unfold a, a', p, p', u, u'; field. }
+  set (q := - (1/4) * ((u + u') * u + (u * u + u' * u') * (1 + u / 2))).
+  set (q' := - (1/4) * ((u + u') * u' + (u * u + u' * u') * (1 + u' / 2))).
+  assert (split : mean_order y - advance y = q * p + q' * p' + ρ * Y).
+  { assert (mean_order y - y = - (p + p') + (u' * p + u * p') / 2) as step
+      by (unfold mean_order, one_order, p, p', u, u'; field).
+    replace (mean_order y - advance y) with ((mean_order y - y) + (1 - w / 2) * (w * Y) + ρ * Y)
+      by (unfold advance, ρ, Y; fold w; field).
+    rewrite step, pulled; unfold q, q'; rewrite w_is; field. }
+  assert (q_small : Rabs q <= 5/8 * (z * z)).
+  { rewrite z_is; unfold q; apply Rabs_le; assert (u * u + u' * u' <= (u + u') * (u + u')) by nra.
+    assert (0 <= (u * u + u' * u') * (1 + u / 2) <= (u + u') * (u + u') * (3/2)) by (split; nra); split; nra. }
+  assert (q'_small : Rabs q' <= 5/8 * (z * z)).
+  { rewrite z_is; unfold q'; apply Rabs_le; assert (u * u + u' * u' <= (u + u') * (u + u')) by nra.
+    assert (0 <= (u * u + u' * u') * (1 + u' / 2) <= (u + u') * (u + u') * (3/2)) by (split; nra); split; nra. }
+  assert (last : Rabs (ρ * Y) <= 9/16 * (z * z) * (Rabs p + Rabs p')).
+  { rewrite Rabs_mult, (Rabs_right ρ) by lra.
+    apply Rle_trans with (w * w / 6 * Rabs (w * Y)).
+    - rewrite Rabs_mult, (Rabs_right w) by lra.
+      replace (w * w / 6 * (w * Rabs Y)) with (w * w * w / 6 * Rabs Y) by field.
+      apply Rmult_le_compat_r; [apply Rabs_pos | assumption].
+    - assert (Rabs (w * Y) <= 3/2 * (Rabs p + Rabs p')).
+      { rewrite pulled; apply (Rle_trans _ _ _ (Rabs_triang _ _)); rewrite !Rabs_mult.
+        rewrite (Rabs_right (1 + u / 2)), (Rabs_right (1 + u' / 2)) by lra.
+        pose proof (Rabs_pos p); pose proof (Rabs_pos p'); nra. }
+      assert (w <= 3/2 * (u + u')) as w_le by (rewrite w_is; nra).
+      assert (w * w <= 9/4 * (z * z)) by (rewrite z_is; nra).
+      replace (9/16 * (z * z) * (Rabs p + Rabs p')) with (9/4 * (z * z) / 6 * (3/2 * (Rabs p + Rabs p'))) by field.
+      apply Rmult_le_compat; [nra | apply Rabs_pos | lra | assumption]. }
+  assert (masses : h * (k * Rabs (y - c) + k' * Rabs (y - c')) = Rabs p + Rabs p').
+  { unfold p, p'; rewrite !Rabs_mult, (Rabs_right h), (Rabs_right k), (Rabs_right k') by lra; ring. }
+  rewrite split, masses; apply (Rle_trans _ _ _ (Rabs_triang _ _)).
+  pose proof (Rabs_triang (q * p) (q' * p')) as two; rewrite !Rabs_mult in two.
+  pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p) q_small); pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p') q'_small).
+  assert (0 <= z * z) by nra; pose proof (Rabs_pos p); pose proof (Rabs_pos p'); nra.
+Qed.
+
+Lemma mean_order_contracts (u v : R) : Rabs (mean_order u - mean_order v) <= Rabs (u - v).
+Proof.
+  replace (mean_order u - mean_order v) with ((1 - h * k) * (1 - h * k') * (u - v))
+    by (unfold mean_order, one_order; field).
+  assert (0 <= h * k /\ 0 <= h * k') as [? ?] by (split; now apply Rmult_le_pos).
+  assert (h * k + h * k' <= 1) by lra.
+  rewrite Rabs_mult, (Rabs_right (_ * _)) by (apply Rle_ge, Rmult_le_pos; lra).
+  rewrite <- (Rmult_1_l (Rabs (u - v))) at 2; apply Rmult_le_compat_r; [apply Rabs_pos | nra].
+Qed.
+
+(** *** Along a path of the modified flow *)
+
+Variable y : R -> R.
+Hypothesis equation : forall t, 0 <= t -> derivable_pt_lim y t (- (a * (y t - c) + a' * (y t - c'))).
+
+Let reach : R := Rabs (y 0 - c) + Rabs (y 0 - c').
+
+Lemma path (t : R) : 0 <= t -> y t = C + exp (- (K * t)) * (y 0 - C).
+Proof.
+  apply (decay_is_exponential y K C); intros s s_nonneg; rewrite <- pull_to_centre; now apply equation.
+Qed.
+
+Lemma path_stays_near (t : R) : 0 <= t -> Rabs (y t - c) <= reach /\ Rabs (y t - c') <= reach.
+Proof.
+  intros t_nonneg; rewrite (path t t_nonneg); destruct stiff_nonneg as (a_nonneg & a'_nonneg & K_nonneg).
+  set (E := exp (- (K * t))).
+  assert (0 < E <= 1) as [E_pos E_le].
+  { split; [apply exp_pos | unfold E; rewrite <- exp_0; apply exp_monotone; nra]. }
+  assert (pulled : (1 - E) * Rabs (C - c) <= (1 - E) * reach /\ (1 - E) * Rabs (C - c') <= (1 - E) * reach).
+  { destruct (Req_dec K 0) as [zero | nonzero].
+    - assert (E = 1) as -> by (unfold E; rewrite zero, Rmult_0_l, Ropp_0; apply exp_0); lra.
+    - assert (apart : Rabs (c' - c) <= reach).
+      { replace (c' - c) with ((y 0 - c) + - (y 0 - c')) by ring; unfold reach.
+        rewrite <- (Rabs_Ropp (y 0 - c')); apply Rabs_triang. }
+      assert (0 < K) as K_pos by lra; pose proof (Rabs_pos (c' - c)).
+      assert (0 <= a / K <= 1 /\ 0 <= a' / K <= 1) as [share share'].
+      { assert (a / K + a' / K = 1) by (unfold K; field; unfold K in nonzero; assumption).
+        assert (0 <= a / K) by (apply Rmult_le_pos; [assumption | now apply Rlt_le, Rinv_0_lt_compat]).
+        assert (0 <= a' / K) by (apply Rmult_le_pos; [assumption | now apply Rlt_le, Rinv_0_lt_compat]); lra. }
+      split; apply Rmult_le_compat_l; try lra.
+      + replace (C - c) with (a' / K * (c' - c)) by (unfold C, K; field; unfold K in nonzero; assumption).
+        rewrite Rabs_mult, (Rabs_right (a' / K)) by lra; nra.
+      + replace (C - c') with (a / K * - (c' - c)) by (unfold C, K; field; unfold K in nonzero; assumption).
+        rewrite Rabs_mult, Rabs_Ropp, (Rabs_right (a / K)) by lra; nra. }
+  assert (convex : forall x, Rabs (C + E * (y 0 - C) - x) <= (1 - E) * Rabs (C - x) + E * Rabs (y 0 - x)).
+  { intros x; replace (C + E * (y 0 - C) - x) with ((1 - E) * (C - x) + E * (y 0 - x)) by ring.
+    apply (Rle_trans _ _ _ (Rabs_triang _ _)); rewrite !Rabs_mult, (Rabs_right (1 - E)), (Rabs_right E) by lra; lra. }
+  pose proof (Rabs_pos (y 0 - c)); pose proof (Rabs_pos (y 0 - c')).
+  pose proof (convex c); pose proof (convex c'); unfold reach in *; split; nra.
+Qed.
+
+Lemma advance_along (n : nat) : y (INR (S n) * h) = advance (y (INR n * h)).
+Proof.
+  assert (0 <= INR n * h) by (apply Rmult_le_pos; [apply pos_INR | assumption]).
+  rewrite S_INR, (path ((INR n + 1) * h)), (path (INR n * h)) by lra; unfold advance.
+  replace (- (K * ((INR n + 1) * h))) with (- (K * h) + - (K * (INR n * h))) by ring; rewrite exp_plus; ring.
+Qed.
+
+Lemma mean_orders_follow (n : nat) :
+  Rabs (Nat.iter n mean_order (y 0) - y (INR n * h)) <= INR n * (5/4 * (z * z) * (z * reach)).
+Proof.
+  induction n as [|n IH]; [simpl; rewrite !Rmult_0_l, Rminus_eq_0, Rabs_R0; lra |].
+  rewrite advance_along, S_INR; simpl; set (m := Nat.iter n mean_order (y 0)) in *; set (v := y (INR n * h)) in *.
+  assert (0 <= INR n * h) as time by (apply Rmult_le_pos; [apply pos_INR | assumption]).
+  destruct (path_stays_near _ time) as [near near']; fold v in near, near'.
+  replace (mean_order m - advance v) with ((mean_order m - mean_order v) + (mean_order v - advance v)) by ring.
+  apply (Rle_trans _ _ _ (Rabs_triang _ _)).
+  pose proof (mean_order_contracts m v); pose proof (local_error v) as local.
+  assert (h * (k * Rabs (v - c) + k' * Rabs (v - c')) <= z * reach) as mass.
+  { unfold z; rewrite Rmult_assoc; apply Rmult_le_compat_l; [assumption |]; nra. }
+  assert (0 <= z * z) by nra; nra.
+Qed.
+
+End OneDirection.
+
+Lemma iter_of_mean (h k k' c c' u v : R) (n : nat) : let f := mean_order h k k' c c' in
+  (Nat.iter n f u + Nat.iter n f v) / 2 = Nat.iter n f ((u + v) / 2).
+Proof.
+  intros f; induction n as [|n IH]; [reflexivity |]; simpl; rewrite <- IH; unfold f at 1 3 5, mean_order, one_order; field.
+Qed.
+
+Lemma iter_last {T : Type} (f : T -> T) (n : nat) (x : T) : Nat.iter n f (f x) = f (Nat.iter n f x).
+Proof. induction n as [|n IH]; [reflexivity | simpl; now rewrite IH]. Qed.
+
+Lemma expected_is_iterated_mean (h : R) (k c k' c' : nat -> R) (n i : nat) : forall x,
+  expected h (spring k c) (spring k' c') n x i = Nat.iter n (mean_order h (k i) (k' i) (c i) (c' i)) (x i).
+Proof.
+  induction n as [|n IH]; intros x; [reflexivity |]; simpl; rewrite !IH, iter_of_mean, <- iter_last; reflexivity.
+Qed.
+
+(** T26 for the split step. *)
+Theorem split_steps_follow_their_modified_flow (d : nat) (h : R) (k c k' c' x : nat -> R) (X : R -> nat -> R) (n i : nat) :
+  (i < d)%nat -> 0 <= h -> 0 <= k i -> 0 <= k' i -> h * (k i + k' i) <= 1 ->
+  follows d (split_gradient h k c k' c') X x -> let T := INR n * h in let both := k i + k' i in
+  Rabs (expected h (spring k c) (spring k' c') n x i - X T i)
+  <= 5/4 * T * (both * both * both) * (h * h) * (Rabs (x i - c i) + Rabs (x i - c' i)).
+Proof.
+  intros i_lt h_nonneg k_nonneg k'_nonneg stable [start equation] T both.
+  rewrite expected_is_iterated_mean, <- (start i i_lt).
+  apply (Rle_trans _ _ _ (mean_orders_follow h (k i) (k' i) (c i) (c' i) h_nonneg k_nonneg k'_nonneg stable
+    (fun t => X t i) (fun t t_nonneg => equation t i t_nonneg i_lt) n)).
+  right; unfold T, both; field.
+Qed.

@@ -13,7 +13,7 @@
     clipping is not.  A term that no gradient caused, such as decoupled weight decay, is a source more.
 
     Scope.  The path θ_t is the one that training took: gradients and preconditioners may depend on it in any way, which
-    is why they are given sequences here.  Real arithmetic; that a program keeps the same memories is the tests' business.
+    is why they are given sequences here.  Real arithmetic; that a program keeps these memories is the tests' business.
 
     Name                         Meaning
     total n f                    Σ_(a < n) f_a, for vectors with entries of any index
@@ -87,7 +87,8 @@ Qed.
 Theorem update_is_the_sum_over_sources (t : nat) : update o m g t = total n (fun a => update o (ms a) (gs a) t).
 Proof.
   destruct (o_linear t) as (_ & _ & recall_linear & direct_linear); unfold update.
-  now rewrite memory_is_the_sum_over_sources, sources, (linear_total (recall o t)), (linear_total (direct o t)), plus_total.
+  rewrite memory_is_the_sum_over_sources, sources, (linear_total (recall o t)), (linear_total (direct o t)); auto.
+  apply plus_total.
 Qed.
 
 (** *** What every source did to a judged response of gradient γ_t *)
@@ -145,7 +146,8 @@ Definition nesterov (η μ : R) := entrywise (fun _ _ => μ) (fun _ _ => 1) (fun
 Definition adam (η : nat -> R) (β : R) (P : nat -> I -> R) :=
   entrywise (fun _ _ => β) (fun _ _ => 1 - β) (fun t i => - η t * P t i) (fun _ _ => 0).
 
-Example they_make_the_steps_of_their_names (η μ β : R) (ηs : nat -> R) (P g : nat -> I -> R) (m : I -> R) (t : nat) (i : I) :
+Example they_make_the_steps_of_their_names (η μ β : R) (ηs : nat -> R) (P g : nat -> I -> R) (m : I -> R)
+  (t : nat) (i : I) :
   update (sgd η) m g t i = - η * g t i /\
   memory (momentum η μ) m g (S t) i = μ * memory (momentum η μ) m g t i + g t i /\
   update (momentum η μ) m g t i = - η * memory (momentum η μ) m g (S t) i /\
@@ -210,13 +212,15 @@ Qed.
 
 Theorem account_of_linear_softmax (V d : nat) (W : nat -> nat -> R) (r : response) (o : optimiser (nat * nat)) (n : nat)
   (m : nat * nat -> R) (ms : nat -> nat * nat -> R) (g : nat -> nat * nat -> R) (gs : nat -> nat -> nat * nat -> R)
-  (T : nat) : in_vocabulary V r -> linear_optimiser o -> m = total n ms -> (forall t, g t = total n (fun a => gs a t)) ->
+  (T : nat) : in_vocabulary V r -> linear_optimiser o ->
+  m = total n ms -> (forall t, g t = total n (fun a => gs a t)) ->
   let D t := matrix (update o m g t) in let γ t := entries (gradient V d (trajectory W D t) r) in
   let account := Σ_(a < n) contribution o (entries_ip V d) γ (ms a) (gs a) T in
   account - (Σ_(t < T) curvature V d r (D t)) <= true_change V d W D r T <= account.
 Proof.
   intros r_in o_linear memories sources D γ account.
   assert (account = first_order V d W D r T) as ->.
-  { unfold account; rewrite (contributions_add_up o n m ms g gs o_linear memories sources _ (entries_form V d)); reflexivity. }
+  { unfold account; rewrite (contributions_add_up o n m ms g gs o_linear memories sources _ (entries_form V d)).
+    reflexivity. }
   pose proof (remainder_of_a_run V d W D r r_in T); lra.
 Qed.

@@ -117,9 +117,8 @@ Proof.
     destruct (Rle_lt_dec 0 last) as [|negative]; [assumption | exfalso].
     pose proof (distance_between (S n) a b (extended n μ 0) (extended n ν last)) as square; simpl in square.
     rewrite none_left, !extended_last, left_over_extended, Rmult_0_l, !Rminus_0_r in square.
-    enough (Σ_(i < n) (extended n ν last i - extended n μ 0 i) *
-      (left_over (S n) (extended n μ 0) a b (a i) - left_over (S n) (extended n ν last) a b (a i)) <= Σ_(i < n) 0) as below
-      by (rewrite sum_const in below; nra).
+    enough (Σ_(i < n) (extended n ν last i - extended n μ 0 i) * (left_over (S n) (extended n μ 0) a b (a i)
+      - left_over (S n) (extended n ν last) a b (a i)) <= Σ_(i < n) 0) as below by (rewrite sum_const in below; nra).
     apply sum_le; intros i i_lt; rewrite (others i i_lt), left_over_extended, !extended_before by assumption.
     destruct (μ_closest i i_lt) as (? & ? & ?), (ν_closest i i_lt) as (? & ? & ?); cbv beta in *; nra.
 Qed.
@@ -290,6 +289,15 @@ Proof.
   exists (combination (S n) λ x); intros i i_lt.
   apply Rlt_le_trans with (ip (combination (S n) λ x) (combination (S n) λ x));
     [apply away, is_shortest | now apply shortest_point_gives_every_slope].
+Qed.
+
+(** One of the two always holds, and then says which: where nothing serves all, the hull's shortest point is no step. *)
+Corollary gordan_alternative (n : nat) (x : nat -> V) : (0 < n)%nat -> exists λ, shortest n x λ /\
+  let u := combination n λ x in (ip u u = 0 \/ forall i, (i < n)%nat -> 0 < ip u u <= ip (x i) u).
+Proof.
+  intros n_pos; destruct (shortest_point_exists n x n_pos) as [λ is_shortest]; exists λ; split; [assumption |].
+  destruct (nonnegative _ _ _ form (combination n λ x)) as [long | zero]; [right | left; now symmetry].
+  intros i i_lt; split; [assumption | now apply shortest_point_gives_every_slope].
 Qed.
 
 (** ** Batches of pairs *)

@@ -4,8 +4,8 @@
     token y_i there.  The step moves that context's logits along the credit (1/n) Σ_i A_i (e_{y_i} - p), and
 
       credit = Cov(A, e_y) + mean(A) (p̂ - p), with p̂ the frequencies of the tokens in the group;
-      a token that all responses have in a shared context gets nothing where the advantages sum to 0, and so does a whole
-        prefix that all responses share;
+      a token that all responses have in a shared context gets nothing where the advantages sum to 0, nor does a
+        whole prefix that all responses share;
       the same token after contexts that differ gets minus the covariance of advantage and probability;
       with weights A_i / |y_i| the prefix gets Σ_i A_i / |y_i| times its gradient, which is not 0 where Σ_i A_i is.
 
@@ -118,7 +118,8 @@ Definition later_gradient (r : response) (k v m : nat) : R :=
 Lemma gradient_split (r : response) (k v m : nat) : (k <= size r)%nat ->
   gradient V d W r v m = prefix_gradient r k v m + later_gradient r k v m.
 Proof.
-  intros k_le; unfold gradient, prefix_gradient, later_gradient; replace (size r) with (k + (size r - k))%nat at 1 by lia.
+  intros k_le; unfold gradient, prefix_gradient, later_gradient.
+  replace (size r) with (k + (size r - k))%nat at 1 by lia.
   now rewrite sum_split.
 Qed.
 
@@ -139,7 +140,9 @@ Qed.
 Corollary shared_prefix_gets_nothing (n : nat) (A : nat -> R) (r : nat -> response) (s : response) (k v m : nat) :
   (forall i, (i < n)%nat -> share_prefix k (r i) s) -> sum n A = 0 ->
   Σ_(i < n) A i * gradient V d W (r i) v m = Σ_(i < n) A i * later_gradient (r i) k v m.
-Proof. intros shared balanced; rewrite (prefix_earns_the_sum_of_weights n A r s k) by assumption; rewrite balanced; ring. Qed.
+Proof.
+  intros shared balanced; rewrite (prefix_earns_the_sum_of_weights n A r s k), balanced by assumption; ring.
+Qed.
 
 End Prefix.
 

@@ -13,8 +13,8 @@
 
     The words of other pairs' suffixes do not matter, as long as p and q are theirs too.
 
-    Scope.  Linear softmax; features orthogonal between positions; real arithmetic, first order (FiniteStep.v says what
-    follows at finite step sizes: a chosen response that falls here falls at every step size).
+    Scope.  Linear softmax; features orthogonal between positions; real arithmetic.  Slopes, and with FiniteStep.v what a
+    negative one means at every step size.
 
     Name                     Meaning
     crowd_step V d W B w l c the mean step of Groups.v for gradients of the responses w_b, l_b, all weights c
@@ -37,7 +37,8 @@ Definition agree (B : nat) (same : nat -> bool) : R := Σ_(b < B) if same b then
 
 (** ** Any pairs whose two responses have the same features, position by position *)
 
-Lemma slope_along_crowd_step (V d : nat) (W : nat -> nat -> R) (B : nat) (w l : nat -> response) (c : R) (r : response) :
+Lemma slope_along_crowd_step (V d : nat) (W : nat -> nat -> R) (B : nat) (w l : nat -> response) (c : R)
+  (r : response) :
   (forall b, (b < B)%nat -> size (l b) = size (w b)) ->
   (forall b i, (b < B)%nat -> (i < size (w b))%nat -> feature (l b) i = feature (w b) i) ->
   slope V d W r (crowd_step V d W B w l c)
@@ -93,7 +94,8 @@ Lemma member_label_pull (B me : nat) (same : nat -> bool) (ρs ρd : R) : (me < 
   label_pull B same (fun k => if Nat.eqb k me then 1 else if same k then ρs else ρd)
   = batch_label_factor ρs ρd (agree B same) (INR B).
 Proof.
-  intros me_lt own; transitivity (label_pull B same (fun k => if same k then ρs else ρd) + (Σ_(k < B) is me k * (1 - ρs))).
+  intros me_lt own.
+  transitivity (label_pull B same (fun k => if same k then ρs else ρd) + (Σ_(k < B) is me k * (1 - ρs))).
   - unfold label_pull; rewrite <- sum_plus; apply sum_ext; intros k _; unfold is.
     destruct (Nat.eqb_spec k me) as [-> | differ]; [rewrite own | destruct (Nat.eq_dec me k); [congruence | ring]].
     destruct (Nat.eq_dec me me); [simpl; ring | congruence].
@@ -113,7 +115,8 @@ Lemma label_pull_ext (B : nat) (same : nat -> bool) (κ κ' : nat -> R) :
   (forall k, (k < B)%nat -> κ k = κ' k) -> label_pull B same κ = label_pull B same κ'.
 Proof. intros equal; apply sum_ext; intros; now rewrite equal. Qed.
 
-Lemma suffix_pull_ext (B : nat) (ψ ψ' : nat -> R) : (forall k, (k < B)%nat -> ψ k = ψ' k) -> suffix_pull B ψ = suffix_pull B ψ'.
+Lemma suffix_pull_ext (B : nat) (ψ ψ' : nat -> R) :
+  (forall k, (k < B)%nat -> ψ k = ψ' k) -> suffix_pull B ψ = suffix_pull B ψ'.
 Proof. apply sum_ext. Qed.
 
 (** A pair alone has T8's threshold; where the words do not separate the label contexts only its own label helps it. *)
@@ -125,7 +128,8 @@ Theorem batch_that_shares_everything_but_the_label (L ρ B : R) : 0 < B ->
 Proof. intros; unfold batch_threshold, batch_label_factor, batch_suffix_factor; field; lra. Qed.
 
 (** What balance is for: where all pairs prefer one word, labels add up as suffixes do, and nothing cancels. *)
-Theorem without_balance_nothing_cancels (L ρ ρd B : R) : 0 < batch_suffix_factor ρ B -> batch_threshold L ρ ρd ρ B B = L.
+Theorem without_balance_nothing_cancels (L ρ ρd B : R) :
+  0 < batch_suffix_factor ρ B -> batch_threshold L ρ ρd ρ B B = L.
 Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; intros; field; lra. Qed.
 
 (** Balanced words: L*_B tends to the threshold of an unseen pair. *)
@@ -217,7 +221,8 @@ Proof.
     unfold residuals, residual, residual_of; rewrite judged_suffix by assumption.
     fold (probs V d W r (S i)); now rewrite judged_probs by assumption. }
   unfold label_pull, suffix_pull; replace (_ * _ - _) with
-    (Σ_(k < B) (1 - p_mine + p_other) * (sign (same k) * κ k) - Σ_(k < B) INR n * ((1 - mine_a) * pull (INR V) a b) * ψ k)
+    (Σ_(k < B) (1 - p_mine + p_other) * (sign (same k) * κ k)
+     - Σ_(k < B) INR n * ((1 - mine_a) * pull (INR V) a b) * ψ k)
     by now rewrite !sum_scale.
   rewrite <- sum_minus, <- sum_scale; apply sum_ext; intros k k_lt.
   rewrite judged_size, (proj1 (sizes k k_lt)).
@@ -276,9 +281,19 @@ Proof.
   intros balanced ρψ_pos labels suffixes chosen order room; pose proof (lt_0_INR B B_pos).
   assert (suffix_pull B ψ = INR B * ρψ) as suffix by (unfold suffix_pull; rewrite <- sum_const; now apply sum_ext).
   assert (label_pull B same κ = INR B / 2 * (ρs - ρd)) as label.
-  { rewrite (label_pull_ext B same κ (fun k => if same k then ρs else ρd)), signed_cosines, balanced by assumption; field. }
+  { rewrite (label_pull_ext B same κ (fun k => if same k then ρs else ρd)), signed_cosines by assumption.
+    rewrite balanced; field. }
   rewrite falls_in_the_crowd_iff, label, suffix by (assumption || rewrite suffix; nra); unfold unseen_threshold.
   replace (INR B / 2 * (ρs - ρd) / (INR B * ρψ)) with ((ρs - ρd) / (2 * ρψ)) by (field; lra); reflexivity.
+Qed.
+
+(** And what falls to first order falls at every learning rate: T12. *)
+Corollary no_learning_rate_saves_it_from_the_crowd (η : R) : let step := crowd_step V d W B w l weight in
+  slope V d W r step < 0 -> 0 < η -> logprob V d (stepped W step η) r < logprob V d W r.
+Proof.
+  intros step falls η_pos; apply negative_slope_falls; [| assumption | assumption].
+  intros i i_lt; rewrite judged_size in i_lt; destruct i as [|i]; [rewrite judged_word; exact mine_token |].
+  rewrite judged_suffix by lia; exact j_token.
 Qed.
 
 End Crowd.
@@ -289,8 +304,8 @@ Proof. unfold batch_threshold, batch_label_factor, batch_suffix_factor; split; [
 
 (** ** Such a crowd *)
 
-(** Pair p has the word p mod 2.  Its label context shares one direction with all pairs, one with those of the same word,
-    and has one of its own, so that ρ_s = 5/9 and ρ_d = 4/9; suffix contexts are the same in all pairs. *)
+(** Pair p has the word p mod 2.  Its label context shares one direction with all pairs, one with those of the same
+    word, and has one of its own, so that ρ_s = 5/9 and ρ_d = 4/9; suffix contexts are the same in all pairs. *)
 Definition word (p : nat) : nat := Nat.modulo p 2.
 
 Definition crowd_features (p i : nat) : nat -> R := match i with

@@ -41,7 +41,8 @@ Hypotheses (p_pos : forall v, (v < V)%nat -> 0 < p v) (p_total : sum V p = 1).
 Theorem fisher_entries (v w : nat) : (v < V)%nat -> (w < V)%nat -> fisher V p v w = is v w * p v - p v * p w.
 Proof.
   intros v_lt w_lt; unfold fisher.
-  rewrite (sum_ext V _ (fun y => is v y * (p y * is w y) - is w y * (p v * p y) - is v y * (p w * p y) + p v * p w * p y)).
+  rewrite (sum_ext V _ (fun y =>
+    is v y * (p y * is w y) - is w y * (p v * p y) - is v y * (p w * p y) + p v * p w * p y)).
   - rewrite sum_plus, !sum_minus, (sum_is V v (fun y => p y * is w y)), (sum_is V w (fun y => p v * p y)),
       (sum_is V v (fun y => p w * p y)), sum_scale, p_total, (is_symmetric w v) by assumption; ring.
   - intros y _; unfold residual_of; rewrite (is_symmetric y v), (is_symmetric y w); ring.
@@ -66,7 +67,8 @@ Qed.
 Lemma mean_of_natural (u : nat -> R) (k : nat) : (k < V)%nat -> dot V u (natural V p k) = (u k - sum V u / INR V) / p k.
 Proof.
   intros k_lt; pose proof (p_pos k k_lt); assert (0 < INR V) by (apply lt_0_INR; lia).
-  unfold dot, natural; rewrite (sum_ext V _ (fun v => is k v * (u v / p k) - / INR V / p k * u v)) by (intros; field; lra).
+  unfold dot, natural.
+  rewrite (sum_ext V _ (fun v => is k v * (u v / p k) - / INR V / p k * u v)) by (intros; field; lra).
   rewrite sum_minus, sum_scale, (sum_is V k (fun v => u v / p k)) by assumption; field; lra.
 Qed.
 
@@ -140,7 +142,8 @@ Proof.
   rewrite <- sqrt_mult, !fisher_inner_product, !is_same by (assumption || lra); reflexivity.
 Qed.
 
-(** So under this metric one context never entangles: at any two positive weights the chosen rises, the rejected falls. *)
+(** So under this metric one context never entangles: at any two positive weights the chosen rises and the rejected
+    falls. *)
 Corollary fisher_step_separates (w l : nat) (dw dl : R) : (w < V)%nat -> (l < V)%nat -> w <> l -> 0 < dw -> 0 < dl ->
   separates (fisher_gram w l) dw dl.
 Proof.

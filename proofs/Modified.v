@@ -1,14 +1,14 @@
 (** * What a finite step descends
 
-    What is stated.  T26.  Gradient descent with step size h follows the flow of L + (h/4)‖∇L‖² more closely than that of
-    L, and the split step, which takes the two parts of L = L⁺ + L⁻ one after the other in the order of a fair coin,
+    What is stated.  T26.  Gradient descent with step size h follows the flow of L + (h/4)‖∇L‖² more closely than that
+    of L, and the split step, which takes the two parts of L = L⁺ + L⁻ one after the other in the order of a fair coin,
     that of L + (h/4)(‖g⁺‖² + ‖g⁻‖²): the two differ by (h/2)⟨g⁺, g⁻⟩, entanglement itself.
 
       Quadratic parts with any symmetric matrices: the mean of the two orders is exactly one step of gradient descent on
         L - (h/2)⟨g⁺, g⁻⟩.
       Quadratic L, along an eigen-direction of curvature k, after n steps, T = n h, with h k ≤ 1: the distance to the
-        modified flow is at most T k³ h² / 3; that to the plain flow is between T k² exp(-2kT) h / 4 (where h k ≤ 1/2) and
-        T k² h / 2, times the distance from the minimum.  So the orders are 2 and 1, and no better for the plain flow.
+        modified flow is at most T k³ h² / 3; that to the plain flow is between T k² exp(-2kT) h / 4 (where h k ≤ 1/2)
+        and T k² h / 2, times the distance from the minimum.  So the orders are 2 and 1, and the 1 is sharp.
       Quadratic parts with a common eigen-direction, curvatures k⁺, k⁻ ≥ 0, minima anywhere: the expectation of n split
         steps over all coins is within (5/4) T (k⁺ + k⁻)³ h² of its modified flow.
 
@@ -113,7 +113,8 @@ Proof.
                (-1 * (exp (0 + -1 * x) * -1) + (-1 + / 2 * (2 * x)))).
       + intros s; replace (0 + -1 * s) with (- s) by ring; field.
       + replace (0 + -1 * x) with (- x) by ring; field.
-      + apply sum_of_two_derivative; [apply scaled_derivative, (exp_derivative (fun t => 0 + -1 * t)), affine_derivative |].
+      + apply sum_of_two_derivative;
+          [apply scaled_derivative, (exp_derivative (fun t => 0 + -1 * t)), affine_derivative |].
         apply sum_of_two_derivative; [apply affine_derivative | apply scaled_derivative, square_derivative].
     - apply cube_derivative. }
   intros w_nonneg; split.
@@ -293,7 +294,8 @@ Proof.
     + apply Rle_trans with (INR n * (z * z / 2)); [nra | right; unfold T, z; field].
     + apply Rle_trans with (INR n * (1 - z) ^ n * (z * z / 4)).
       * replace (T * (k i * k i) * h / 4 * exp (- (2 * k i * T))) with (INR n * exp (- (2 * z)) ^ n * (z * z / 4))
-          by (rewrite exp_power; replace (INR n * - (2 * z)) with (- (2 * k i * T)) by (unfold T, z; ring); unfold T, z; field).
+          by (rewrite exp_power; replace (INR n * - (2 * z)) with (- (2 * k i * T)) by (unfold T, z; ring);
+              unfold T, z; field).
         apply Rmult_le_compat_r; [lra |]; apply Rmult_le_compat_l; [assumption |].
         apply pow_incr; split; [apply Rlt_le, exp_pos |]; fold z in small.
         pose proof (exp_ineq1_le (2 * z)); pose proof (exp_inverse (2 * z)); pose proof (exp_pos (- (2 * z))).
@@ -391,8 +393,8 @@ Proof.
     rewrite (dot_symmetric d δ); field.
   - apply sum_of_two_derivative; [apply sum_of_two_derivative; now apply general_quadratic_gradient |].
     apply scaled_derivative.
-    apply (parabola_slope _ (dot d (g x) (g' x)) _ (dot d (fun i => dot d (H i) δ) (fun i => dot d (H' i) δ))); intros t.
-    unfold dot at 1; rewrite (sum_ext d _ (fun i => g x i * g' x i
+    apply (parabola_slope _ (dot d (g x) (g' x)) _ (dot d (fun i => dot d (H i) δ) (fun i => dot d (H' i) δ))).
+    intros t; unfold dot at 1; rewrite (sum_ext d _ (fun i => g x i * g' x i
       + t * (dot d (H i) δ * g' x i + g x i * dot d (H' i) δ) + t * t * (dot d (H i) δ * dot d (H' i) δ))).
     + rewrite !sum_plus, !sum_scale, sum_plus; reflexivity.
     + intros i _; unfold g, g'; rewrite !affine_along; ring.
@@ -511,7 +513,8 @@ Proof.
   { unfold p, p'; rewrite !Rabs_mult, (Rabs_right h), (Rabs_right k), (Rabs_right k') by lra; ring. }
   rewrite split, masses; apply (Rle_trans _ _ _ (Rabs_triang _ _)).
   pose proof (Rabs_triang (q * p) (q' * p')) as two; rewrite !Rabs_mult in two.
-  pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p) q_small); pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p') q'_small).
+  pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p) q_small).
+  pose proof (Rmult_le_compat_r _ _ _ (Rabs_pos p') q'_small).
   assert (0 <= z * z) by nra; pose proof (Rabs_pos p); pose proof (Rabs_pos p'); nra.
 Qed.
 
@@ -593,7 +596,8 @@ End OneDirection.
 Lemma iter_of_mean (h k k' c c' u v : R) (n : nat) : let f := mean_order h k k' c c' in
   (Nat.iter n f u + Nat.iter n f v) / 2 = Nat.iter n f ((u + v) / 2).
 Proof.
-  intros f; induction n as [|n IH]; [reflexivity |]; simpl; rewrite <- IH; unfold f at 1 3 5, mean_order, one_order; field.
+  intros f; induction n as [|n IH]; [reflexivity |]; simpl; rewrite <- IH.
+  unfold f at 1 3 5, mean_order, one_order; field.
 Qed.
 
 Lemma iter_last {T : Type} (f : T -> T) (n : nat) (x : T) : Nat.iter n f (f x) = f (Nat.iter n f x).
@@ -606,7 +610,8 @@ Proof.
 Qed.
 
 (** T26 for the split step. *)
-Theorem split_steps_follow_their_modified_flow (d : nat) (h : R) (k c k' c' x : nat -> R) (X : R -> nat -> R) (n i : nat) :
+Theorem split_steps_follow_their_modified_flow (d : nat) (h : R) (k c k' c' x : nat -> R)
+  (X : R -> nat -> R) (n i : nat) :
   (i < d)%nat -> 0 <= h -> 0 <= k i -> 0 <= k' i -> h * (k i + k' i) <= 1 ->
   follows d (split_gradient h k c k' c') X x -> let T := INR n * h in let both := k i + k' i in
   Rabs (expected h (spring k c) (spring k' c') n x i - X T i)
@@ -617,4 +622,16 @@ Proof.
   apply (Rle_trans _ _ _ (mean_orders_follow h (k i) (k' i) (c i) (c' i) h_nonneg k_nonneg k'_nonneg stable
     (fun t => X t i) (fun t t_nonneg => equation t i t_nonneg i_lt) n)).
   right; unfold T, both; field.
+Qed.
+
+Theorem split_loss_has_a_flow (d : nat) (h : R) (k c k' c' x : nat -> R) :
+  0 <= h -> (forall i, (i < d)%nat -> 0 <= k i /\ 0 <= k' i) -> exists X, follows d (split_gradient h k c k' c') X x.
+Proof.
+  intros h_nonneg nonneg; pose (K i := stiffer h k i + stiffer h k' i).
+  pose (C i := (stiffer h k i * c i + stiffer h k' i * c' i) / K i).
+  destruct (quadratic_has_a_flow d K C x) as [start equation].
+  exists (fun t i => C i + exp (- (K i * t)) * (x i - C i)); split; [exact start |]; intros t i t_nonneg i_lt.
+  destruct (nonneg i i_lt) as [k_nonneg k'_nonneg]; unfold split_gradient, spring.
+  unfold stiffer at 1 2; rewrite (pull_to_centre h (k i) (k' i) (c i) (c' i)) by assumption.
+  exact (equation t i t_nonneg i_lt).
 Qed.

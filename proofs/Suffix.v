@@ -326,7 +326,8 @@ Proof.
   pose proof (residual_against_gains p _ p_nonneg gains) as at_p; rewrite dot_scale_right in at_p.
   pose proof (residual_against_gains q _ q_nonneg gains) as at_q; rewrite dot_scale_right in at_q.
   assert (-1 * difference q p j <= 0) as more
-    by (apply (shared_token_gains_least (fun v => -1 * difference q p v)); [rewrite sum_scale, difference_total; ring | exact gains]).
+    by (apply (shared_token_gains_least (fun v => -1 * difference q p v));
+          [rewrite sum_scale, difference_total; ring | exact gains]).
   pose proof (at_most_one q q_distribution).
   unfold difference at 2 in at_p; unfold difference at 2 in at_q; unfold difference in more.
   split; [split | intros; split]; nra.

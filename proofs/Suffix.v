@@ -6,7 +6,8 @@
 
       T6  the token Gram entry of a shared token j is at least ⟨φ, φ'⟩(1 - p_j)(1 - q_j) ≥ 0, with equality only if no
           other token has a chance in both contexts; that of the contrast tokens is ⟨φ, φ'⟩(‖p‖² - p_w - p_l);
-      T7  what a suffix position adds to the two slopes, in general and for peaked probabilities;
+      T7  what a suffix position adds to the two slopes, in general and for peaked probabilities; its sign for any
+          probabilities;
       T8  the length from which on the suffix lowers the chosen response, and both with it.
 
     Scope.  Real arithmetic; floating point is the tests' business.  T7 and T8 are for equal weights and features that
@@ -255,6 +256,101 @@ Proof.
 Qed.
 
 End Peaked.
+
+(** ** T7: signs for any two distributions *)
+
+Section AnyProbabilities.
+Variables (V j : nat) (p q : nat -> R).
+Hypotheses (j_token : (j < V)%nat) (p_distribution : distribution V p) (q_distribution : distribution V q).
+
+Let added : R := dot V (residual_of p j) (difference q p).
+
+(** What j gains, the others lose. *)
+Lemma shared_token_gains_least (u : nat -> R) : sum V u = 0 ->
+  (forall v, (v < V)%nat -> v <> j -> 0 <= u v) -> u j <= 0.
+Proof.
+  intros none others; rewrite <- none, <- (sum_is V j u) by assumption; apply sum_le; intros v v_lt.
+  unfold is; destruct (Nat.eq_dec j v) as [<- | differ]; [lra | specialize (others v v_lt (not_eq_sym differ)); lra].
+Qed.
+
+Lemma residual_against_gains (r u : nat -> R) : (forall v, (v < V)%nat -> 0 <= r v) ->
+  (forall v, (v < V)%nat -> v <> j -> 0 <= u v) -> dot V (residual_of r j) u <= (1 - r j) * u j.
+Proof.
+  intros r_nonneg others; rewrite <- (sum_is V j (fun v => (1 - r v) * u v)) by assumption.
+  apply sum_le; intros v v_lt; unfold residual_of, is.
+  destruct (Nat.eq_dec j v) as [<- | differ]; [lra |].
+  specialize (r_nonneg v v_lt); specialize (others v v_lt (not_eq_sym differ)); nra.
+Qed.
+
+Lemma difference_total : sum V (difference q p) = 0.
+Proof. unfold difference; rewrite sum_minus, (proj2 p_distribution), (proj2 q_distribution); ring. Qed.
+
+Lemma added_to_the_rejected :
+  added - dot V (difference q p) (difference q p) = dot V (residual_of q j) (difference q p).
+Proof. unfold added, dot; rewrite <- sum_minus; apply sum_ext; intros; unfold residual_of, difference; ring. Qed.
+
+Lemma at_most_one (r : nat -> R) : distribution V r -> r j <= 1.
+Proof. intros [nonneg total]; rewrite <- total; now apply term_le_sum. Qed.
+
+Lemma shared_token_no_likelier : (forall v, (v < V)%nat -> v <> j -> p v <= q v) -> q j <= p j.
+Proof.
+  intros others; enough (difference q p j <= 0) by (unfold difference in *; lra).
+  apply shared_token_gains_least; [apply difference_total |].
+  intros v v_lt differ; specialize (others v v_lt differ); unfold difference; lra.
+Qed.
+
+(** No other token less likely after the rejected: then the shared one is no likelier there, and both slopes lose. *)
+Theorem suffix_lowers_both : (forall v, (v < V)%nat -> v <> j -> p v <= q v) ->
+  (added <= 0 /\ added - dot V (difference q p) (difference q p) <= 0) /\
+  (q j < p j -> p j < 1 -> added < 0 /\ added - dot V (difference q p) (difference q p) < 0).
+Proof.
+  intros others; rewrite added_to_the_rejected; unfold added.
+  destruct p_distribution as [p_nonneg _], q_distribution as [q_nonneg _].
+  assert (gains : forall v, (v < V)%nat -> v <> j -> 0 <= difference q p v)
+    by (intros v v_lt differ; specialize (others v v_lt differ); unfold difference; lra).
+  pose proof (residual_against_gains p _ p_nonneg gains) as at_p.
+  pose proof (residual_against_gains q _ q_nonneg gains) as at_q.
+  pose proof (shared_token_no_likelier others); pose proof (at_most_one p p_distribution).
+  unfold difference at 2 in at_p; unfold difference at 2 in at_q; split; [split | intros; split]; nra.
+Qed.
+
+(** The mirror: no other token likelier after the rejected. *)
+Theorem suffix_raises_both : (forall v, (v < V)%nat -> v <> j -> q v <= p v) ->
+  (0 <= added /\ 0 <= added - dot V (difference q p) (difference q p)) /\
+  (p j < q j -> q j < 1 -> 0 < added /\ 0 < added - dot V (difference q p) (difference q p)).
+Proof.
+  intros others; rewrite added_to_the_rejected; unfold added.
+  destruct p_distribution as [p_nonneg _], q_distribution as [q_nonneg _].
+  assert (gains : forall v, (v < V)%nat -> v <> j -> 0 <= -1 * difference q p v)
+    by (intros v v_lt differ; specialize (others v v_lt differ); unfold difference; lra).
+  pose proof (residual_against_gains p _ p_nonneg gains) as at_p; rewrite dot_scale_right in at_p.
+  pose proof (residual_against_gains q _ q_nonneg gains) as at_q; rewrite dot_scale_right in at_q.
+  assert (-1 * difference q p j <= 0) as more
+    by (apply (shared_token_gains_least (fun v => -1 * difference q p v));
+          [rewrite sum_scale, difference_total; ring | exact gains]).
+  pose proof (at_most_one q q_distribution).
+  unfold difference at 2 in at_p; unfold difference at 2 in at_q; unfold difference in more.
+  split; [split | intros; split]; nra.
+Qed.
+
+End AnyProbabilities.
+
+(** That the shared token is likelier after the chosen is not enough: here the chosen gains. *)
+Example likelier_after_the_chosen_is_not_enough :
+  let p v := nth v (2/10 :: 79/100 :: 1/100 :: nil) 0 in let q v := nth v (1/10 :: 1/100 :: 89/100 :: nil) 0 in
+  distribution 3 p /\ distribution 3 q /\ q 0%nat < p 0%nat /\ 0 < dot 3 (residual_of p 0) (difference q p).
+Proof.
+  unfold distribution, dot, residual_of, difference, is; simpl.
+  repeat split; try lra; intros [|[|[|v]]]; simpl; intros; lra || lia.
+Qed.
+
+(** Peaked probabilities are a case of it. *)
+Example peaked_probabilities_satisfy_it (V j : nat) (a b : R) : (1 < V)%nat -> b <= a ->
+  forall v, (v < V)%nat -> v <> j -> peaked V j a v <= peaked V j b v.
+Proof.
+  intros V_large order v _ differ; pose proof (lt_1_INR V V_large); unfold peaked.
+  destruct (Nat.eq_dec j v); [congruence |]; apply Rmult_le_compat_r; [apply Rlt_le, Rinv_0_lt_compat |]; lra.
+Qed.
 
 (** ** T8: the threshold length *)
 

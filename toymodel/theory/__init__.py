@@ -14,6 +14,7 @@ from toymodel.theory.condition import (
     slack,
     slopes,
 )
+from toymodel.theory.crowd import crowd_shares, crowd_slopes, crowd_threshold
 from toymodel.theory.finite_step import (
     certified_step,
     change_bounds,
@@ -24,8 +25,17 @@ from toymodel.theory.finite_step import (
     range_shortfall,
 )
 from toymodel.theory.flow import dpo_flow, flow_logps, ipo_flow
-from toymodel.theory.groups import as_group, displaced, group_gram, group_slopes, normalised_advantages
+from toymodel.theory.geometry import fisher_cosine, fisher_gram, fisher_inner
+from toymodel.theory.groups import (
+    as_group,
+    displaced,
+    group_gram,
+    group_slopes,
+    normalised_advantages,
+    token_credit,
+)
 from toymodel.theory.mass import ches, squeeze, squeeze_threshold, token_slopes
+from toymodel.theory.modified import descent_field, quadratic_rate, split_field
 from toymodel.theory.overlap import (
     contrast_gram,
     kernel_token_gram,
@@ -44,6 +54,7 @@ from toymodel.theory.remedies import balanced_weights, likelihood_window, masked
 from toymodel.theory.suffix import (
     contrast_token_entry,
     peaked_suffix_slopes,
+    suffix_direction,
     suffix_slopes,
     suffix_token_bound,
     threshold_length,
@@ -66,9 +77,16 @@ __all__ = [
     "contrast_gram",
     "contrast_token_entry",
     "cosine",
+    "crowd_shares",
+    "crowd_slopes",
+    "crowd_threshold",
+    "descent_field",
     "displaced",
     "dpo_flow",
     "exact_change",
+    "fisher_cosine",
+    "fisher_gram",
+    "fisher_inner",
     "flow_logps",
     "group_gram",
     "group_slopes",
@@ -85,6 +103,7 @@ __all__ = [
     "normalised_slopes",
     "pair_gram",
     "peaked_suffix_slopes",
+    "quadratic_rate",
     "range_shortfall",
     "replacement_increment",
     "residuals",
@@ -92,12 +111,15 @@ __all__ = [
     "single_token_slopes",
     "slack",
     "slopes",
+    "split_field",
     "squeeze",
     "squeeze_threshold",
+    "suffix_direction",
     "suffix_slopes",
     "suffix_token_bound",
     "tabular_inner",
     "threshold_length",
+    "token_credit",
     "token_gram",
     "token_slopes",
     "uniform_positional_cosine",

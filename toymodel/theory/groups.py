@@ -1,4 +1,4 @@
-"""More than one pair in a step: batches of pairs (T20) and groups of signed responses (T21).
+"""More than one pair in a step: batches of pairs (T20), groups of signed responses (T21), and their tokens (T25).
 
 A step θ ← θ + η Σ_i A_i g_i over responses 1 … n, with A_i > 0 on those it should raise, moves log π(y_j) with slope
 (GA)_j, G the Gram matrix of the gradients. A pair is a group of two with A = (d_w, −d_l); a batch of B pairs a group of
@@ -7,7 +7,7 @@ A step θ ← θ + η Σ_i A_i g_i over responses 1 … n, with A_i > 0 on those
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
@@ -65,6 +65,34 @@ def as_group(
     )
     d_w, d_l = per_pair("d_chosen", d_chosen, B), per_pair("d_rejected", d_rejected, B)
     return responses, jnp.concatenate([d_w, -d_l]) / B
+
+
+def token_credit(
+    probs: Float[Array, "*n V"], tokens: Int[Array, " n"], advantages: Float[Array, " n"]
+) -> Float[Array, " V"]:
+    """(1/n) Σ_i A_i (e_{y_i} − p_i): what a group's mean step puts on the logits where n tokens stand (T25).
+
+    It is Cov(A, e_y − p) + mean(A)(p̂ − p̄), p̂ the frequencies of the tokens and p̄ the mean of the p_i. In one context
+    p drops out of the covariance: for Σ A = 0 a token that all responses have there gets nothing. After prefixes that
+    differ it gets −Cov(A, p). Weights 1/|y_i| turn A into A/|y|, whose mean is not 0: in one context a token that all
+    have then gets Cov(A, 1/|y|)(e_j − p).
+
+    Args:
+      probs: p_i of each response, or [V] of the context that they share.
+      tokens: y_i.
+      advantages: A_i.
+
+    Raises:
+      ValueError: there are not as many advantages, or rows of `probs`, as tokens.
+    """
+    n, V = len(tokens), probs.shape[-1]
+    if advantages.shape != (n,):
+        raise ValueError(f"`advantages` must be one number per token ({n}), got shape {advantages.shape}.")
+    if probs.shape not in ((V,), (n, V)):
+        raise ValueError(f"`probs` must be one distribution, or one per token ({n}), got shape {probs.shape}.")
+    residuals = jax.nn.one_hot(tokens, V, dtype=probs.dtype) - probs
+    mean, mean_residual = advantages.mean(), residuals.mean(axis=0)
+    return (advantages - mean) @ (residuals - mean_residual) / n + mean * mean_residual
 
 
 def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n group"]:

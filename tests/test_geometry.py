@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles import assert_close, single
 from strategies import one_token_pair, seeds
 
-from toymodel import gradients, theory
+from toymodel import PreferencePairs, gradients, theory
 from toymodel.models import linear
 
 EPS = float(jnp.finfo(jnp.float64).eps)
@@ -83,17 +83,14 @@ def test_t27_euclids_angle_may_be_acute_where_fishers_is_obtuse():
     assert_close(theory.fisher_cosine(0.1, 0.1), -1 / 9, 1, 4 * EPS)
 
 
-def test_t27_needs_one_context():
-    """The same two tokens, each twice and each first in a context of its own, with half as much in the other's: T2."""
-    p = np.array([0.1, 0.1, 0.8])
-    s = np.eye(3) - p
-    # Two contexts c, c′ with orthogonal features and the same p: log p(y|c) + log p(y′|c′), F = diag(F_c, F_c′).
-    chosen, rejected = np.concatenate([s[0], s[2]]), np.concatenate([s[1], s[2]])
-    inner = chosen @ (np.tile(1 / p, 2) * rejected)
-    assert_close(inner, -1 + (1 / 0.8 - 1), 2, 16 * EPS)  # a shared token in the second context adds 1/p − 1
+def test_t27_needs_one_softmax():
+    """A token that both have in a second context entangles them again: −1 for the contrast, 1/.1 − 1 for it."""
     p = np.array([0.1, 0.1, 0.1, 0.7])
-    shared = theory.fisher_inner(p, 2, 2) + theory.fisher_inner(p, 0, 1)
-    assert shared > 0  # 9 − 1: entangled again
+    pairs = PreferencePairs.from_lists([[]], [[0, 2]], [[1, 2]], vocab_size=4)
+    log_p = np.log(np.stack([p, p], axis=1))
+    gram = gradients.preconditioned_pair_gram(linear.positional(4, 2), log_p, pairs, np.exp(-log_p))
+    assert_close(gram.inner, theory.fisher_inner(p, 0, 1) + theory.fisher_inner(p, 2, 2), 20, 64 * EPS)
+    assert gram.inner > 0
 
 
 def test_t27_a_certain_token_has_no_angle():

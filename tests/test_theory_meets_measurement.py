@@ -387,7 +387,7 @@ def test_t7_mass_that_leaves_the_suffix_token_alone_lowers_both(case):
 
 @given(st.floats(1e-6, 0.02), st.floats(0.05, 0.95))
 def test_t7_both_nearly_stay_where_the_suffix_token_is_nearly_certain(doubt, share):
-    """p_j = 1 − doubt: the chosen slope is at most doubt · (p_j − q_j) · 2 in size, within 4 % of 0, and not above it."""
+    """p_j = 1 − doubt: the chosen slope is −1.5 · doubt · (p_j − q_j), within 4 % of 0, and not above it."""
     p = np.array([1 - doubt, doubt / 2, doubt / 2])
     q = p + share * p[0] * np.array([-1, 0.3, 0.7])
     slopes, roundoff = measured_suffix_slopes(3, p, q, 0)

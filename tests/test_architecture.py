@@ -48,7 +48,18 @@ FOLDERS = [
         "check": [
             {"draws"},
             {"discrepancy"},
-            {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
+            {
+                "condition",
+                "crowd",
+                "finite_step",
+                "flow",
+                "geometry",
+                "groups",
+                "mass",
+                "modified",
+                "overlap",
+                "suffix",
+            },
             {"remedies"},
         ]
     },

@@ -34,9 +34,8 @@ def _t22(draw: Draw) -> Array:
     measured = gradients.group_slopes(model, params, responses, advantages).reshape(2, PAIRS)
     misses = []
     for batch_size, judged in ((BATCH, measured[:, :BATCH]), (None, measured[:, BATCH:])):
-        setting = *probs.values(), V
-        predicted = jnp.array(theory.crowd_slopes(*setting, length, cosines, batch_size))
-        threshold = theory.crowd_threshold(*setting, cosines, batch_size)
+        predicted = jnp.array(theory.crowd_slopes(p_chosen, p_rejected, a, b, V, length, cosines, batch_size))
+        threshold = theory.crowd_threshold(p_chosen, p_rejected, a, b, V, cosines, batch_size)
         clear = abs(judged[0]) > ROUNDOFF
         misses.append(relative(judged - predicted[:, None], 4 * (1 + length)))
         misses.append(wrong(clear & ((judged[0] < 0) != (length > threshold))))

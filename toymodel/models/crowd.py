@@ -37,19 +37,21 @@ class Cosines(NamedTuple):
         """
         if pairs == 1 or not is_concrete(self):
             return
-        half = None if pairs is None else pairs / 2
-        words = "many pairs" if pairs is None else f"{pairs} pairs"
-        for name in ("same", "suffix"):
+        same, different = jnp.asarray(self.same), jnp.asarray(self.different)
+        if pairs is None:
+            words, lowest, room = "many pairs", (0.0, 0.0), same
+        else:
             # Below −1/(n − 1), n vectors can no longer all point away from one another.
-            lowest = 0.0 if half is None else -1 / max((half if name == "same" else pairs) - 1, 1)
+            half = pairs // 2
+            words, lowest = f"{pairs} pairs", (-1 / max(half - 1, 1), -1 / (pairs - 1))
+            room = (1 + same * (half - 1)) / half
+        for name, low in zip(("same", "suffix"), lowest, strict=True):
             value = jnp.asarray(getattr(self, name))
-            if not jnp.all((value >= lowest) & (value <= 1)):
-                raise ValueError(f"`cosines.{name}` must be in [{lowest:.3g}, 1] for {words}, got {value}.")
-        room = jnp.asarray(self.same) if half is None else (1 + jnp.asarray(self.same) * (half - 1)) / half
-        if not jnp.all(abs(jnp.asarray(self.different)) <= room):
+            if not jnp.all((value >= low) & (value <= 1)):
+                raise ValueError(f"`cosines.{name}` must be in [{low:.3g}, 1] for {words}, got {value}.")
+        if not jnp.all(abs(different) <= room):
             raise ValueError(
-                f"`cosines.different` must be at most {room} in size for {words} with same={self.same}, "
-                f"got {self.different}."
+                f"`cosines.different` must be at most {room} in size for {words} with same={same}, got {different}."
             )
 
 

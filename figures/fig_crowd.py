@@ -88,7 +88,10 @@ def compute(quick: bool, swept: Swept) -> style.Table:
             # With one pair in the batch, a pair outside it has no balanced labels to meet.
             shown = [i for i, size in enumerate(sizes) if side == 0 or size > 1]
             predicted = [
-                theory.crowd_threshold(*PROBS.values(), VOCAB, cosines, None if side else sizes[i]) for i in shown
+                theory.crowd_threshold(
+                    **PROBS, vocab_size=VOCAB, cosines=cosines, batch_size=None if side else sizes[i]
+                )
+                for i in shown
             ]
             tables.append(
                 {

@@ -83,6 +83,7 @@ def scaled(function, factor):
         ("T22", "crowd_slopes", 1 + 1e-9),
         ("T22", "crowd_threshold", 2),
         ("T25", "token_credit", 1 + 1e-9),
+        ("T25", "group_token_slopes", 1 + 1e-9),
         ("T26", "descent_field", 1 + 1e-9),
         ("T26", "split_field", 1 + 1e-9),
         ("T26", "quadratic_rate", 1 + 1e-9),

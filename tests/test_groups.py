@@ -266,6 +266,19 @@ def _step_on_logits(kind, key, responses, advantages, temperature):
     return (advantages @ gradient / len(advantages)).reshape(params.shape), jax.nn.softmax(logits)
 
 
+@given(groups(), seeds)
+def test_t25_slopes_of_every_token(g, seed):
+    advantages = random_advantages(seed, g.sizes.size)
+    predicted = np.asarray(theory.group_token_slopes(g.model, g.params, g.responses, jnp.asarray(advantages)))
+    measured = np.asarray(gradients.group_token_slopes(g.model, g.params, g.responses, jnp.asarray(advantages)))
+    # A token's ‖s‖‖φ‖ is √2 at most.
+    assert_close(predicted, measured, 2 * (g.sizes @ abs(advantages)), g.roundoff)
+    assert not np.any(predicted[~g.responses.mask])
+    gram = theory.group_gram(g.model, g.params, g.responses)
+    sizes = g.sizes * (g.sizes @ abs(advantages))
+    assert_close(predicted.sum(axis=1), theory.group_slopes(gram, advantages), sizes, g.roundoff)
+
+
 def group_of_answers(seed, prefix=2, *, n=8):
     """Answers to one prompt that share `prefix` tokens, then one of their own, then the rest again; lengths differ."""
     rng = np.random.default_rng(seed)
@@ -374,6 +387,10 @@ MODEL, PARAMS = linear.unigram(3), jnp.zeros((3, 1))
             r"`advantages` must be one number per response \(4,\), got shape \(3,\)",
         ),
         (lambda r: gradients.group_slopes(MODEL, PARAMS, r, jnp.full(4, jnp.inf)), "`advantages` must be finite"),
+        (
+            lambda r: theory.group_token_slopes(MODEL, PARAMS, r, jnp.ones((4, 2))),
+            r"`advantages` must be one number per response \(4,\), got shape \(4, 2\)",
+        ),
         (
             lambda _: theory.as_group(reversed_batch(), jnp.ones(2)),
             r"`d_chosen` must be one number or one per pair \(4\)",

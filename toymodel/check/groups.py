@@ -93,12 +93,16 @@ def _t25(draw: Draw) -> Array:
             theory.token_credit(jax.nn.softmax(logits), tokens, advantages) - measured, abs(advantages).mean()
         )
 
+    model, params, pairs, sizes = _two_pairs(draw)
+    responses, of_pairs = theory.as_group(pairs, draw.d_chosen, draw.d_rejected)
+    slopes = [route.group_token_slopes(model, params, responses, of_pairs) for route in (theory, gradients)]
     alike, same = jnp.broadcast_to(logits[0], logits.shape), jnp.broadcast_to(tokens[0], tokens.shape)
     nothing = theory.token_credit(jax.nn.softmax(logits[0]), same, centred)
     parts = (
         miss(logits, tokens, rewards),
         miss(logits, same, centred),  # a shared token after prefixes that differ
         miss(alike, same, centred / lengths),  # a shared prefix, weights 1/|y|
+        relative(slopes[0] - slopes[1], sizes @ abs(of_pairs)),
         relative(nothing, abs(centred).mean()),
     )
     return jnp.array(parts).max()

@@ -31,6 +31,7 @@ from toymodel.theory.groups import (
     displaced,
     group_gram,
     group_slopes,
+    group_token_slopes,
     normalised_advantages,
     token_credit,
 )
@@ -90,6 +91,7 @@ __all__ = [
     "flow_logps",
     "group_gram",
     "group_slopes",
+    "group_token_slopes",
     "halving_bound",
     "in_band",
     "ipo_flow",

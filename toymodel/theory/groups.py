@@ -14,7 +14,7 @@ from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_group
-from toymodel.theory.overlap import per_pair, response_inner
+from toymodel.theory.overlap import masked_residuals, per_pair, response_inner
 
 __dir__ = own_names(globals())
 
@@ -32,6 +32,22 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
 def group_slopes(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Float[Array, " n"]:
     """d/dη of log π(y_j), each response j, under Σ_i A_i g_i: G A, in nats per unit of learning rate (T21)."""
     return gram @ advantages
+
+
+def group_token_slopes(
+    model: LinearSoftmax, params: Float[Array, "V d"], responses: Response, advantages: Float[Array, " n"]
+) -> Float[Array, "n T"]:
+    """d/dη of log p of every token under Σ_i A_i g_i: s_itᵀ U φ_it, U = Σ_i A_i Σ_t s_it φ_itᵀ the step (T25).
+
+    In nats per unit of learning rate; zero at padding. The sums over tokens are `group_slopes`.
+
+    Raises:
+      ValueError: as for `group_gram`, or there is not one advantage per response.
+    """
+    check_group(model, params, responses)
+    if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
+        raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
+    return _group_token_slopes(model, params, responses, advantages)
 
 
 def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, " n"]:
@@ -106,6 +122,14 @@ def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n
     # Compare rewards to find equal ones: their mean may round away from them, and 1e-17/1e-17 is not zero.
     differ = (rewards != rewards[..., :1]).any(axis=-1, keepdims=True)
     return jnp.where(differ, centred / jnp.where(differ, jnp.sqrt((centred**2).mean(axis=-1, keepdims=True)), 1), 0)
+
+
+@jax.jit
+def _group_token_slopes(model: LinearSoftmax, params: Array, responses: Response, advantages: Array) -> Array:
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
+    s = jax.vmap(masked_residuals)(states)
+    step = jnp.einsum("n,ntv,ntd->vd", advantages, s, states.features)
+    return jnp.einsum("ntv,vd,ntd->nt", s, step, states.features)
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import event, example, given
+from hypothesis import event, given
 from hypothesis import strategies as st
 from oracles import assert_close
 from strategies import as_numpy, seeds
@@ -111,12 +111,9 @@ def test_t22_slopes_of_an_unseen_pair_are_the_same_for_every_batch(world, data):
     assert_close(slopes, predicted[:, None], 4 * (1 + length), world.roundoff)
 
 
-@given(worlds("many", for_any_number=True), st.data())
-@example(make("many", Cosines(0.6, 0.1, 1.0), 0.2, 0.25, 0.3, 0.1), None)
-def test_t22_the_chosen_falls_exactly_beyond_the_threshold(world, data):
-    """Of every pair of the batch, and of those outside it: at the last length before, and at the first beyond."""
-    n, longest, _ = world.shape
-    B = 8 if data is None else 2 * data.draw(st.integers(1, n // 2 - 1))
+def assert_falls_beyond_the_threshold(world, B):
+    """Every pair of the batch, and those outside it: at the last length before, and at the first beyond."""
+    longest = world.shape[1]
     for batch_size, judged in ((B, first(world, B)), (None, ~first(world, B))):
         threshold = float(world.formula(theory.crowd_threshold, batch_size=batch_size))
         below = int(min(threshold, longest))
@@ -125,6 +122,24 @@ def test_t22_the_chosen_falls_exactly_beyond_the_threshold(world, data):
             clear = abs(slopes) > 4 * (1 + length) * world.roundoff
             assert np.all(((slopes < 0) == (length > threshold))[clear])
         event(f"both sides of L* seen: {threshold < longest}")
+
+
+@given(worlds("many", for_any_number=True), st.integers(1, 32))
+def test_t22_the_chosen_falls_exactly_beyond_the_threshold(world, half):
+    assert_falls_beyond_the_threshold(world, 2 * half)
+
+
+@pytest.mark.parametrize("B", [2, 8, 64])
+def test_t22_both_sides_of_the_threshold(B):
+    """(a, b) = (.3, .1) and p_w = p_l: alone a pair survives five suffix tokens, in company two or three."""
+    world = make("many", Cosines(0.6, 0.1, 1.0), 0.2, 0.25, 0.3, 0.1)
+    assert_falls_beyond_the_threshold(world, B)
+    alone, company = (float(world.formula(theory.crowd_threshold, batch_size=size)) for size in (1, B))
+    assert 1 < company < 4 < 5 < alone < 6
+    for threshold, size in ((company, B), (alone, 1)):
+        below, beyond = (measured(world, int(threshold) + more, first(world, size))[0, :size] for more in (0, 1))
+        assert np.all(below > 0)
+        assert np.all(beyond < 0)
 
 
 @given(worlds())

@@ -84,7 +84,7 @@ def crowd(
     for name, value in (("p_chosen", p_chosen), ("p_rejected", p_rejected), ("a", a), ("b", b)):
         require_probability(name, value, inside=True)
     rest = 1 - jnp.asarray(p_chosen) - p_rejected
-    if is_concrete(rest) and not jnp.all(abs(rest) < 1e-12 if vocab_size == 2 else rest > 0):
+    if is_concrete(rest) and not jnp.all(abs(rest) < 1e-6 if vocab_size == 2 else rest > 0):
         wanted = "be 1" if vocab_size == 2 else "be below 1"
         raise ValueError(f"`p_chosen` + `p_rejected` must {wanted} for {vocab_size} tokens, got {1 - rest}.")
     made = _make_pairs(pairs, suffix_length, vocab_size)

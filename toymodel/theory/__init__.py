@@ -1,6 +1,7 @@
 """Prediction: closed forms only, no automatic differentiation. `toymodel.gradients` measures the same quantities."""
 
 from toymodel.gram import PairGram, cosine
+from toymodel.models.crowd import Cosines
 from toymodel.theory.condition import (
     CASES,
     Band,
@@ -64,6 +65,7 @@ from toymodel.theory.suffix import (
 __all__ = [
     "CASES",
     "Band",
+    "Cosines",
     "PairGram",
     "as_group",
     "balanced_weights",

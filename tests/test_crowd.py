@@ -121,12 +121,12 @@ def assert_falls_beyond_the_threshold(world, B):
             slopes = measured(world, length, first(world, B))[0][judged]
             clear = abs(slopes) > 4 * (1 + length) * world.roundoff
             assert np.all(((slopes < 0) == (length > threshold))[clear])
-        event(f"both sides of L* seen: {threshold < longest}")
 
 
 @given(worlds("many", for_any_number=True), st.integers(1, 32))
 def test_t22_the_chosen_falls_exactly_beyond_the_threshold(world, half):
     assert_falls_beyond_the_threshold(world, 2 * half)
+    event(f"both sides of L*_B seen: {world.formula(theory.crowd_threshold, batch_size=2 * half) < world.shape[1]}")
 
 
 @pytest.mark.parametrize("B", [2, 8, 64])

@@ -19,7 +19,14 @@ FOLDERS = [
         "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
     },
     {"data": [{"vocabulary", "pairs"}, {"families", "sentiment"}]},
-    {"models": [{"logps"}, {"linear", "stages"}, {"flat", "mlp", "readout", "transformer"}, {"unconstrained"}]},
+    {
+        "models": [
+            {"logps"},
+            {"linear", "stages"},
+            {"crowd", "flat", "mlp", "readout", "transformer"},
+            {"unconstrained"},
+        ]
+    },
     {
         "losses": [
             {"aliases", "form", "supervised"},
@@ -30,8 +37,8 @@ FOLDERS = [
     {
         "gradients": [{"backward", "products"}, {"built", "factored"}, {"preconditioned"}, {"inner_products"}],
         "theory": [
-            {"condition", "overlap", "suffix"},
-            {"finite_step", "flow", "groups", "remedies"},
+            {"condition", "geometry", "overlap", "suffix"},
+            {"crowd", "finite_step", "flow", "groups", "modified", "remedies"},
             {"mass"},
         ],
     },
@@ -41,7 +48,18 @@ FOLDERS = [
         "check": [
             {"draws"},
             {"discrepancy"},
-            {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
+            {
+                "condition",
+                "crowd",
+                "finite_step",
+                "flow",
+                "geometry",
+                "groups",
+                "mass",
+                "modified",
+                "overlap",
+                "suffix",
+            },
             {"remedies"},
         ]
     },

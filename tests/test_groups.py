@@ -1,4 +1,4 @@
-"""T20, T21: batches of pairs and groups of signed responses, against the derivative along their common step.
+"""T20, T21, T25: batches of pairs, groups of signed responses, and their tokens, against the step they take together.
 
 Round-off is relative to the products of the responses' Σ‖s_i‖‖φ_i‖, which bound everything summed.
 """
@@ -191,6 +191,107 @@ def test_t20_two_opposite_pairs_nearly_cancel(seed, excess):
     assert total >= -64 * EPS * size
 
 
+# --- T25: tokens of a group -----------------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnums=0)
+def _step_on_logits(kind, key, responses, advantages, temperature):
+    """[V, T]: what the group's mean step moves at each position, and the probabilities there, [n, T, V].
+
+    Learned positional offsets, on logits that either differ from context to context or are 0: their gradient is summed
+    over responses position by position.
+    """
+    halves = jax.tree.map(lambda a: a.reshape(2, -1, *a.shape[1:]), responses)
+    pairs = PreferencePairs(
+        halves.prompt[0], halves.prompt_mask[0], halves.tokens[0], halves.mask[0], halves.tokens[1], halves.mask[1]
+    )
+    build, init = jax.random.split(key)
+    if kind == "positional_offset":
+        model = linear.random_offset(build, V, pairs, temperature=temperature)
+    else:
+        model = linear.positional(V, T)
+    params = linear.init_params(init, model, temperature=temperature)
+    gradient = jnp.concatenate(gradients.pair_gradients(model, params, pairs))
+    logits = jax.vmap(model.logits, in_axes=(None, 0))(params, responses)
+    return (advantages @ gradient / len(advantages)).reshape(params.shape), jax.nn.softmax(logits)
+
+
+@given(groups(), seeds)
+def test_t25_slopes_of_every_token(g, seed):
+    advantages = random_advantages(seed, g.sizes.size)
+    predicted = np.asarray(theory.group_token_slopes(g.model, g.params, g.responses, jnp.asarray(advantages)))
+    measured = np.asarray(gradients.group_token_slopes(g.model, g.params, g.responses, jnp.asarray(advantages)))
+    # A token's ‖s‖‖φ‖ is √2 at most.
+    assert_close(predicted, measured, 2 * (g.sizes @ abs(advantages)), g.roundoff)
+    assert not np.any(predicted[~g.responses.mask])
+    gram = theory.group_gram(g.model, g.params, g.responses)
+    sizes = g.sizes * (g.sizes @ abs(advantages))
+    assert_close(predicted.sum(axis=1), theory.group_slopes(gram, advantages), sizes, g.roundoff)
+
+
+def group_of_answers(seed, prefix=2, *, n=8):
+    """Answers to one prompt that share `prefix` tokens, then one of their own, then the rest again; lengths differ."""
+    rng = np.random.default_rng(seed)
+    shared = rng.integers(0, V, T)
+    tokens = np.where(np.arange(T) == prefix, np.arange(n)[:, None] % V, shared)
+    mask = np.arange(T) < rng.integers(prefix + 2, T + 1, (n, 1))
+    prompt = np.zeros((n, 1), int)
+    return Response(prompt, prompt == 0, tokens, mask), rng
+
+
+@given(st.sampled_from(["positional", "positional_offset"]), seeds, temperatures, st.booleans())
+def test_t25_credit_is_what_the_step_puts_on_the_logits(kind, seed, temperature, centred):
+    responses, rng = group_of_answers(seed)
+    rewards = rng.standard_normal(len(responses.tokens))
+    advantages = np.asarray(theory.normalised_advantages(rewards)) if centred else rewards
+    step, probs = map(np.asarray, _step_on_logits(kind, jax.random.key(seed), responses, advantages, temperature))
+    for t in range(T):
+        # Answers that have ended get no credit, and count in n.
+        credit = theory.token_credit(probs[:, t], responses.tokens[:, t], advantages * responses.mask[:, t])
+        assert_close(step[:, t], credit, 2 * abs(advantages).mean(), 4 * EPS * (V + 8 + 2 * abs(np.log(probs)).max()))
+        if kind == "positional":  # one context: p drops out of the covariance
+            whole = theory.token_credit(probs[0, t], responses.tokens[:, t], advantages * responses.mask[:, t])
+            assert_close(credit, whole, 2 * abs(advantages).mean(), 16 * EPS)
+
+
+@given(seeds, st.sampled_from([3.0, 1.0]))
+def test_t25_shared_tokens_get_credit_after_prefixes_that_differ_and_none_before(seed, temperature):
+    responses, rng = group_of_answers(seed)
+    responses = replace(responses, mask=np.ones_like(responses.mask))
+    advantages = np.asarray(theory.normalised_advantages(rng.standard_normal(8)))
+    step, probs = map(
+        np.asarray, _step_on_logits("positional_offset", jax.random.key(seed), responses, advantages, temperature)
+    )
+    roundoff = 64 * EPS * abs(advantages).mean()
+    assert np.all(abs(step[:, :2]) <= roundoff)  # in the prefix: one context, one token
+    for t in (3, 4, 5):
+        covariance = advantages @ (probs[:, t] - probs[:, t].mean(axis=0)) / 8
+        assert_close(step[:, t], -covariance, 1, roundoff)
+        assert abs(step[:, t]).max() > 1e-3  # eight contexts of random logits are not uncorrelated with A
+
+
+@given(seeds)
+def test_t25_weights_by_length_give_the_shared_prefix_credit(seed):
+    responses, rng = group_of_answers(seed)
+    advantages, lengths = np.asarray(theory.normalised_advantages(rng.standard_normal(8))), responses.mask.sum(axis=1)
+    step, probs = map(
+        np.asarray, _step_on_logits("positional_offset", jax.random.key(seed), responses, advantages / lengths, 1.0)
+    )
+    tilt = np.mean(advantages * (1 / lengths - np.mean(1 / lengths)))  # Cov(A, 1/|y|)
+    for t in (0, 1):
+        shared = np.arange(V) == responses.tokens[0, t]
+        assert_close(step[:, t], tilt * (shared - probs[0, t]), 2, 64 * EPS)
+    event(f"the prefix is pushed {'down' if tilt < 0 else 'up'}")
+
+
+def test_t25_longer_right_answers_push_their_shared_prefix_down():
+    """Right: four tokens, wrong: two, the same first one. Σ A_i/|y_i| = 1/4 − 1/2, over two answers."""
+    probs, first = np.full(3, 1 / 3), np.array([0, 0])
+    credit = theory.token_credit(probs, first, np.array([1.0, -1.0]) / np.array([4, 2]))
+    assert_close(credit, [-1 / 12, 1 / 24, 1 / 24], 1, 4 * EPS)
+    assert not np.any(theory.token_credit(probs, first, np.array([1.0, -1.0])))
+
+
 # --- responses as input ---------------------------------------------------------------------------------------------
 
 
@@ -237,10 +338,22 @@ MODEL, PARAMS = linear.unigram(3), jnp.zeros((3, 1))
         ),
         (lambda r: gradients.group_slopes(MODEL, PARAMS, r, jnp.full(4, jnp.inf)), "`advantages` must be finite"),
         (
+            lambda r: theory.group_token_slopes(MODEL, PARAMS, r, jnp.ones((4, 2))),
+            r"`advantages` must be one number per response \(4,\), got shape \(4, 2\)",
+        ),
+        (
             lambda _: theory.as_group(reversed_batch(), jnp.ones(2)),
             r"`d_chosen` must be one number or one per pair \(4\)",
         ),
         (lambda _: theory.as_group(reversed_batch(), 1.0, jnp.nan), "`d_rejected` must be finite"),
+        (
+            lambda _: theory.token_credit(np.ones(3) / 3, np.zeros(4, int), np.ones(3)),
+            r"`advantages` must be one number per token \(4\), got shape \(3,\)",
+        ),
+        (
+            lambda _: theory.token_credit(np.ones((3, 3)) / 3, np.zeros(4, int), np.ones(4)),
+            r"`probs` must be one distribution, or one per token \(4\), got shape \(3, 3\)",
+        ),
     ],
 )
 def test_bad_groups(call, message):

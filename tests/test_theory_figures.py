@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from quick_figures import quick
 
-from figures import fig_finite_step, fig_flow, fig_groups, fig_mass, style, sweeps
+from figures import fig_crowd, fig_finite_step, fig_flow, fig_groups, fig_mass, style, sweeps
 
-FIGURES = ("fig_finite_step", "fig_flow", "fig_groups", "fig_mass")
+FIGURES = ("fig_credit", "fig_crowd", "fig_finite_step", "fig_flow", "fig_groups", "fig_mass")
 # Sums of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -64,6 +64,36 @@ def test_the_bounds_of_all_random_pairs_are_the_same_two():
     sign = np.where(table["slope_predicted"] == "> 0", 1, -1)
     np.testing.assert_allclose(table["upper_predicted"], sign, **ROUNDOFF)
     np.testing.assert_allclose(table["lower_predicted"], sign - table["learning_rate"], **ROUNDOFF)
+
+
+# --- fig_crowd (T22) ------------------------------------------------------------------------------------------------
+
+
+def test_thresholds_of_a_crowd_are_predicted_and_below_that_of_one_pair():
+    table = quick("fig_crowd")
+    np.testing.assert_allclose(table["measured"], table["predicted"], **ROUNDOFF)
+    assert (part("fig_crowd", batch_size=1)["measured"] > table["measured"][table["batch_size"] > 1].max()).all()
+    unseen = part("fig_crowd", judged="unseen")
+    assert set(unseen["batch_size"]) == set(fig_crowd.QUICK_BATCHES) - {1}
+    for crowd in fig_crowd.CROWDS:
+        np.testing.assert_allclose(
+            style.rows(unseen, crowd=crowd)["measured"], style.rows(unseen, crowd=crowd)["predicted"][0], **ROUNDOFF
+        )
+    falling = style.rows(table, crowd="labels told apart", judged="in the batch")["measured"]
+    assert (np.diff(falling) < 0).all()
+
+
+# --- fig_credit (T25) -----------------------------------------------------------------------------------------------
+
+
+def test_a_common_prefix_stays_unless_weights_depend_on_length():
+    table = quick("fig_credit")
+    np.testing.assert_allclose(table["measured"], table["predicted"], **ROUNDOFF)
+    assert (part("fig_credit", panel="falls", curve="in a common prefix")["measured"] == 0).all()
+    assert (part("fig_credit", panel="falls", curve="common after the branch")["low"] > 0).all()
+    assert (part("fig_credit", panel="prefix", curve="A")["measured"] == 0).all()
+    shorter, equal, longer = part("fig_credit", panel="prefix", curve="A/|y|")["measured"]
+    assert shorter > equal == 0 > longer
 
 
 # --- fig_flow (T14) -------------------------------------------------------------------------------------------------

@@ -355,6 +355,65 @@ def test_t7_what_a_suffix_token_adds_to_the_slopes(case):
     assert_close(measured - alone, theory.suffix_slopes(p, q, j), 8, w.roundoff)
 
 
+@st.composite
+def moved_masses(draw):
+    """p, and q with a part of the mass of the suffix token moved to the others; and the token."""
+    V = draw(st.sampled_from([2, 3, 64]))
+    p, target = draw(distributions(V)), draw(distributions(V))
+    j = draw(st.integers(0, V - 1))
+    # No probability of 0, whose logarithm has no place in a table, and p_j as small or as close to 1 as drawn.
+    p, target = (np.maximum(x, 1e-12) / np.maximum(x, 1e-12).sum() for x in (p, target * (np.arange(V) != j)))
+    q = p + draw(st.floats(0.01, 0.99)) * p[j] * (target - (np.arange(V) == j))
+    return V, p, q, j
+
+
+def measured_suffix_slopes(V, p, q, j):
+    """What one suffix token adds to both slopes, and its round-off."""
+    w = suffix_world(V, np.full(V, 1 / V), p, q, j)
+    alone = np.array(theory.single_token_slopes(1 / V, 1 / V))
+    return single(gradients.slopes(w.model, w.params, w.pairs)) - alone, 8 * w.roundoff
+
+
+@given(moved_masses())
+def test_t7_mass_that_leaves_the_suffix_token_alone_lowers_both(case):
+    """And where it comes to the suffix token alone, both rise."""
+    V, p, q, j = case
+    for first, second, sign in ((p, q, -1), (q, p, 1)):
+        assert theory.suffix_direction(first, second, j) == sign
+        slopes, roundoff = measured_suffix_slopes(V, first, second, j)
+        assert np.all(sign * slopes >= -roundoff)
+        assert np.all(sign * np.array(theory.suffix_slopes(first, second, j)) >= -roundoff)
+
+
+@given(st.floats(1e-6, 0.02), st.floats(0.05, 0.95))
+def test_t7_both_nearly_stay_where_the_suffix_token_is_nearly_certain(doubt, share):
+    """p_j = 1 − doubt: the chosen slope is −1.5 · doubt · (p_j − q_j), within 4 % of 0, and not above it."""
+    p = np.array([1 - doubt, doubt / 2, doubt / 2])
+    q = p + share * p[0] * np.array([-1, 0.3, 0.7])
+    slopes, roundoff = measured_suffix_slopes(3, p, q, 0)
+    assert -0.04 * (p[0] - q[0]) - roundoff <= slopes[0] <= roundoff
+    assert slopes[1] < 0
+    assert theory.suffix_direction(p, q, 0) == -1
+
+
+def test_t7_a_suffix_token_that_is_likelier_after_the_chosen_may_raise_it():
+    """Mass moves between the other tokens as well, and this decides: nothing follows from q_j < p_j alone."""
+    p, q = np.array([0.2, 0.79, 0.01]), np.array([0.1, 0.01, 0.89])
+    slopes, roundoff = measured_suffix_slopes(3, p, q, 0)
+    # .8 · −.1 + .79 · .78 − .01 · .88, and that less ‖q − p‖² = .01 + .6084 + .7744
+    assert_close(slopes, [0.5274, 0.5274 - 1.3928], 1, roundoff)
+    assert theory.suffix_direction(p, q, 0) == theory.suffix_direction(q, p, 0) == 0
+
+
+def test_t7_equal_probabilities_have_no_direction():
+    p = np.array([0.2, 0.79, 0.01])
+    assert theory.suffix_direction(p, p, 0) == 0
+    assert theory.suffix_direction(np.stack([p, p]), np.array([[0.1, 0.85, 0.05], [0.3, 0.7, 0.0]]), 0).tolist() == [
+        -1,
+        1,
+    ]
+
+
 def peaked(V, token, prob):
     return np.where(np.arange(V) == token, prob, (1 - prob) / (V - 1))
 

@@ -43,6 +43,14 @@ def require_positive(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be > 0, got {value!r}.")
 
 
+def require_probability(name: str, value: Any, *, inside: bool = False) -> None:
+    """Raise `ValueError` when `value` (a number or an array) leaves [0, 1]; with `inside`, when it leaves (0, 1)."""
+    if is_concrete(value):
+        array = np.asarray(value)
+        if not np.all((array > 0) & (array < 1) if inside else (array >= 0) & (array <= 1)):
+            raise ValueError(f"`{name}` must be a probability in {'(0, 1)' if inside else '[0, 1]'}, got {value!r}.")
+
+
 def require_int(name: str, value: Any, *, low: int, high: int | None = None) -> None:
     """Raise `ValueError` when `value` is not a whole number in [low, high]."""
     wanted = f"at least {low}" if high is None else f"between {low} and {high}"

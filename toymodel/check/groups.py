@@ -1,4 +1,4 @@
-"""What T20 and T21 say of one draw: several responses that take one step together."""
+"""What T20, T21 and T25 say of one draw: several responses that take one step together."""
 
 import jax
 import jax.numpy as jnp
@@ -75,3 +75,34 @@ def _t21(draw: Draw) -> Array:
     falls = (advantages > 0) & (measured < 0)
     disagrees = (theory.displaced(gram, advantages) != falls) & (abs(measured) > ROUNDOFF * size)
     return jnp.maximum(jnp.array(parts).max(), wrong(disagrees))
+
+
+@checks("T25", "Credit of a group's tokens is a covariance: none for a shared token in a shared context.", OFFSET)
+def _t25(draw: Draw) -> Array:
+    """As many responses as the draw has positions, with one learned offset of the logits they stand in."""
+    logits, tokens = jnp.asarray(draw.noise.sharpness * draw.noise.logits[0]), draw.pair.chosen
+    rewards, n = jnp.asarray(draw.noise.features[0, :, 0]), len(tokens)
+    centred, lengths = theory.normalised_advantages(rewards), 1 + jnp.arange(n)
+
+    def miss(logits: Array, tokens: Array, advantages: Array) -> Array:
+        def objective(offset: Array) -> Array:
+            return (advantages * jax.nn.log_softmax(logits + offset)[jnp.arange(n), tokens]).mean()
+
+        measured = jax.grad(objective)(jnp.zeros(logits.shape[1]))
+        return relative(
+            theory.token_credit(jax.nn.softmax(logits), tokens, advantages) - measured, abs(advantages).mean()
+        )
+
+    model, params, pairs, sizes = _two_pairs(draw)
+    responses, of_pairs = theory.as_group(pairs, draw.d_chosen, draw.d_rejected)
+    slopes = [route.group_token_slopes(model, params, responses, of_pairs) for route in (theory, gradients)]
+    alike, same = jnp.broadcast_to(logits[0], logits.shape), jnp.broadcast_to(tokens[0], tokens.shape)
+    nothing = theory.token_credit(jax.nn.softmax(logits[0]), same, centred)
+    parts = (
+        miss(logits, tokens, rewards),
+        miss(logits, same, centred),  # a shared token after prefixes that differ
+        miss(alike, same, centred / lengths),  # a shared prefix, weights 1/|y|
+        relative(slopes[0] - slopes[1], sizes @ abs(of_pairs)),
+        relative(nothing, abs(centred).mean()),
+    )
+    return jnp.array(parts).max()

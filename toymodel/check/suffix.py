@@ -24,8 +24,34 @@ def _t6(draw: Draw) -> Array:
     return relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
 
 
-@checks("T7", "What each suffix token adds to the two slopes.", OFFSET)
+@checks("T7", "What each suffix token adds to the two slopes, and its sign where p and q tell it.", OFFSET)
 def _t7(draw: Draw) -> Array:
+    return jnp.maximum(_miss_of_suffix_slopes(draw), _miss_of_suffix_direction(draw))
+
+
+def _miss_of_suffix_direction(draw: Draw) -> Array:
+    """A token whose mass goes to others, or comes from them, in one position that both answers share."""
+    V, token = draw.model.vocab_size, draw.pair.chosen[0]
+    logits = jnp.asarray(draw.noise.sharpness * draw.noise.logits[0, :2])
+    p, target = jax.nn.softmax(logits[0]), jax.nn.softmax(logits[1].at[token].set(-jnp.inf))
+    moved = p + draw.noise.uniform[0] * p[token] * (target - (jnp.arange(V) == token))
+
+    def slopes(p: Array, q: Array) -> Array:
+        both_logits = jnp.log(jnp.stack([p, q]))
+
+        def logps(offset: Array) -> Array:
+            return jax.nn.log_softmax(both_logits + offset)[:, token]
+
+        gradients_of_both = jax.jacrev(logps)(jnp.zeros(V))
+        return gradients_of_both @ (gradients_of_both[0] - gradients_of_both[1])
+
+    out, back = slopes(p, moved), slopes(moved, p)
+    told = (theory.suffix_direction(p, moved, token) == -1) & (theory.suffix_direction(moved, p, token) == 1)
+    differ = (p != moved).any()
+    return jnp.maximum(jnp.maximum(out, -back).max(), wrong(differ & ~told))
+
+
+def _miss_of_suffix_slopes(draw: Draw) -> Array:
     chosen, rejected = draw.tokens
     measured = jnp.stack([(chosen * (chosen - rejected)).sum(axis=1), (rejected * (chosen - rejected)).sum(axis=1)])
     p, q = (jax.nn.softmax(states.logits) for states in draw.states)

@@ -7,6 +7,7 @@ Every function takes a batch of pairs unless it says "one pair", "one response" 
 from toymodel.gradients.built import (
     group_gram,
     group_slopes,
+    group_token_slopes,
     pair_gradients,
     slopes,
     step_change,
@@ -21,6 +22,7 @@ __all__ = [
     "first_adam_gram",
     "group_gram",
     "group_slopes",
+    "group_token_slopes",
     "layer_gram",
     "pair_gradients",
     "pair_gram",

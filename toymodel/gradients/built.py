@@ -93,16 +93,29 @@ def group_slopes(
 ) -> Float[Array, " n"]:
     """d/dη of log π(y_j) of each of n responses along their common step Σ_i A_i ∇ log π(y_i), at η = 0.
 
-    A forward derivative of the model along the step: nats per unit of learning rate.
+    The sums of `group_token_slopes`, in nats per unit of learning rate.
 
     Raises:
       ValueError: as for `group_gram`, or `advantages` is not finite or not one number per response.
+    """
+    return group_token_slopes(model, params, responses, advantages).sum(axis=-1)
+
+
+def group_token_slopes(
+    model: Model, params: Params, responses: Response, advantages: Float[Array, " n"]
+) -> Float[Array, "n T"]:
+    """d/dη of log p of every token of n responses along their common step Σ_i A_i ∇ log π(y_i), at η = 0; 0 at padding.
+
+    A forward derivative of the model along the step: nats per unit of learning rate.
+
+    Raises:
+      ValueError: as for `group_slopes`.
     """
     check_group(model, params, responses)
     require_finite("advantages", advantages)
     if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
         raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
-    return _group_slopes(model, params, responses, advantages)
+    return _group_token_slopes(model, params, responses, advantages)
 
 
 @jax.jit
@@ -120,11 +133,11 @@ def _group_gram(model: Model, params: Params, responses: Response) -> Array:
 
 
 @jax.jit
-def _group_slopes(model: Model, params: Params, responses: Response, advantages: Array) -> Array:
+def _group_token_slopes(model: Model, params: Params, responses: Response, advantages: Array) -> Array:
     def logps(params: Params) -> Array:
-        return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, responses)
+        return jax.vmap(token_logps, in_axes=(None, None, 0))(model, params, responses)
 
-    step = jax.grad(lambda params: advantages @ logps(params))(params)
+    step = jax.grad(lambda params: advantages @ logps(params).sum(axis=-1))(params)
     return jax.jvp(logps, (params,), (step,))[1]
 
 

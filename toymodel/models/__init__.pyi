@@ -1,3 +1,3 @@
-from . import flat, linear, logps, mlp, readout, stages, transformer, unconstrained
+from . import crowd, flat, linear, logps, mlp, readout, stages, transformer, unconstrained
 
-__all__ = ["flat", "linear", "logps", "mlp", "readout", "stages", "transformer", "unconstrained"]
+__all__ = ["crowd", "flat", "linear", "logps", "mlp", "readout", "stages", "transformer", "unconstrained"]

@@ -17,7 +17,7 @@ model in which different contexts share parameters while their probabilities dif
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -134,13 +134,23 @@ def frozen_features(
     pairs: PreferencePairs,
     chosen_features: Float[Array, "*n T_w d"],
     rejected_features: Float[Array, "*n T_l d"],
+    chosen_logits: Float[Array, "*n T_w V"] | None = None,
+    rejected_logits: Float[Array, "*n T_l V"] | None = None,
 ) -> LinearSoftmax:
     """φ given for each context of each response ("learnable last linear layer"), whatever produced the hidden states.
 
-    A context found more than once keeps the features of its first occurrence, chosen responses first.
+    Logits z⁰ may be given as well, for both responses or for none. A context found more than once keeps the features
+    and logits of its first occurrence, chosen responses first.
     """
     features = _stack_rows(pairs, "features", chosen_features, rejected_features)
-    return LinearSoftmax("prefix", vocab_size, features, known=_known_responses(vocab_size, pairs), tabular=False)
+    known, frozen = _known_responses(vocab_size, pairs), None
+    if (chosen_logits is None) != (rejected_logits is None):
+        raise ValueError("`chosen_logits` and `rejected_logits` must both be given, or neither.")
+    if chosen_logits is not None and rejected_logits is not None:
+        frozen = _stack_rows(pairs, "logits", chosen_logits, rejected_logits)
+        if frozen.shape[1] != vocab_size:
+            raise ValueError(f"`chosen_logits` must have {vocab_size} entries per token, got {frozen.shape[1]}.")
+    return LinearSoftmax("prefix", vocab_size, features, frozen, known, tabular=False)
 
 
 def random_features(
@@ -174,16 +184,14 @@ def positional_offset(
     """Frozen logits z⁰, given for each context of each response, plus a learned offset: z = z⁰(c_i) + b_i."""
     T_w, T_l = pairs.chosen.shape[-1], pairs.rejected.shape[-1]
     width = max(T_w, T_l)
-    model = frozen_features(
+    return frozen_features(
         vocab_size,
         pairs,
         jnp.broadcast_to(jnp.eye(T_w, width), (*pairs.chosen.shape, width)),
         jnp.broadcast_to(jnp.eye(T_l, width), (*pairs.rejected.shape, width)),
+        chosen_logits,
+        rejected_logits,
     )
-    frozen_logits = _stack_rows(pairs, "logits", chosen_logits, rejected_logits)
-    if frozen_logits.shape[1] != vocab_size:
-        raise ValueError(f"`chosen_logits` must have {vocab_size} entries per token, got {frozen_logits.shape[1]}.")
-    return replace(model, frozen_logits=frozen_logits)
 
 
 def random_offset(

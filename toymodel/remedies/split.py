@@ -3,7 +3,7 @@
 To second order in h, a step θ − h(A + B) follows the flow of L + (h/4)‖A + B‖². Two half-steps, the second computed
 where the first has led and either half first with probability ½, follow L + (h/4)(‖A‖² + ‖B‖²) on average. The
 difference is −(h/2)⟨A, B⟩ = (h/2)⟨d_w g_w, d_l g_l⟩: splitting descends the inner product that entangles the two
-answers. That is exact to second order for constant weights; other weights add terms of their derivatives.
+answers (T26). That is exact to second order for constant weights; other weights add terms of their derivatives.
 
 Rule            Step
 `Split`         one step of the optimiser along one half, then one along the other, computed anew

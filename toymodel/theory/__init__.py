@@ -1,6 +1,7 @@
 """Prediction: closed forms only, no automatic differentiation. `toymodel.gradients` measures the same quantities."""
 
 from toymodel.gram import PairGram, cosine
+from toymodel.models.crowd import Cosines
 from toymodel.theory.condition import (
     CASES,
     Band,
@@ -14,6 +15,7 @@ from toymodel.theory.condition import (
     slack,
     slopes,
 )
+from toymodel.theory.crowd import crowd_shares, crowd_slopes, crowd_threshold
 from toymodel.theory.finite_step import (
     certified_step,
     change_bounds,
@@ -24,8 +26,18 @@ from toymodel.theory.finite_step import (
     range_shortfall,
 )
 from toymodel.theory.flow import dpo_flow, flow_logps, ipo_flow
-from toymodel.theory.groups import as_group, displaced, group_gram, group_slopes, normalised_advantages
+from toymodel.theory.geometry import fisher_cosine, fisher_gram, fisher_inner
+from toymodel.theory.groups import (
+    as_group,
+    displaced,
+    group_gram,
+    group_slopes,
+    group_token_slopes,
+    normalised_advantages,
+    token_credit,
+)
 from toymodel.theory.mass import ches, squeeze, squeeze_threshold, token_slopes
+from toymodel.theory.modified import descent_field, quadratic_rate, split_field
 from toymodel.theory.overlap import (
     contrast_gram,
     kernel_token_gram,
@@ -44,6 +56,7 @@ from toymodel.theory.remedies import balanced_weights, likelihood_window, masked
 from toymodel.theory.suffix import (
     contrast_token_entry,
     peaked_suffix_slopes,
+    suffix_direction,
     suffix_slopes,
     suffix_token_bound,
     threshold_length,
@@ -52,6 +65,7 @@ from toymodel.theory.suffix import (
 __all__ = [
     "CASES",
     "Band",
+    "Cosines",
     "PairGram",
     "as_group",
     "balanced_weights",
@@ -66,12 +80,20 @@ __all__ = [
     "contrast_gram",
     "contrast_token_entry",
     "cosine",
+    "crowd_shares",
+    "crowd_slopes",
+    "crowd_threshold",
+    "descent_field",
     "displaced",
     "dpo_flow",
     "exact_change",
+    "fisher_cosine",
+    "fisher_gram",
+    "fisher_inner",
     "flow_logps",
     "group_gram",
     "group_slopes",
+    "group_token_slopes",
     "halving_bound",
     "in_band",
     "ipo_flow",
@@ -85,6 +107,7 @@ __all__ = [
     "normalised_slopes",
     "pair_gram",
     "peaked_suffix_slopes",
+    "quadratic_rate",
     "range_shortfall",
     "replacement_increment",
     "residuals",
@@ -92,12 +115,15 @@ __all__ = [
     "single_token_slopes",
     "slack",
     "slopes",
+    "split_field",
     "squeeze",
     "squeeze_threshold",
+    "suffix_direction",
     "suffix_slopes",
     "suffix_token_bound",
     "tabular_inner",
     "threshold_length",
+    "token_credit",
     "token_gram",
     "token_slopes",
     "uniform_positional_cosine",

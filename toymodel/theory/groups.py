@@ -1,4 +1,4 @@
-"""More than one pair in a step: batches of pairs (T20) and groups of signed responses (T21).
+"""More than one pair in a step: batches of pairs (T20), groups of signed responses (T21), and their tokens (T25).
 
 A step θ ← θ + η Σ_i A_i g_i over responses 1 … n, with A_i > 0 on those it should raise, moves log π(y_j) with slope
 (GA)_j, G the Gram matrix of the gradients. A pair is a group of two with A = (d_w, −d_l); a batch of B pairs a group of
@@ -7,14 +7,14 @@ A step θ ← θ + η Σ_i A_i g_i over responses 1 … n, with A_i > 0 on those
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_group
-from toymodel.theory.overlap import per_pair, response_inner
+from toymodel.theory.overlap import masked_residuals, per_pair, response_inner
 
 __dir__ = own_names(globals())
 
@@ -32,6 +32,22 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
 def group_slopes(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Float[Array, " n"]:
     """d/dη of log π(y_j), each response j, under Σ_i A_i g_i: G A, in nats per unit of learning rate (T21)."""
     return gram @ advantages
+
+
+def group_token_slopes(
+    model: LinearSoftmax, params: Float[Array, "V d"], responses: Response, advantages: Float[Array, " n"]
+) -> Float[Array, "n T"]:
+    """d/dη of log p of every token under Σ_i A_i g_i: s_itᵀ U φ_it, U = Σ_i A_i Σ_t s_it φ_itᵀ the step (T25).
+
+    In nats per unit of learning rate; zero at padding. The sums over tokens are `group_slopes`.
+
+    Raises:
+      ValueError: as for `group_gram`, or there is not one advantage per response.
+    """
+    check_group(model, params, responses)
+    if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
+        raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
+    return _group_token_slopes(model, params, responses, advantages)
 
 
 def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, " n"]:
@@ -67,6 +83,34 @@ def as_group(
     return responses, jnp.concatenate([d_w, -d_l]) / B
 
 
+def token_credit(
+    probs: Float[Array, "*n V"], tokens: Int[Array, " n"], advantages: Float[Array, " n"]
+) -> Float[Array, " V"]:
+    """(1/n) Σ_i A_i (e_{y_i} − p_i): what a group's mean step puts on the logits where n tokens stand (T25).
+
+    It is Cov(A, e_y − p) + mean(A)(p̂ − p̄), p̂ the frequencies of the tokens and p̄ the mean of the p_i. In one context
+    p drops out of the covariance: for Σ A = 0 a token that all responses have there gets nothing. After prefixes that
+    differ it gets −Cov(A, p). Weights 1/|y_i| turn A into A/|y|, whose mean is not 0: in one context a token that all
+    have then gets Cov(A, 1/|y|)(e_j − p).
+
+    Args:
+      probs: p_i of each response, or [V] of the context that they share.
+      tokens: y_i.
+      advantages: A_i.
+
+    Raises:
+      ValueError: there are not as many advantages, or rows of `probs`, as tokens.
+    """
+    n, V = len(tokens), probs.shape[-1]
+    if advantages.shape != (n,):
+        raise ValueError(f"`advantages` must be one number per token ({n}), got shape {advantages.shape}.")
+    if probs.shape not in ((V,), (n, V)):
+        raise ValueError(f"`probs` must be one distribution, or one per token ({n}), got shape {probs.shape}.")
+    residuals = jax.nn.one_hot(tokens, V, dtype=probs.dtype) - probs
+    mean, mean_residual = advantages.mean(), residuals.mean(axis=0)
+    return (advantages - mean) @ (residuals - mean_residual) / n + mean * mean_residual
+
+
 def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n group"]:
     """(r − mean)/std over each group, std that of the population: GRPO's advantages, which sum to zero (T21).
 
@@ -78,6 +122,14 @@ def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n
     # Compare rewards to find equal ones: their mean may round away from them, and 1e-17/1e-17 is not zero.
     differ = (rewards != rewards[..., :1]).any(axis=-1, keepdims=True)
     return jnp.where(differ, centred / jnp.where(differ, jnp.sqrt((centred**2).mean(axis=-1, keepdims=True)), 1), 0)
+
+
+@jax.jit
+def _group_token_slopes(model: LinearSoftmax, params: Array, responses: Response, advantages: Array) -> Array:
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
+    s = jax.vmap(masked_residuals)(states)
+    step = jnp.einsum("n,ntv,ntd->vd", advantages, s, states.features)
+    return jnp.einsum("ntv,vd,ntd->nt", s, step, states.features)
 
 
 @jax.jit

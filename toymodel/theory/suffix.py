@@ -5,9 +5,9 @@ tokens and q after the rejected ones. All results are for one shared feature vec
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from toymodel._checks import is_concrete, require_int
+from toymodel._checks import require_int, require_probability
 from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
 
@@ -41,6 +41,17 @@ def suffix_slopes(
     return chosen, chosen - feature_sq * (towards**2).sum(axis=-1)
 
 
+def suffix_direction(p: Float[Array, "*n V"], q: Float[Array, "*n V"], token: Ints) -> Int[Array, "*n"]:
+    """−1 where both slopes of `suffix_slopes` must be ≤ 0, +1 where they must be ≥ 0, 0 where p and q do not say (T7).
+
+    −1: q_j ≤ p_j and q_v ≥ p_v for every other token v. So a suffix token that is less likely after the rejected
+    answer, its mass going to other tokens and from none of them, lowers both. +1 is the mirror image. q_j ≤ p_j alone
+    says nothing: p = (.2, .79, .01) and q = (.1, .01, .89) raise the chosen. (0 also where p = q: both slopes are 0.)
+    """
+    outward = jnp.where(jnp.arange(p.shape[-1]) == jnp.asarray(token)[..., None], p - q, q - p)
+    return (outward <= 0).all(axis=-1).astype(int) - (outward >= 0).all(axis=-1)
+
+
 def peaked_suffix_slopes(a: Scalars, b: Scalars, vocab_size: int) -> tuple[Scalars, Scalars]:
     """`suffix_slopes` with p_j = a, q_j = b and all other tokens equally likely, ‖φ‖ = 1 (T7).
 
@@ -63,8 +74,7 @@ def threshold_length(
       ValueError: a or b is not a probability, or V < 2.
     """
     require_int("vocab_size", vocab_size, low=2)
-    for name, value in (("a", a), ("b", b)):
-        if is_concrete(value) and not jnp.all((jnp.asarray(value) >= 0) & (jnp.asarray(value) <= 1)):
-            raise ValueError(f"`{name}` must be a probability in [0, 1], got {value!r}.")
+    require_probability("a", a)
+    require_probability("b", b)
     per_token = jnp.maximum(-jnp.asarray(peaked_suffix_slopes(a, b, vocab_size)[0]), 0)
     return jnp.where(per_token > 0, (1 - p_chosen + p_rejected) / jnp.where(per_token > 0, per_token, 1), jnp.inf)

@@ -30,19 +30,19 @@ FOLDERS = [
     {
         "gradients": [{"backward", "products"}, {"built", "factored"}, {"preconditioned"}, {"inner_products"}],
         "theory": [
-            {"condition", "overlap", "suffix"},
+            {"common_step", "condition", "overlap", "suffix"},
             {"finite_step", "flow", "groups", "remedies"},
             {"mass"},
         ],
     },
     {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
-    {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},
+    {"remedies": [{"balanced", "beforehand", "common_step", "masks", "reweighted", "split"}, {"catalogue"}]},
     {
         "check": [
             {"draws"},
             {"discrepancy"},
             {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
-            {"remedies"},
+            {"common_step", "remedies"},
         ]
     },
     {"diagnosis": [{"readers"}, {"gradients", "logs"}]},

@@ -1,6 +1,7 @@
 """Prediction: closed forms only, no automatic differentiation. `toymodel.gradients` measures the same quantities."""
 
 from toymodel.gram import PairGram, cosine
+from toymodel.theory.common_step import CommonStep, cancels, common_weights, find_common_step, step_price
 from toymodel.theory.condition import (
     CASES,
     Band,
@@ -52,23 +53,27 @@ from toymodel.theory.suffix import (
 __all__ = [
     "CASES",
     "Band",
+    "CommonStep",
     "PairGram",
     "as_group",
     "balanced_weights",
     "band",
     "band_centre",
+    "cancels",
     "case",
     "case_index",
     "case_of_slopes",
     "certified_step",
     "change_bounds",
     "ches",
+    "common_weights",
     "contrast_gram",
     "contrast_token_entry",
     "cosine",
     "displaced",
     "dpo_flow",
     "exact_change",
+    "find_common_step",
     "flow_logps",
     "group_gram",
     "group_slopes",
@@ -94,6 +99,7 @@ __all__ = [
     "slopes",
     "squeeze",
     "squeeze_threshold",
+    "step_price",
     "suffix_slopes",
     "suffix_token_bound",
     "tabular_inner",

@@ -41,8 +41,7 @@ class CommonStep(NamedTuple):
 def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
     """Decide whether one step is right for all N pairs, and find the best one (T24).
 
-    u counts as 0 where the sum cancels to round-off, ‖u‖² ≤ 16 n ε (Σ_i w_i‖g_i‖)² for n = 2N gradients: an entry of
-    the Gram matrix is not known better, and ‖u‖² is a mean of entries. ε is that of the given precision.
+    Whether u is 0 is told by `cancels`, in the precision in which `gram` was given.
 
     Args:
       gram: ⟨g_i, g_j⟩ of the gradients of log π, N chosen answers first, then the rejected ones in the same order. It may
@@ -52,7 +51,7 @@ def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
       ValueError: no pair, a matrix of another shape, one that is not finite, not symmetric, or not positive
         semidefinite.
     """
-    roundoff, cosines, norms = _check_gram(gram)
+    entries, cosines, norms = _check_gram(gram)
     n = len(norms)
     up = np.where(np.arange(n) < n // 2, 1, -1)
     # min ‖Σ y_i ĝ_i‖² over y ≥ 0 with Σ y_i/‖g_i‖ = 1. Non-negative least squares with that sum as one more equation
@@ -61,10 +60,9 @@ def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
     factor = (vectors * np.sqrt(np.maximum(values, 0))).T
     sizes = norms / norms.min()
     scaled, _ = nnls(np.vstack([factor, 1 / sizes]), np.append(np.zeros(n), 1), maxiter=100 * n)
-    weights = scaled / sizes / (scaled / sizes).sum()
-    scaled = weights * norms
-    least = max(float(scaled @ (cosines * np.outer(up, up)) @ scaled), 0.0)
-    return CommonStep(bool(least > roundoff * scaled.sum() ** 2), least, weights)
+    weights = scaled / sizes
+    step = up * weights / weights.sum()
+    return CommonStep(not cancels(entries, step), max(float(step @ entries @ step), 0.0), abs(step))
 
 
 def common_weights(
@@ -92,6 +90,16 @@ def common_weights(
     sizes = norms / jnp.where(taking, norms, jnp.inf).min()
     wanted = abs(advantages) / jnp.where(taking.any(), (abs(advantages) * taking).sum(), 1)
     return _minimise(matrix, damping * sizes * wanted, 1 / sizes, taking) / sizes * taking
+
+
+def cancels(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, ""]:
+    """Whether Σ_i A_i g_i is 0 to round-off: its square is at most 16 n ε (Σ_i |A_i| ‖g_i‖)² (T24). Works under `jit`.
+
+    An entry of a Gram matrix is a sum of products that is known to a few unit round-offs ε of ‖g_i‖ ‖g_j‖, and solvers
+    add n of them. So a sum shorter than √(16 n ε) of its terms cannot be told from 0.
+    """
+    roundoff = ROUNDOFF * len(advantages) * jnp.finfo(gram.dtype).eps
+    return advantages @ gram @ advantages <= roundoff * (abs(advantages) @ gram.diagonal() ** 0.5) ** 2
 
 
 def step_price(gram: PairGram, chosen_slope: Scalars, rejected_fall: Scalars) -> Float[Array, "*n"]:
@@ -143,25 +151,25 @@ def _minimise(
     return jax.lax.while_loop(lambda state: ~state[2] & (state[3] < SWEEPS * n), iterate, start)[0]
 
 
-def _check_gram(gram: Float[np.ndarray, "n n"]) -> tuple[float, Float[np.ndarray, "n n"], Float[np.ndarray, " n"]]:
-    """The relative round-off of a Gram matrix, its cosines, and the norms; 1 stands for a norm of 0."""
+def _check_gram(gram: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
+    """The matrix, its cosines in float64, and the norms; 1 stands for a norm of 0."""
     given = np.asarray(gram)
     if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] % 2 or not given.size:
         raise ValueError(f"`gram` must have shape [2N, 2N] for N >= 1 pairs, chosen first, got shape {given.shape}.")
     require_finite("gram", given)
-    n = len(given)
-    eps = jnp.finfo(given.dtype).eps if jnp.issubdtype(given.dtype, jnp.floating) else np.finfo(float).eps
-    roundoff = float(ROUNDOFF * n * eps)
-    entries = given.astype(float)
-    squares = np.diagonal(entries)
+    if not jnp.issubdtype(given.dtype, jnp.floating):
+        given = given.astype(float)
+    roundoff = ROUNDOFF * len(given) * float(jnp.finfo(given.dtype).eps)
+    squares = np.diagonal(given).astype(float)
     if (squares < 0).any():
         raise ValueError(f"`gram` must have squared norms >= 0 on its diagonal, got {squares.min()}.")
     norms = np.where(squares > 0, np.sqrt(squares), 1)
-    cosines = entries / norms / norms[:, None]
-    if (abs(cosines - cosines.T) > roundoff).any():
-        i, j = np.unravel_index(abs(cosines - cosines.T).argmax(), cosines.shape)
-        raise ValueError(f"`gram` must be symmetric, got {entries[i, j]} at ({i}, {j}), {entries[j, i]} at ({j}, {i}).")
+    cosines = given / norms / norms[:, None]
+    asymmetry = abs(cosines - cosines.T)
+    if (asymmetry > roundoff).any():
+        i, j = np.unravel_index(asymmetry.argmax(), asymmetry.shape)
+        raise ValueError(f"`gram` must be symmetric, got {given[i, j]} at ({i}, {j}) and {given[j, i]} at ({j}, {i}).")
     lowest = np.linalg.eigvalsh(cosines)[0]
-    if lowest < -n * roundoff:
-        raise ValueError(f"`gram` must be positive semidefinite, got a lowest eigenvalue of {lowest:.3g} of cosines.")
-    return roundoff, cosines, norms
+    if lowest < -len(given) * roundoff:
+        raise ValueError(f"`gram` must be positive semidefinite, got cosines with an eigenvalue of {lowest:.3g}.")
+    return given, cosines, norms

@@ -42,7 +42,7 @@ FOLDERS = [
             {"draws"},
             {"discrepancy"},
             {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
-            {"common_step", "remedies"},
+            {"remedies"},
         ]
     },
     {"diagnosis": [{"readers"}, {"gradients", "logs"}]},

@@ -89,7 +89,8 @@ def common_weights(
     matrix = gram * jnp.outer(up / norms, up / norms) + (n * eps + damping) * jnp.eye(n, dtype=gram.dtype)
     sizes = norms / jnp.where(taking, norms, jnp.inf).min()
     wanted = abs(advantages) / jnp.where(taking.any(), (abs(advantages) * taking).sum(), 1)
-    return _minimise(matrix, damping * sizes * wanted, 1 / sizes, taking) / sizes * taking
+    weights = _minimise(matrix, damping * sizes * wanted, 1 / sizes, taking) / sizes * taking
+    return weights / jnp.where(taking.any(), weights.sum(), 1)
 
 
 def cancels(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, ""]:

@@ -45,7 +45,7 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"readers"}, {"gradients", "logs"}]},
+    {"diagnosis": [{"batch", "readers"}, {"gradients", "logs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

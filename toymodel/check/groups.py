@@ -77,7 +77,9 @@ def _t21(draw: Draw) -> Array:
     return jnp.maximum(jnp.array(parts).max(), wrong(disagrees))
 
 
-@checks("T24", "The common step: every slope is at least ‖u‖², and equal where u has weight; the price of slopes.", OFFSET)
+@checks(
+    "T24", "The common step: every slope is at least ‖u‖², and equal where u has weight; the price of slopes.", OFFSET
+)
 def _t24(draw: Draw) -> Array:
     """Slopes of at least ‖u‖² for all, and this convex combination: together they prove that no step does better."""
     model, params, pairs, sizes = _two_pairs(draw)

@@ -1,8 +1,8 @@
-"""The step that is right for all pairs (T24): raises every chosen and lowers every rejected answer of a batch, if any can.
+"""The step that is right for all pairs of a batch, if there is one: every chosen rises, every rejected falls (T24).
 
-Such a step exists, to first order, iff 0 is not in the convex hull of all g_w and −g_l (Gordan). Then the hull's point u
-of least norm is one: along it every chosen rises and every rejected falls with a slope of at least ‖u‖², and no step of
-that length has a larger least slope. All of it is told from the Gram matrix of the gradients.
+Such a step exists, to first order, iff 0 is not in the convex hull of all g_w and −g_l (Gordan). Then the hull's
+point u of least norm is one: along it every chosen rises and every rejected falls with a slope of at least ‖u‖², and no
+step of that length has a larger least slope. All of it is told from the Gram matrix of the gradients.
 
 Function            Solver                                     For
 `find_common_step`  `scipy.optimize.nnls`, exact               one Gram matrix, checked, outside of JAX
@@ -44,14 +44,14 @@ def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
     Whether u is 0 is told by `cancels`, in the precision in which `gram` was given.
 
     Args:
-      gram: ⟨g_i, g_j⟩ of the gradients of log π, N chosen answers first, then the rejected ones in the same order. It may
-        be singular, as it is for more gradients than parameters.
+      gram: ⟨g_i, g_j⟩ of the gradients of log π of N chosen answers, then of the rejected ones in the same order.
+        It may be singular, as it is for more gradients than parameters.
 
     Raises:
       ValueError: no pair, a matrix of another shape, one that is not finite, not symmetric, or not positive
         semidefinite.
     """
-    entries, cosines, norms = _check_gram(gram)
+    entries, cosines, norms = check_gram(gram)
     n = len(norms)
     up = np.where(np.arange(n) < n // 2, 1, -1)
     # min ‖Σ y_i ĝ_i‖² over y ≥ 0 with Σ y_i/‖g_i‖ = 1. Non-negative least squares with that sum as one more equation
@@ -63,6 +63,35 @@ def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
     weights = scaled / sizes
     step = up * weights / weights.sum()
     return CommonStep(not cancels(entries, step), max(float(step @ entries @ step), 0.0), abs(step))
+
+
+def check_gram(gram: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
+    """The Gram matrix of N pairs' gradients, its cosines in float64, and the norms; 1 for a norm whose square is 0.
+
+    Raises:
+      ValueError: as for `find_common_step`.
+    """
+    given = np.asarray(gram)
+    if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] % 2 or not given.size:
+        raise ValueError(f"`gram` must have shape [2N, 2N] for N >= 1 pairs, chosen first, got shape {given.shape}.")
+    require_finite("gram", given)
+    if given.dtype != np.float32:
+        given = given.astype(float)
+    roundoff = ROUNDOFF * len(given) * float(jnp.finfo(given.dtype).eps)
+    squares = np.diagonal(given).astype(float)
+    if (squares < 0).any():
+        raise ValueError(f"`gram` must have squared norms >= 0 on its diagonal, got {squares.min()}.")
+    underflow = np.finfo(float).smallest_normal / np.finfo(float).eps  # a square below it is not known
+    norms = np.where(squares > underflow, np.sqrt(squares), 1)
+    cosines = given / norms / norms[:, None]
+    asymmetry = abs(cosines - cosines.T)
+    if (asymmetry > roundoff).any():
+        i, j = np.unravel_index(asymmetry.argmax(), asymmetry.shape)
+        raise ValueError(f"`gram` must be symmetric, got {given[i, j]} at ({i}, {j}) and {given[j, i]} at ({j}, {i}).")
+    lowest = np.linalg.eigvalsh(cosines)[0]
+    if lowest < -len(given) * roundoff:
+        raise ValueError(f"`gram` must be positive semidefinite, got cosines with an eigenvalue of {lowest:.3g}.")
+    return given, cosines, norms
 
 
 def common_weights(
@@ -85,8 +114,8 @@ def common_weights(
     up, norms = jnp.sign(advantages), jnp.sqrt(jnp.diagonal(gram))
     taking = (up != 0) & (norms > 0)
     norms = jnp.where(taking, norms, 1)
-    # The ridge of n ε makes every system regular, and moves slopes by no more than the round-off of `gram`.
-    matrix = gram * jnp.outer(up / norms, up / norms) + (n * eps + damping) * jnp.eye(n, dtype=gram.dtype)
+    # The ridge of 8 n ε makes every system regular, and moves slopes by no more than the round-off of `gram`.
+    matrix = gram * jnp.outer(up / norms, up / norms) + (8 * n * eps + damping) * jnp.eye(n, dtype=gram.dtype)
     sizes = norms / jnp.where(taking, norms, jnp.inf).min()
     wanted = abs(advantages) / jnp.where(taking.any(), (abs(advantages) * taking).sum(), 1)
     weights = _minimise(matrix, damping * sizes * wanted, 1 / sizes, taking) / sizes * taking
@@ -150,27 +179,3 @@ def _minimise(
     first = jnp.arange(n) == jnp.argmax(jnp.where(taking, total, -jnp.inf))
     start = jnp.where(first, 1 / total, 0), first, jnp.zeros((), bool), jnp.zeros((), int)
     return jax.lax.while_loop(lambda state: ~state[2] & (state[3] < SWEEPS * n), iterate, start)[0]
-
-
-def _check_gram(gram: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " n"]]:
-    """The matrix, its cosines in float64, and the norms; 1 stands for a norm of 0."""
-    given = np.asarray(gram)
-    if given.ndim != 2 or given.shape[0] != given.shape[1] or given.shape[0] % 2 or not given.size:
-        raise ValueError(f"`gram` must have shape [2N, 2N] for N >= 1 pairs, chosen first, got shape {given.shape}.")
-    require_finite("gram", given)
-    if not jnp.issubdtype(given.dtype, jnp.floating):
-        given = given.astype(float)
-    roundoff = ROUNDOFF * len(given) * float(jnp.finfo(given.dtype).eps)
-    squares = np.diagonal(given).astype(float)
-    if (squares < 0).any():
-        raise ValueError(f"`gram` must have squared norms >= 0 on its diagonal, got {squares.min()}.")
-    norms = np.where(squares > 0, np.sqrt(squares), 1)
-    cosines = given / norms / norms[:, None]
-    asymmetry = abs(cosines - cosines.T)
-    if (asymmetry > roundoff).any():
-        i, j = np.unravel_index(asymmetry.argmax(), asymmetry.shape)
-        raise ValueError(f"`gram` must be symmetric, got {given[i, j]} at ({i}, {j}) and {given[j, i]} at ({j}, {i}).")
-    lowest = np.linalg.eigvalsh(cosines)[0]
-    if lowest < -len(given) * roundoff:
-        raise ValueError(f"`gram` must be positive semidefinite, got cosines with an eigenvalue of {lowest:.3g}.")
-    return given, cosines, norms

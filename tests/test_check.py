@@ -16,7 +16,7 @@ def results():
 
 
 def test_every_label_passes(results):
-    assert [result.label for result in results] == [f"T{i}" for i in range(1, 22)]
+    assert [result.label for result in results] == [f"T{i}" for i in (*range(1, 22), 24)]
     for result in results:
         assert result.passed, result
         assert result.draws >= 64
@@ -79,6 +79,8 @@ def scaled(function, factor):
         ("T20", "group_slopes", 1 + 1e-9),
         ("T21", "group_gram", 1 + 1e-9),
         ("T21", "displaced", False),
+        ("T24", "common_weights", 1.01),
+        ("T24", "step_price", 1 + 1e-9),
     ],
 )
 def test_a_broken_closed_form_fails_its_label(monkeypatch, label, name, factor):

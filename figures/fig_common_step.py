@@ -66,11 +66,12 @@ def measure(setting: CommonStepSetting) -> dict[str, Array]:
     model = linear.random_features(of_model, VOCAB, pairs, dim=setting.dim, correlation=CORRELATION)
     params = linear.init_params(of_params, model)
     gram = gradients.group_gram(model, params, theory.as_group(pairs)[0])
-    found = [_of_batch(gram.reshape(2, n, 2, n)[:, :size, :, :size].reshape(2 * size, 2 * size)) for size in sizes(n)]
+    found = [of_batch(gram.reshape(2, n, 2, n)[:, :size, :, :size].reshape(2 * size, 2 * size)) for size in sizes(n)]
     return {name: jnp.stack([batch[name] for batch in found]) for name in found[0]}
 
 
-def _of_batch(gram: Float[Array, "n n"]) -> dict[str, Array]:
+def of_batch(gram: Float[Array, "n n"]) -> dict[str, Array]:
+    """What `measure` tells of one batch."""
     signs = jnp.where(jnp.arange(len(gram)) < len(gram) // 2, 1.0, -1.0)
     norms = jnp.sqrt(jnp.diagonal(gram))
     other = jnp.roll(norms, len(gram) // 2)  # of the pair's other answer
@@ -89,7 +90,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(dim: int, batch_sizes: list[int], found: style.Table) -> style.Table:
-    """One row a size of batch; for gradients in random directions, Wendel's formula says how often a step exists."""
+    """One row a size of batch."""
     B, draws = np.array(batch_sizes), len(found["seed"])
     exists = found["exists"].mean(axis=0)
     low, high = wilson(exists, draws)
@@ -98,7 +99,7 @@ def _rows(dim: int, batch_sizes: list[int], found: style.Table) -> style.Table:
         "parameters": np.full(B.shape, parameters(dim)),
         "batch_size": B,
         "draws": np.full(B.shape, draws),
-        "exists_predicted": binom.cdf(parameters(dim) - 1, 2 * B - 1, 0.5),
+        "exists_predicted": share_of_random_directions(2 * B, parameters(dim)),
         "exists_measured": exists,
         "exists_low": low,
         "exists_high": high,
@@ -107,6 +108,11 @@ def _rows(dim: int, batch_sizes: list[int], found: style.Table) -> style.Table:
         columns = mean_interval(found[step].T)
         table |= {f"{step}_{name}": column for name, column in zip(("measured", "low", "high"), columns, strict=True)}
     return table
+
+
+def share_of_random_directions(gradients: np.ndarray | int, dimensions: int) -> np.ndarray | float:
+    """How often some direction agrees with all of them: Wendel's formula (Math. Scand., 1962)."""
+    return binom.cdf(dimensions - 1, gradients - 1, 0.5)
 
 
 def draw(table: style.Table) -> Figure:

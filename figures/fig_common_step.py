@@ -66,17 +66,17 @@ def measure(setting: CommonStepSetting) -> dict[str, Array]:
     model = linear.random_features(of_model, VOCAB, pairs, dim=setting.dim, correlation=CORRELATION)
     params = linear.init_params(of_params, model)
     gram = gradients.group_gram(model, params, theory.as_group(pairs)[0])
-    found = [of_batch(gram.reshape(2, n, 2, n)[:, :size, :, :size].reshape(2 * size, 2 * size)) for size in sizes(n)]
-    return {name: jnp.stack([batch[name] for batch in found]) for name in found[0]}
+    return jax.lax.map(lambda size: of_batch(gram, size), jnp.array(sizes(n)))
 
 
-def of_batch(gram: Float[Array, "n n"]) -> dict[str, Array]:
-    """What `measure` tells of one batch."""
-    signs = jnp.where(jnp.arange(len(gram)) < len(gram) // 2, 1.0, -1.0)
+def of_batch(gram: Float[Array, "n n"], size: Array | int) -> dict[str, Array]:
+    """What `measure` tells of the first pairs: answers of the others have no weight in their steps."""
+    n = len(gram) // 2
+    inside = jnp.arange(n) < size
+    signs = jnp.concatenate([inside, -1.0 * inside])
     norms = jnp.sqrt(jnp.diagonal(gram))
-    other = jnp.roll(norms, len(gram) // 2)  # of the pair's other answer
-    steps = {"plain": signs, "normalised": signs * jnp.sqrt(other / norms)}
-    right = {name: (signs * (gram @ step) > 0).reshape(2, -1).all(axis=0).mean() for name, step in steps.items()}
+    steps = {"plain": signs, "normalised": signs * jnp.sqrt(jnp.roll(norms, n) / norms)}
+    right = {name: (signs * (gram @ step) > 0).reshape(2, n).all(axis=0).sum() / size for name, step in steps.items()}
     return {"exists": ~theory.cancels(gram, signs * theory.common_weights(gram, signs)), **right}
 
 

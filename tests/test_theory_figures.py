@@ -204,9 +204,9 @@ def test_wendels_formula_is_that_of_random_directions():
 
 def test_the_shares_of_a_batch_are_those_of_explicit_steps():
     rng = np.random.default_rng(0)
-    both = rng.standard_normal((12, 5)) * 10 ** rng.uniform(-1, 1, (12, 1)) + 0.5
-    chosen, rejected = both[:6], both[6:]
-    found = fig_common_step.of_batch(both @ both.T)
+    both = rng.standard_normal((16, 5)) * 10 ** rng.uniform(-1, 1, (16, 1)) + 0.5
+    chosen, rejected = both[:6], both[8:14]  # six of eight pairs
+    found = fig_common_step.of_batch(both @ both.T, 6)
     plain = (chosen - rejected).sum(axis=0)
     one, other = (np.linalg.norm(side, axis=1, keepdims=True) for side in (chosen, rejected))
     normalised = (np.sqrt(one * other) * (chosen / one - rejected / other)).sum(axis=0)

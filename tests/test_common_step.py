@@ -24,6 +24,7 @@ from toymodel.models import linear
 EPS = float(np.finfo(float).eps)
 PAIRS = (1, 2, 8)  # few sizes, few programs
 slopes = st.just(0.0) | st.floats(1e-3, 10)
+scales = st.sampled_from([1e-20, 1.0, 1e20])  # of all gradients: what is told from round-off has no unit
 common_weights = jax.jit(theory.common_weights)
 
 
@@ -71,7 +72,7 @@ def batches(draw, pairs=PAIRS):
     return Batch(found * 10 ** (spread * rng.uniform(-1, 1, (n, 1))), signs_of(n))
 
 
-def hull_of_zero(seed, N, P):
+def hull_of_zero(seed, N, P, scale):
     """Gradients of N pairs whose hull has 0 inside or on an edge: planted weights, and their points centred on 0."""
     rng = np.random.default_rng(seed)
     planted = rng.dirichlet(np.ones(2 * N)) * (rng.random(2 * N) < 0.7)
@@ -79,7 +80,7 @@ def hull_of_zero(seed, N, P):
     planted /= planted.sum()
     points = rng.standard_normal((2 * N, P))
     points -= planted @ points
-    return Batch(signs_of(2 * N)[:, None] * points, signs_of(2 * N))
+    return Batch(scale * signs_of(2 * N)[:, None] * points, signs_of(2 * N))
 
 
 # --- the common step ------------------------------------------------------------------------------------------------
@@ -117,10 +118,10 @@ def test_t24_no_step_of_that_length_has_a_larger_least_slope(b, seed, away):
         )
 
 
-@given(seeds, st.sampled_from(PAIRS), st.sampled_from([1, 3, 40]))
-def test_t24_without_a_common_step_the_weights_prove_it(seed, N, P):
+@given(seeds, st.sampled_from(PAIRS), st.sampled_from([1, 3, 40]), scales)
+def test_t24_without_a_common_step_the_weights_prove_it(seed, N, P, scale):
     """A convex combination of the gradients that vanishes: no direction has a positive slope along all of them."""
-    b = hull_of_zero(seed, N, P)
+    b = hull_of_zero(seed, N, P, scale)
     exists, least, weights = theory.find_common_step(b.gram)
     assert not exists
     assert (weights >= 0).all()
@@ -130,10 +131,10 @@ def test_t24_without_a_common_step_the_weights_prove_it(seed, N, P):
     assert_close(np.linalg.norm(weights @ b.signed), 0, weights @ b.norms, np.sqrt(b.roundoff))
 
 
-@given(seeds, st.sampled_from(PAIRS), st.sampled_from([1, 3, 40]), st.floats(1e-4, 0.1))
-def test_t24_a_leak_out_of_such_a_hull_is_found_to_be_the_step(seed, N, P, leak):
+@given(seeds, st.sampled_from(PAIRS), st.sampled_from([1, 3, 40]), st.floats(1e-4, 0.1), scales)
+def test_t24_a_leak_out_of_such_a_hull_is_found_to_be_the_step(seed, N, P, leak, scale):
     """All points moved by `leak` along a direction of its own: the hull comes that near 0, and no nearer."""
-    b = hull_of_zero(seed, N, P)
+    b, leak = hull_of_zero(seed, N, P, scale), leak * scale
     moved = Batch(np.hstack([b.gradients, leak * b.signs[:, None]]), b.signs)
     exists, least, weights = theory.find_common_step(moved.gram)
     assert exists

@@ -9,6 +9,7 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 
 from figures import style
+from figures.intervals import wilson
 from figures.sweeps import Swept
 from toymodel import gradients, theory
 from toymodel.data.families import contrast_pairs
@@ -21,7 +22,6 @@ TEMPERATURE = 0.5
 LENGTHS, QUICK_LENGTHS = (0, 1, 2, 4, 8, 12, 16, 20, 24, 28, 32), (0, 4, 32)
 LONGEST = max(LENGTHS)
 DRAWS, QUICK_DRAWS = 1500, 200
-NORMAL_95 = 1.96
 CASES = theory.CASES[:4]  # all but a slope of zero
 LOOKS = {
     "chosen up, rejected down": style.Look(style.BLUE, "o", "-"),
@@ -74,7 +74,7 @@ def _fractions(length: int, draws: style.Table) -> style.Table:
     predicted, measured = (
         np.array([(draws[f"case_{route}"] == case).mean() for case in CASES]) for route in ("predicted", "measured")
     )
-    low, high = _wilson(measured, len(draws["seed"]))
+    low, high = wilson(measured, len(draws["seed"]))
     return {
         "suffix_length": np.full(len(CASES), length),
         "case": np.array(CASES),
@@ -83,14 +83,6 @@ def _fractions(length: int, draws: style.Table) -> style.Table:
         "low": low,
         "high": high,
     }
-
-
-def _wilson(fraction: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's 95% interval of a binomial fraction: it stays inside [0, 1] and has width even at 0."""
-    shrink = 1 + NORMAL_95**2 / draws
-    centre = (fraction + NORMAL_95**2 / (2 * draws)) / shrink
-    half = NORMAL_95 * np.sqrt(fraction * (1 - fraction) / draws + (NORMAL_95 / (2 * draws)) ** 2) / shrink
-    return centre - half, centre + half
 
 
 def draw(table: style.Table) -> Figure:

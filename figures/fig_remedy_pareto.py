@@ -23,6 +23,8 @@ LOOKS = {
     "normalised_pairs": (style.RED, "^"),
     "normalised_sides": (style.RED, "v"),
     "calibration": (style.RED, "P"),
+    "common_step": (style.RED, "d"),
+    "damped_common_step": (style.RED, "H"),
     "learned_mask": (style.GREEN, "<"),
     "oracle_mask": (style.GREEN, ">"),
     "chosen_first": (style.PURPLE, "1"),

@@ -37,13 +37,13 @@ FOLDERS = [
     {
         "gradients": [{"backward", "products"}, {"built", "factored"}, {"preconditioned"}, {"inner_products"}],
         "theory": [
-            {"condition", "geometry", "overlap", "suffix"},
+            {"common_step", "condition", "geometry", "overlap", "suffix"},
             {"crowd", "finite_step", "flow", "groups", "modified", "remedies"},
             {"mass"},
         ],
     },
     {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
-    {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},
+    {"remedies": [{"balanced", "beforehand", "common_step", "masks", "reweighted", "split"}, {"catalogue"}]},
     {
         "check": [
             {"draws"},
@@ -63,7 +63,7 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"readers"}, {"gradients", "logs"}]},
+    {"diagnosis": [{"batch", "readers"}, {"gradients", "logs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

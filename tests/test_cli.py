@@ -35,7 +35,7 @@ def gradients_file(tmp_path):
 def test_diagnose_json(gradients_file, capsys):
     assert cli.main(["diagnose", str(gradients_file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["pairs", "summary"]
+    assert list(found) == ["pairs", "summary", "batch"]
     assert set(found["pairs"][0]) == {
         *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope")
     }
@@ -49,6 +49,28 @@ def test_diagnose_table(gradients_file, capsys):
     assert "stationary" in out
     assert "undefined" in out
     assert "3 pair(s):" in out
+
+
+def test_diagnose_batch(tmp_path, capsys):
+    """T20's example, from the Gram matrix of its gradients: the second pair turns the first one round."""
+    both = np.array([[1.0, 0, 1], [-3, 0, 1], [0, 1, -1], [0, -3, -1]])  # a third parameter leaves a common step
+    np.savez(tmp_path / "gram.npz", gram=both @ both.T)
+    assert cli.main(["diagnose", str(tmp_path / "gram.npz"), "--json"]) == 0
+    batch = json.loads(capsys.readouterr().out)["batch"]
+    assert set(batch) == {"cases", "pairs", "common_step"}
+    assert set(batch["pairs"][0]) == {"case", "chosen_slope", "rejected_slope", "worst"}
+    assert batch["pairs"][0]["worst"][0] == [1, "chosen", -1.0]
+    assert batch["common_step"]["exists"]
+    assert len(batch["common_step"]["weights"]) == 4
+    assert cli.main(["diagnose", str(tmp_path / "gram.npz")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "chosen 1 (-1)" in told
+    assert "A step exists that raises every chosen and lowers every rejected answer, each by" in told
+    np.savez(tmp_path / "gram.npz", gram=both[:, :2] @ both[:, :2].T)
+    assert cli.main(["diagnose", str(tmp_path / "gram.npz")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Right alone and not in the batch, through the others: 0." in told
+    assert "No step raises every chosen and lowers every rejected answer" in told
 
 
 def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
@@ -271,7 +293,7 @@ def write_bad_files(folder):
         "nan.npz": "`chosen_grad` must be finite",
         "shapes.npz": "must share one shape",
         "half.npz": "`rejected_grad` is missing",
-        "none.npz": "got neither",
+        "none.npz": "got none of them",
         "mixed.npz": "must hold gradients or token log-probabilities, got chosen_grad, steps",
         "half_tokens.npz": "`rejected_token_logps` is missing",
         "layered.npz": "must hold `chosen_grad` whole or by layer, got both",

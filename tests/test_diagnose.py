@@ -27,7 +27,7 @@ hundredths = st.integers(-200, 200).map(lambda k: k / 100)  # any sign, zero too
 @given(worlds(), hundredths, hundredths)
 def test_says_what_theory_says(w, d_chosen, d_rejected):
     chosen, rejected = gradients.pair_gradients(w.model, w.params, w.pairs)
-    ((row,), _) = diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d_chosen, d_rejected=d_rejected)
+    ((row,), *_) = diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d_chosen, d_rejected=d_rejected)
     gram = PairGram(np.array(row["chosen_sq"]), np.array(row["rejected_sq"]), np.array(row["inner"]))
     assert_close([row[name] for name in gram._fields], single(gradients.pair_gram(*w[1:])), max(gram), 1e-12)
     assert [row["chosen_slope"], row["rejected_slope"]] == [float(s) for s in theory.slopes(gram, d_chosen, d_rejected)]
@@ -208,6 +208,126 @@ def test_log_probabilities_come_along():
     rows = diagnose(**entries, chosen_logps=np.array([-1, -2]), rejected_logps=np.array([-3, -4.5])).pairs
     assert [(row["chosen_logps"], row["rejected_logps"]) for row in rows] == [(-1, -3), (-2, -4.5)]
     assert "chosen_logps" not in diagnose(**entries).pairs[0]
+
+
+# --- all pairs in one step ------------------------------------------------------------------------------------------
+
+
+def matrix_of(chosen, rejected):
+    both = np.concatenate([chosen, rejected])
+    return both @ both.T
+
+
+@given(st.integers(1, 5), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_the_batch_is_told_from_gradients_and_from_their_gram_matrix_alike(n, P, seed):
+    chosen, rejected = gradients_of(n, P, seed)
+    d_w, d_l = np.random.default_rng(seed).uniform(-1, 2, (2, n))
+    weights = {"d_chosen": d_w, "d_rejected": d_l}
+    whole = diagnose(chosen_grad=chosen, rejected_grad=rejected, **weights)
+    alone = diagnose(gram=matrix_of(chosen, rejected), **weights)
+    step = (d_w @ chosen - d_l @ rejected) / n
+    size = 2 * 12 * 5**2 * 4  # 2N gradients of P numbers below 5, and weights below 2; their mean
+    for batch in (whole.batch, alone.batch):
+        assert_close([pair["chosen_slope"] for pair in batch["pairs"]], chosen @ step, size, 1e-14)
+        assert_close([pair["rejected_slope"] for pair in batch["pairs"]], rejected @ step, size, 1e-14)
+        for pair in batch["pairs"]:
+            assert (
+                pair["case"] == theory.CASES[int(theory.case_of_slopes(pair["chosen_slope"], pair["rejected_slope"]))]
+            )
+        assert sum(batch["cases"].values()) == n
+        exists, least, w = theory.find_common_step(matrix_of(chosen, rejected))
+        assert batch["common_step"]["exists"] == exists
+        assert_close(batch["common_step"]["least_slope"], least, 12 * 5**2, 1e-14)
+        assert_close(batch["common_step"]["weights"], w, 1, 1e-6)  # two Gram matrices that differ by round-off
+    for ours, theirs in zip((*whole.pairs, whole.summary["sum"]), (*alone.pairs, alone.summary["sum"]), strict=True):
+        numbers = ("chosen_sq", "rejected_sq", "inner", "chosen_slope", "rejected_slope")
+        assert_close([ours[name] for name in numbers], [theirs[name] for name in numbers], size * n**2, 1e-14)
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32 - 1))
+def test_the_most_harmful_answers_are_those_without_which_the_slope_recovers_most(n, seed):
+    """Left out of the mean step one by one: without the worst, the chosen rises most, or the rejected falls most."""
+    chosen, rejected = gradients_of(n, 3, seed)
+    batch = diagnose(chosen_grad=chosen, rejected_grad=rejected).batch
+    both = np.concatenate([chosen, -rejected])
+    for i, pair in enumerate(batch["pairs"]):
+        side, wrong = (rejected, -1) if pair["case"] == "both_up" else (chosen, 1)
+        with_all = side[i] @ both.sum(axis=0) / n
+        without = np.array([side[i] @ np.delete(both, place, axis=0).sum(axis=0) / n for place in range(2 * n)])
+        harm = wrong * (without - with_all)  # > 0: better without
+        harm[[i, n + i]] = -np.inf
+        best = [place for place in np.argsort(-harm) if harm[place] > 1e-12][:3]
+        assert [(j, name) for j, name, _ in pair["worst"]] == [(p % n, ("chosen", "rejected")[p // n]) for p in best]
+        assert_close([slope for *_, slope in pair["worst"]], -wrong * harm[best], 1, 1e-12)
+
+
+def reversed_pair():
+    """T20's example: the second pair, three times as long, turns the first one round."""
+    return np.array([[1.0, 0], [-3, 0]]), np.array([[0.0, 1], [0, -3]])
+
+
+def test_a_pair_that_others_reverse_is_named_with_them():
+    chosen, rejected = reversed_pair()
+    found = diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    assert [pair["case"] for pair in found.pairs] == ["chosen_up_rejected_down"] * 2
+    first, second = found.batch["pairs"]
+    assert first == {
+        "case": "chosen_down_rejected_up",
+        "chosen_slope": -1.0,
+        "rejected_slope": 1.0,
+        "worst": [[1, "chosen", -1.5]],
+    }
+    assert (second["case"], second["chosen_slope"], second["rejected_slope"]) == ("chosen_up_rejected_down", 3, -3)
+    assert found.batch["cases"]["chosen_down_rejected_up"] == 1
+    common = found.batch["common_step"]  # g_w^1 and g_w^2 are opposite
+    assert not common["exists"]
+    assert_close(np.concatenate([chosen, -rejected]).T @ common["weights"], 0, 3, 1e-7)  # the root of round-off
+    assert_close(sum(common["weights"]), 1, 1, 1e-14)
+
+
+def test_a_single_pair_is_its_own_batch():
+    chosen, rejected = gradients_of(1, 6, 0)
+    ((pair,), _, batch) = diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    assert batch["pairs"][0]["worst"] == []
+    assert batch["pairs"][0]["case"] == pair["case"]
+
+
+def test_products_across_pairs_may_be_unknown_or_too_many(monkeypatch):
+    entries = {"chosen_sq": np.ones(2), "rejected_sq": np.ones(2), "inner": np.zeros(2)}
+    assert diagnose(**entries).batch is None
+    chosen, rejected = gradients_of(3, 4, 0)
+    monkeypatch.setattr(sys.modules["toymodel.diagnosis.gradients"], "BATCH", 2)
+    whole = diagnose(chosen_grad=chosen, rejected_grad=rejected)
+    assert whole.batch is None
+    assert whole.summary["sum"] is not None
+    assert diagnose(gram=matrix_of(chosen, rejected)).batch is not None  # these products are there
+
+
+def test_gradients_too_short_for_their_squares_are_no_error():
+    chosen, rejected = 1e-161 * gradients_of(5, 3, 0)
+    assert len(diagnose(chosen_grad=chosen, rejected_grad=rejected).batch["pairs"]) == 5
+
+
+BAD_GRAMS = {
+    "of an odd number": (np.eye(3), r"`gram` must have shape \[2N, 2N\] for N >= 1 pairs, chosen first, got shape"),
+    "of no pairs": (np.zeros((0, 0)), r"`gram` must have shape \[2N, 2N\]"),
+    "a vector": (np.ones(4), r"`gram` must have shape \[2N, 2N\]"),
+    "not symmetric": (np.array([[1.0, 0.5], [0, 1]]), "`gram` must be symmetric"),
+    "of no gradients": (np.array([[1.0, 2], [2, 1]]), "`gram` must be positive semidefinite"),
+    "not finite": (np.full((2, 2), np.inf), "`gram` must be finite, got inf"),
+    "of words": (np.array([["a", "b"], ["b", "a"]]), "`gram` must hold real numbers"),
+}
+
+
+@pytest.mark.parametrize(("gram", "message"), BAD_GRAMS.values(), ids=BAD_GRAMS)
+def test_bad_gram_matrices(gram, message):
+    with pytest.raises(ValueError, match=message):
+        diagnose(gram=gram)
+
+
+def test_a_gram_matrix_and_gradients_are_one_too_many():
+    with pytest.raises(ValueError, match="got several of them"):
+        diagnose(gram=np.eye(2), chosen_grad=np.ones((1, 2)), rejected_grad=np.ones((1, 2)))
 
 
 BAD_LAYERS = {

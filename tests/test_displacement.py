@@ -18,6 +18,7 @@ from toymodel.models import linear
 from toymodel.remedies import (
     REMEDIES,
     Calibrated,
+    CommonStep,
     Gated,
     LearnedMask,
     NormalisedPairs,
@@ -46,6 +47,8 @@ CASES = {
     "normalised_pairs": (DPO, NormalisedPairs(), None),
     "normalised_sides": (DPO, NormalisedSides(), None),
     "calibration": (DPO, Calibrated(), None),
+    "common_step": (DPO, CommonStep(), None),
+    "damped_common_step": (DPO, CommonStep(1.0), 2),
     "oracle_mask": (DPO, OracleMask(), None),
 }
 probabilities = st.sampled_from([0.25, 0.5, 0.75, 0.9, 0.95])

@@ -233,7 +233,7 @@ CASES = {
     ),
     "threshold with V = 1": (lambda: theory.threshold_length(0.1, 0.1, 0.9, 0.5, 1), "`vocab_size` must be"),
     # diagnose
-    "nothing to diagnose": (lambda: diagnose(), "got neither"),
+    "nothing to diagnose": (lambda: diagnose(), "got none of them"),
     "two kinds of input": (
         lambda: diagnose(
             chosen_grad=np.ones((1, 2)),
@@ -242,7 +242,7 @@ CASES = {
             rejected_sq=np.ones(1),
             inner=np.ones(1),
         ),
-        "got both",
+        "got several of them",
     ),
     "one gradient only": (lambda: diagnose(chosen_grad=np.ones((1, 2))), "`rejected_grad` is missing"),
     "gradients without a batch": (

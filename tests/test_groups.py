@@ -4,6 +4,7 @@ Round-off is relative to the products of the responses' Σ‖s_i‖‖φ_i‖, w
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +14,9 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from oracles import assert_close, single, slope_sizes
 from signed_groups import EPS, T, V, groups
-from strategies import seeds, weights, worlds
+from strategies import seeds, temperatures, weights, worlds
 
-from toymodel import PreferencePairs, gradients, theory
+from toymodel import PreferencePairs, Response, gradients, theory
 from toymodel.models import linear
 from toymodel.models.unconstrained import init_params, unconstrained
 

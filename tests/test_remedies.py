@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, MODEL, mlp_worlds
@@ -25,6 +25,7 @@ from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 from toymodel.remedies import (
     Calibrated,
+    CommonStep,
     Gated,
     LearnedMask,
     NormalisedPairs,
@@ -46,6 +47,8 @@ UPDATES = {
     "normalised_pairs": NormalisedPairs(),
     "normalised_sides": NormalisedSides(),
     "calibrated": Calibrated(),
+    "common_step": CommonStep(),
+    "damped_common_step": CommonStep(1.0),
     "oracle_mask": OracleMask(),
     "learned_mask": LearnedMask(),
     "chosen_first": Split("chosen"),
@@ -187,6 +190,67 @@ def test_calibration_averages_over_steps():
         ratios.append(np.log(0.2 * np.linalg.norm(rejected) / (3 * np.linalg.norm(chosen))))
     assert abs(ratios[1] - ratios[0]) > 0.01
     np.testing.assert_allclose(run.memory, 0.9 * ratios[0] + 0.1 * ratios[1], rtol=1e-10)
+
+
+def all_gradients(w):
+    """g of all responses, chosen first, and A of the plain step of DPO."""
+    gradient, weights = gradient_pairs(w)
+    return gradient.reshape(-1, gradient.shape[-1]), (weights * [[1], [-1]]).ravel() / len(w.pairs)
+
+
+@given(worlds)
+def test_the_common_step_is_right_for_every_pair_and_as_long_as_the_plain_one(w):
+    gradient, advantages = all_gradients(w)
+    exists, least, weights = theory.find_common_step(gradient @ gradient.T)
+    norms = np.linalg.norm(gradient, axis=1)
+    assume(least > 1e-4 * (weights @ norms) ** 2)  # nearer to none, directions are known to fewer digits than `RTOL`
+    assert exists
+    step = moved(w, CommonStep()) / 0.1
+    # A direction u/‖u‖ with ‖u‖² ≥ 1e-4 of its terms, which are off by round-off: relative 1e-12 · 1e2, and a few.
+    common = (np.sign(advantages) * weights) @ gradient
+    assert_same(step, common * np.linalg.norm(advantages @ gradient) / np.linalg.norm(common), 1e-9)
+    assert np.all(np.sign(advantages) * (gradient @ step) > 0)
+
+
+@given(worlds, st.floats(-2, 2))
+def test_the_damped_common_step_takes_the_damped_weights_and_ends_as_the_plain_step(w, power):
+    gradient, advantages = all_gradients(w)
+    damping = 10**power
+    weights = np.sign(advantages) * theory.common_weights(gradient @ gradient.T, advantages, damping)
+    length = np.linalg.norm(advantages @ gradient)
+    assume(np.linalg.norm(weights @ gradient) > 1e-2 * abs(weights) @ np.linalg.norm(gradient, axis=1))
+    expected = weights @ gradient * length / np.linalg.norm(weights @ gradient)
+    assert_same(moved(w, CommonStep(damping)), 0.1 * expected, 1e-9)
+    assert_same(moved(w, CommonStep(1e12)), moved(w, None), 1e-9)
+
+
+def test_where_no_common_step_exists_it_is_the_plain_one():
+    """Two pairs with chosen and rejected exchanged, of unequal weights, want the opposite of each other."""
+    w = one_world(pairs=1)
+    both = PreferencePairs(
+        *(jnp.concatenate([getattr(w.pairs, name)] * 2) for name in ("prompt", "prompt_mask")),
+        jnp.concatenate([w.pairs.chosen, w.pairs.rejected]),
+        jnp.concatenate([w.pairs.chosen_mask, w.pairs.rejected_mask]),
+        jnp.concatenate([w.pairs.rejected, w.pairs.chosen]),
+        jnp.concatenate([w.pairs.rejected_mask, w.pairs.chosen_mask]),
+    )
+    w = replace_world(w, both)
+    loss = LOSSES["simpo"]()
+    assert_same(moved(w, CommonStep(), loss=loss), moved(w, None, loss=loss))
+
+
+def test_a_common_step_follows_the_signs_of_the_loss():
+    """With negative weights the loss wants chosen down and rejected up; with d_w = 0 it wants nothing of the chosen."""
+    w = one_world()
+    (chosen, rejected), _ = gradient_pairs(w)
+    turned = moved(w, CommonStep(), loss=Constant(-1.0, -1.0))
+    assert np.all(chosen @ turned < 0)
+    assert np.all(rejected @ turned > 0)
+    assert_same(turned, -moved(w, CommonStep(), loss=Constant()), 1e-9)
+    alone = moved(w, CommonStep(), loss=Constant(0.0, 1.0))
+    assert np.all(rejected @ alone < 0)
+    own = theory.common_weights(rejected @ rejected.T, -np.ones(3)) @ rejected
+    assert_same(alone, -0.1 * own * np.linalg.norm(rejected.mean(axis=0)) / np.linalg.norm(own), 1e-9)
 
 
 # Masks

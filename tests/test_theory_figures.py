@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from quick_figures import quick
 
-from figures import fig_crowd, fig_finite_step, fig_flow, fig_groups, fig_mass, style, sweeps
+from figures import fig_common_step, fig_crowd, fig_finite_step, fig_flow, fig_groups, fig_mass, style, sweeps
 
-FIGURES = ("fig_credit", "fig_crowd", "fig_finite_step", "fig_flow", "fig_groups", "fig_mass")
+FIGURES = ("fig_common_step", "fig_credit", "fig_crowd", "fig_finite_step", "fig_flow", "fig_groups", "fig_mass")
 # Sums of at most 1e4 terms of size about 1, in float64: 1e4 · 1.1e-16.
 ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
 
@@ -199,3 +199,46 @@ def test_right_responses_fall_more_often_the_more_is_shared_and_the_more_are_rig
     assert (np.diff(fractions, axis=0) >= 0).all()
     least, most = (part("fig_groups", panel="fraction", overlap=share) for share in (0.0, 0.9))
     assert (least["high"] < most["low"]).all()
+
+
+# --- fig_common_step (T24) ------------------------------------------------------------------------------------------
+
+
+def test_a_common_step_exists_while_gradients_are_no_more_than_parameters_and_is_lost_beyond():
+    table = quick("fig_common_step")
+    load = 2 * table["batch_size"] / table["parameters"]
+    assert (table["exists_measured"][load <= 1] == 1).all()
+    assert (table["exists_measured"][load >= 2] < 0.2).all()
+    for dim in fig_common_step.QUICK_DIMS:
+        assert (
+            np.diff(style.rows(table, dim=dim)["exists_measured"]) <= 0
+        ).all()  # batches begin with the smaller ones
+    for name in ("exists", *fig_common_step.STEPS):
+        assert (table[f"{name}_low"] <= table[f"{name}_measured"]).all()
+        assert (table[f"{name}_measured"] <= table[f"{name}_high"]).all()
+
+
+def test_a_pair_alone_is_separated_by_its_normalised_step_and_few_are_in_batches():
+    table = quick("fig_common_step")
+    alone = table["batch_size"] == 1
+    assert (table["normalised_measured"][alone] == 1).all()
+    for step in fig_common_step.STEPS:
+        assert (table[f"{step}_measured"][table["batch_size"] >= 8] < 0.8).all()
+
+
+def test_wendels_formula_is_that_of_random_directions():
+    """In the plane, n directions leave a step with probability n/2^(n−1); in one dimension, with 2/2^n."""
+    assert fig_common_step.share_of_random_directions(4, 2) == pytest.approx(4 / 2**3, rel=1e-14)
+    assert fig_common_step.share_of_random_directions(5, 1) == pytest.approx(2 / 2**5, rel=1e-14)
+
+
+def test_the_shares_of_a_batch_are_those_of_explicit_steps():
+    rng = np.random.default_rng(0)
+    both = rng.standard_normal((16, 5)) * 10 ** rng.uniform(-1, 1, (16, 1)) + 0.5
+    chosen, rejected = both[:6], both[8:14]  # six of eight pairs
+    found = fig_common_step.of_batch(both @ both.T, 6)
+    plain = (chosen - rejected).sum(axis=0)
+    one, other = (np.linalg.norm(side, axis=1, keepdims=True) for side in (chosen, rejected))
+    normalised = (np.sqrt(one * other) * (chosen / one - rejected / other)).sum(axis=0)
+    for name, step in (("plain", plain), ("normalised", normalised)):
+        assert found[name] == ((chosen @ step > 0) & (rejected @ step < 0)).mean()

@@ -1,4 +1,4 @@
-"""What T20, T21 and T25 say of one draw: several responses that take one step together."""
+"""What T20, T21, T24 and T25 say of one draw: several responses that take one step together."""
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +75,47 @@ def _t21(draw: Draw) -> Array:
     falls = (advantages > 0) & (measured < 0)
     disagrees = (theory.displaced(gram, advantages) != falls) & (abs(measured) > ROUNDOFF * size)
     return jnp.maximum(jnp.array(parts).max(), wrong(disagrees))
+
+
+@checks(
+    "T24", "The common step: every slope is at least ‖u‖², and equal where u has weight; the price of slopes.", OFFSET
+)
+def _t24(draw: Draw) -> Array:
+    """Slopes of at least ‖u‖² for all, and this convex combination: together they prove that no step does better."""
+    model, params, pairs, sizes = _two_pairs(draw)
+    responses, advantages = theory.as_group(pairs)
+    gram, signs = theory.group_gram(model, params, responses), jnp.sign(advantages)
+    weights = theory.common_weights(gram, advantages)
+    least, total = (signs * weights) @ gram @ (signs * weights), weights @ sizes
+    slopes = signs * gradients.group_slopes(model, params, responses, signs * weights)
+    both = jnp.concatenate(gradients.pair_gradients(model, params, pairs))
+    u = (signs * weights) @ both
+    size = (sizes + total) * total
+    bears = weights * sizes > ROUNDOFF**0.5 * total  # of a lighter one the slope is not known, nor does it matter
+    parts = (
+        relative(u @ u - least, total**2),
+        excess(jnp.where(jnp.diagonal(gram) > 0, least, slopes), slopes, size),  # a gradient of zero takes no part
+        relative(jnp.where(bears, slopes - least, 0), size),
+        _miss_price(draw),
+    )
+    return jnp.array(parts).max()
+
+
+def _miss_price(draw: Draw) -> Array:
+    """The shortest step in the plane of both gradients that has slopes (s, −t), against its price."""
+    s, t = draw.d_chosen, draw.d_rejected
+    both = jnp.stack([tokens.sum(axis=0) for tokens in draw.tokens])
+    lengths = jnp.sqrt(jnp.array(draw.gram[:2]))
+    apart = (lengths**2 > ROUNDOFF**0.5 * jnp.array([one.sum() for one in draw.sizes]) ** 2).all()
+    lengths = jnp.where(apart, lengths, 1)
+    sine = 1 - (draw.gram.inner / lengths.prod()) ** 2
+    apart &= sine > 0.01
+    first, second = both / lengths[:, None]
+    across = second - (first @ second) * first  # Gram–Schmidt; of length √sine
+    wanted = jnp.array([s, -t]) / lengths
+    step = wanted[0] * first + (wanted[1] - wanted[0] * first @ second) * across / jnp.where(apart, across @ across, 1)
+    size = (abs(wanted).sum() / jnp.where(apart, sine, 1)) ** 2
+    return relative(jnp.where(apart, theory.step_price(draw.predicted, s, t) - step @ step, 0), size)
 
 
 @checks("T25", "Credit of a group's tokens is a covariance: none for a shared token in a shared context.", OFFSET)

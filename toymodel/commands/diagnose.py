@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # rows of a table; more is for scripts
 POSITIONS = 10  # of a response, those that moved most
+RIGHT = "chosen_up_rejected_down"
 LOGS = (".csv", ".json", ".jsonl")
 
 
@@ -34,7 +35,8 @@ def run(
     FILE holds one of
       .npz, .safetensors: gradients of log-probabilities, of N pairs
           chosen_grad, rejected_grad [N, P]; or by layer: chosen_grad/NAME,
-          rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N].
+          rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N];
+          or gram [2N, 2N], inner products of all gradients, chosen first.
           Weights d_chosen, d_rejected [N] are optional (default 1).
           examples/torch_gradients.py takes them from a torch model.
       .npz, .safetensors: log-probabilities of tokens at S states of a run
@@ -171,7 +173,45 @@ def _print_diagnosis(diagnosis: "Diagnosis") -> int:
         print(f"{summary['undefined_cosines']} without a cosine: a gradient is zero.")
     if "layers" in summary:
         _print_layers(summary["layers"])
+    if diagnosis.batch is not None and summary["pairs"] > 1:
+        _print_batch(diagnosis.batch, [row["case"] for row in diagnosis.pairs])
     return 0
+
+
+def _print_batch(batch: dict[str, Any], own: list[str]) -> None:
+    """What the mean step of all pairs does, against each pair's own step (`own` has its case)."""
+    table = Table("pair", "slope w", "slope l", "case", "most harmful of the others, and the slope they add")
+    for i, row in enumerate(batch["pairs"][:SHOWN]):
+        worst = ", ".join(f"{side} {pair} ({_signed(slope)})" for pair, side, slope in row["worst"])
+        slopes = _short(row["chosen_slope"]), _short(row["rejected_slope"])
+        table.add_row(str(i), *slopes, _words(row["case"]), worst or "none")
+    print("Under the mean step of all pairs:")
+    _print_table(table)
+    found = [f"{count} {_words(name)}" for name, count in batch["cases"].items() if count]
+    print(f"In the batch: {', '.join(found)}.")
+    cases = [row["case"] for row in batch["pairs"]]
+    lost = [str(i) for i, (alone, now) in enumerate(zip(own, cases, strict=True)) if alone == RIGHT != now]
+    print(f"Right alone and not in the batch, through the others: {_listed(lost, 'pair')}.")
+    common = batch["common_step"]
+    n = len(common["weights"]) // 2
+    named = [f"{'chosen' if i < n else 'rejected'} {i % n}: {_short(w)}" for i, w in enumerate(common["weights"]) if w]
+    if common["exists"]:
+        print(
+            "A step exists that raises every chosen and lowers every rejected answer, each by "
+            f"{_short(common['least_slope'])} nats or more per unit of learning rate. Weights of the gradients: "
+            f"{_listed(named, 'answer')}."
+        )
+    else:
+        print(
+            "No step raises every chosen and lowers every rejected answer: chosen gradients less rejected ones, with "
+            f"these weights, add up to 0: {_listed(named, 'answer')}."
+        )
+
+
+def _listed(names: list[str], what: str) -> str:
+    """The first few names, and how many more there are."""
+    rest = f" and {len(names) - SHOWN} more; --json has them all" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + rest if names else f"no {what}"
 
 
 def _print_layers(layers: dict[str, Any]) -> None:

@@ -12,14 +12,17 @@ from jaxtyping import Array, Float
 
 from toymodel._checks import require_finite
 from toymodel._public import own_names
-from toymodel.diagnosis.readers import GRADIENTS, GRAMS, LOGPS, WEIGHTS
+from toymodel.diagnosis.batch import diagnose_batch
+from toymodel.diagnosis.readers import GRADIENTS, GRAM, GRAMS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
 from toymodel.gram import PairGram, cosine
+from toymodel.theory.common_step import check_gram
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 
 __dir__ = own_names(globals())
 
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time: 16 MiB
+BATCH = 256  # pairs whose gradients are all multiplied with each other: of more, that takes longer than to read them
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
 
 
@@ -34,10 +37,13 @@ class Diagnosis(NamedTuple):
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
     With gradients by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes, averaged
     over pairs, with their cosine and case. Parts add up over layers.
+    `batch`: what the mean step of all pairs does to each, as `diagnose_batch` says it; None where products across pairs
+    are unknown, as they are without the gradients or `gram`, or for gradients of more than 256 pairs.
     """
 
     pairs: list[dict[str, Any]]
     summary: dict[str, Any]
+    batch: dict[str, Any] | None = None
 
 
 def diagnose(
@@ -47,37 +53,48 @@ def diagnose(
     chosen_sq: Float[np.ndarray, " N"] | None = None,
     rejected_sq: Float[np.ndarray, " N"] | None = None,
     inner: Float[np.ndarray, " N"] | None = None,
+    gram: Float[np.ndarray, "2*N 2*N"] | None = None,
     d_chosen: Float[np.ndarray, " N"] | float = 1.0,
     d_rejected: Float[np.ndarray, " N"] | float = 1.0,
     chosen_logps: Float[np.ndarray, " N"] | None = None,
     rejected_logps: Float[np.ndarray, " N"] | None = None,
 ) -> Diagnosis:
-    """Diagnose N pairs from their log-probability gradients, or from the three Gram entries alone.
+    """Diagnose N pairs from their log-probability gradients, from their Gram matrix, or from three Gram entries each.
 
     Args:
       chosen_grad: ∇ log π_w of each pair, over P parameters or by layer; likewise `rejected_grad`. Computed in float64,
         a slice of the parameters at a time: an array that is a file (`numpy.memmap`, say) need not fit into memory.
       chosen_sq: ‖∇ log π_w‖² of each pair; with `rejected_sq` and `inner`, instead of the gradients.
+      gram: inner products of all 2N gradients, chosen first, then rejected in the same order; instead of the gradients.
       d_chosen: weight of each pair's loss on ∇ log π_w, any sign; likewise `d_rejected` on −∇ log π_l.
       chosen_logps: log π_w, reported with each pair and not used otherwise; likewise `rejected_logps`.
 
     Raises:
-      ValueError: neither or both kinds of input, mismatched shapes or layers, values that are not finite numbers,
-        negative squares, or an inner product that the Cauchy–Schwarz inequality forbids.
+      ValueError: none or several kinds of input, mismatched shapes or layers, values that are not finite numbers,
+        negative squares, an inner product that the Cauchy–Schwarz inequality forbids, or a `gram` that no gradients
+        have.
     """
     layers = _read_layers(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)))
     entries = _read_entries(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
-    if bool(layers) == bool(entries):
+    kinds = [bool(layers), bool(entries), gram is not None]
+    if sum(kinds) != 1:
         raise ValueError(
-            f"give either `{'`, `'.join(GRADIENTS)}` or `{'`, `'.join(GRAMS)}`, got {'both' if layers else 'neither'}."
+            f"give either `{'`, `'.join(GRADIENTS)}` or `{'`, `'.join(GRAMS)}` or `{GRAM}`, "
+            f"got {'several' if any(kinds) else 'none'} of them."
         )
+    if gram is not None:
+        entries = _cut_entries(gram)
     n = len(entries[0]) if entries else next(iter(layers.values()))[0].shape[0]
     with jax.enable_x64(True):
-        d_w, d_l = (_broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
-        parts, total = _measure(layers, np.asarray(d_w), np.asarray(d_l))
-        gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
-        _check_gram(gram)
-        columns = _describe(gram, *slopes(gram, d_w, d_l)) | {"band": np.stack(band(gram), axis=-1)}
+        d_w, d_l = (
+            np.asarray(_broadcast_to_pairs(name, d, n)) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True)
+        )
+        parts, total, products = _measure(layers, d_w, d_l)
+        pair_gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
+        _check_gram(pair_gram)
+        if gram is not None:
+            products, total = np.asarray(gram), _sum_gram(np.asarray(gram, float), d_w, d_l)
+        columns = _describe(pair_gram, *slopes(pair_gram, d_w, d_l)) | {"band": np.stack(band(pair_gram), axis=-1)}
         logps = {
             name: value for name, value in zip(LOGPS, (chosen_logps, rejected_logps), strict=True) if value is not None
         }
@@ -90,14 +107,15 @@ def diagnose(
             "cases": {name: counts[name] for name in CASES},
             "undefined_cosines": n - len(cosines),
             "mean_cosine": float(np.mean(cosines)) if cosines else None,
-            "sum": _describe_one(total[:3], total[3:]) if layers else None,
+            "sum": _describe_one(total[:3], total[3:]) if total is not None else None,
         }
         if isinstance(chosen_grad, Mapping):
             summary["layers"] = {
                 name: _describe_one(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
                 for name, part in parts.items()
             }
-    return Diagnosis(rows, summary)
+        batch = None if products is None else diagnose_batch(products, d_w, d_l)
+    return Diagnosis(rows, summary, batch)
 
 
 def _are_given(arrays: dict[str, Any]) -> bool:
@@ -175,25 +193,51 @@ def _broadcast_to_pairs(name: str, value: Any, n: int) -> Array:
     return jnp.broadcast_to(jnp.asarray(array), n)
 
 
+def _cut_entries(gram: Any) -> list[np.ndarray]:
+    """The three entries of each pair from the Gram matrix of all."""
+    matrix = _to_float64(GRAM, gram)
+    check_gram(np.asarray(gram))
+    n = len(matrix) // 2
+    return [np.diagonal(block).copy() for block in (matrix[:n, :n], matrix[n:, n:], matrix[:n, n:])]
+
+
 def _measure(
     layers: dict[str, list[Any]], d_w: np.ndarray, d_l: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Measure the Gram entries of each pair, [3, N] by layer, and those of Σ log π_w, Σ log π_l with both slopes, [5].
+) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray | None]:
+    """Measure the Gram entries of each pair, [3, N] by layer; those of Σ log π_w, Σ log π_l with both slopes, [5]; and
+    the Gram matrix of all gradients, chosen first. None where there are no gradients, or too many for the matrix.
 
     All of them are sums over parameters, so they add up over slices of the parameters.
     """
-    parts = {layer: np.zeros((3, len(d_w))) for layer in layers}
-    total = np.zeros(5)
+    n = len(d_w)
+    parts = {layer: np.zeros((3, n)) for layer in layers}
+    total = np.zeros(5) if layers else None
+    products = np.zeros((2, n, 2, n)) if layers and n <= BATCH else None
     for layer, sides in layers.items():
         slices = (
             _cut_slices(_join_name(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True)
         )
-        for chosen, rejected in zip(*slices, strict=True):
+        for both in zip(*slices, strict=True):
+            chosen, rejected = both
             with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by name, in `_check_gram`
                 parts[layer] += _multiply(chosen, rejected)
                 sums, step = (chosen.sum(axis=0), rejected.sum(axis=0)), d_w @ chosen - d_l @ rejected
                 total += [*_multiply(*sums), *(one @ step for one in sums)]
-    return parts, total
+                if products is not None:
+                    for i, j in ((0, 0), (0, 1), (1, 1)):
+                        products[i, :, j] += both[i] @ both[j].T
+    if products is None:
+        return parts, total, None
+    products[1, :, 0] = products[0, :, 1].T
+    return parts, total, products.reshape(2 * n, 2 * n)
+
+
+def _sum_gram(gram: np.ndarray, d_w: np.ndarray, d_l: np.ndarray) -> np.ndarray:
+    """The Gram entries of Σ log π_w, Σ log π_l and both slopes along the step of all pairs, [5]."""
+    n = len(d_w)
+    blocks = gram.reshape(2, n, 2, n).sum(axis=(1, 3))
+    both_slopes = (gram @ np.concatenate([d_w, -d_l])).reshape(2, n).sum(axis=1)
+    return np.array([blocks[0, 0], blocks[1, 1], blocks[0, 1], *both_slopes])
 
 
 def _cut_slices(name: str, gradient: Any) -> Iterator[np.ndarray]:

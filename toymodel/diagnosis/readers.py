@@ -18,11 +18,12 @@ __dir__ = own_names(globals())
 
 GRADIENTS = ("chosen_grad", "rejected_grad")
 GRAMS = ("chosen_sq", "rejected_sq", "inner")
+GRAM = "gram"  # of all pairs
 WEIGHTS = ("d_chosen", "d_rejected")
 LOGPS = ("chosen_logps", "rejected_logps")
 TOKENS = ("chosen_token_logps", "rejected_token_logps")
 MASKS = ("chosen_mask", "rejected_mask")
-ARRAYS = (*GRADIENTS, *GRAMS, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
+ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
 
 # Names of the two numbers in logs, best first: those of an evaluation, which sees the same pairs at every state, then
 # those of training. TRL writes "eval_" or no prefix into `log_history`; "eval/" and "train/" are what W&B makes of

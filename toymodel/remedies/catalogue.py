@@ -16,6 +16,7 @@ from toymodel.models.logps import Model, Params
 from toymodel.models.readout import hidden_states
 from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides
 from toymodel.remedies.beforehand import keep_lowest
+from toymodel.remedies.common_step import CommonStep
 from toymodel.remedies.masks import LearnedMask, OracleMask
 from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
 from toymodel.remedies.split import Split, VirtualSplit
@@ -69,6 +70,8 @@ REMEDIES: dict[str, Remedy] = {
     "normalised_pairs": Remedy("arXiv 2410.13828, our reading", update=lambda _: NormalisedPairs()),
     "normalised_sides": Remedy("ours", update=lambda _: NormalisedSides()),
     "calibration": Remedy("arXiv 2604.18239, our reading", (0.0, 0.9, 0.98), update=Calibrated),
+    "common_step": Remedy("ours", update=lambda _: CommonStep()),
+    "damped_common_step": Remedy("ours", (0.1, 1.0, 10.0), update=CommonStep),
     "learned_mask": Remedy("arXiv 2410.13828, our reading", (0.01, 0.03, 0.1), update=LearnedMask),
     "oracle_mask": Remedy("knows the contrast tokens", update=lambda _: OracleMask()),
     "chosen_first": Remedy("split update", update=lambda _: Split("chosen")),

@@ -2,6 +2,7 @@
 
 from toymodel.gram import PairGram, cosine
 from toymodel.models.crowd import Cosines
+from toymodel.theory.common_step import CommonStep, cancels, common_weights, find_common_step, step_price
 from toymodel.theory.condition import (
     CASES,
     Band,
@@ -65,18 +66,21 @@ from toymodel.theory.suffix import (
 __all__ = [
     "CASES",
     "Band",
+    "CommonStep",
     "Cosines",
     "PairGram",
     "as_group",
     "balanced_weights",
     "band",
     "band_centre",
+    "cancels",
     "case",
     "case_index",
     "case_of_slopes",
     "certified_step",
     "change_bounds",
     "ches",
+    "common_weights",
     "contrast_gram",
     "contrast_token_entry",
     "cosine",
@@ -87,6 +91,7 @@ __all__ = [
     "displaced",
     "dpo_flow",
     "exact_change",
+    "find_common_step",
     "fisher_cosine",
     "fisher_gram",
     "fisher_inner",
@@ -118,6 +123,7 @@ __all__ = [
     "split_field",
     "squeeze",
     "squeeze_threshold",
+    "step_price",
     "suffix_direction",
     "suffix_slopes",
     "suffix_token_bound",

@@ -1,0 +1,53 @@
+"""The remedy that steps so that all pairs of a batch come out right, where such a step exists (T24).
+
+It asks the loss only who should rise and who should fall, and how long the step is. The weights that it then puts on
+the gradients are those of the hull's point nearest 0.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from toymodel import theory
+from toymodel._public import own_names
+from toymodel._pytree import pytree
+from toymodel.models.logps import Params
+from toymodel.training.step import Batch, State, descend
+
+__dir__ = own_names(globals())
+
+
+@pytree
+@dataclass(frozen=True)
+class CommonStep:
+    """The common step of the batch, as long as the plain one, whose weights have damping λ (`theory.common_weights`).
+
+    A small step without damping raises every chosen and lowers every rejected answer of the batch, if any step does.
+    If none does it is the plain step, and so it jumps where the last such step is lost. Damping keeps the weights near
+    those of the loss instead, without jumps, and promises no pair anything.
+
+    It builds the gradient of every response, 2 B P numbers.
+    """
+
+    damping: float | Float[Array, "*runs"] = 0.0  # λ ≥ 0; the plain step for ∞
+
+    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
+        """Return None: nothing is remembered from step to step."""
+
+    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
+        """Return the state after a step along the common direction, and the step."""
+        _, gradients = batch.logps_and_gradients(before.params)
+        weights = batch.weights(before.params)
+        plain = jnp.concatenate([weights[0], -weights[1]]) / weights.shape[1]  # A of all 2B responses
+        flat = [leaf.reshape(len(plain), -1) for leaf in jax.tree.leaves(gradients)]
+        gram = jnp.stack([leaf @ leaf.T for leaf in flat]).sum(axis=0)
+        common = jnp.sign(plain) * theory.common_weights(gram, plain, self.damping)
+        none = theory.cancels(gram, common)
+        lengths = [jnp.sqrt(jnp.maximum(step @ gram @ step, 0)) for step in (plain, common)]
+        step = jnp.where(none, plain, common * lengths[0] / jnp.where(none, 1, lengths[1]))
+        return descend(
+            batch, jax.tree.map(lambda leaf: -jnp.tensordot(step.reshape(2, -1), leaf, 2), gradients), before
+        )

@@ -86,14 +86,13 @@ def diagnose(
         entries = _cut_entries(gram)
     n = len(entries[0]) if entries else next(iter(layers.values()))[0].shape[0]
     with jax.enable_x64(True):
-        d_w, d_l = (
-            np.asarray(_broadcast_to_pairs(name, d, n)) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True)
-        )
-        parts, total, products = _measure(layers, d_w, d_l)
+        d_w, d_l = (_broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
+        as_numpy = np.asarray(d_w), np.asarray(d_l)
+        parts, total, products = _measure(layers, *as_numpy)
         pair_gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
         _check_gram(pair_gram)
         if gram is not None:
-            products, total = np.asarray(gram), _sum_gram(np.asarray(gram, float), d_w, d_l)
+            products, total = np.asarray(gram), _sum_gram(np.asarray(gram, float), *as_numpy)
         columns = _describe(pair_gram, *slopes(pair_gram, d_w, d_l)) | {"band": np.stack(band(pair_gram), axis=-1)}
         logps = {
             name: value for name, value in zip(LOGPS, (chosen_logps, rejected_logps), strict=True) if value is not None
@@ -114,7 +113,7 @@ def diagnose(
                 name: _describe_one(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
                 for name, part in parts.items()
             }
-        batch = None if products is None else diagnose_batch(products, d_w, d_l)
+        batch = None if products is None else diagnose_batch(products, *as_numpy)
     return Diagnosis(rows, summary, batch)
 
 
@@ -211,7 +210,7 @@ def _measure(
     """
     n = len(d_w)
     parts = {layer: np.zeros((3, n)) for layer in layers}
-    total = np.zeros(5) if layers else None
+    total = np.zeros(5)
     products = np.zeros((2, n, 2, n)) if layers and n <= BATCH else None
     for layer, sides in layers.items():
         slices = (
@@ -227,7 +226,7 @@ def _measure(
                     for i, j in ((0, 0), (0, 1), (1, 1)):
                         products[i, :, j] += both[i] @ both[j].T
     if products is None:
-        return parts, total, None
+        return parts, total if layers else None, None
     products[1, :, 0] = products[0, :, 1].T
     return parts, total, products.reshape(2 * n, 2 * n)
 

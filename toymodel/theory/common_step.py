@@ -12,7 +12,7 @@ Both scale gradients to unit length first, so that sizes do not matter: slopes a
 ‖g_i‖ Σ_j w_j ‖g_j‖, for n gradients with weights w.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,7 +77,7 @@ def check_gram(gram: Float[np.ndarray, "n n"]) -> tuple[np.ndarray, np.ndarray, 
     require_finite("gram", given)
     if given.dtype != np.float32:
         given = given.astype(float)
-    roundoff = ROUNDOFF * len(given) * float(jnp.finfo(given.dtype).eps)
+    roundoff = ROUNDOFF * len(given) * _epsilon(given)
     squares = np.diagonal(given).astype(float)
     if (squares < 0).any():
         raise ValueError(f"`gram` must have squared norms >= 0 on its diagonal, got {squares.min()}.")
@@ -110,7 +110,7 @@ def common_weights(
       advantages: what the loss gives each, as in `group_slopes`; only signs matter for λ = 0.
       damping: λ ≥ 0, without unit.
     """
-    n, eps = len(advantages), jnp.finfo(gram.dtype).eps
+    n, eps = len(advantages), _epsilon(gram)
     up, norms = jnp.sign(advantages), jnp.sqrt(jnp.diagonal(gram))
     taking = (up != 0) & (norms > 0)
     norms = jnp.where(taking, norms, 1)
@@ -122,13 +122,13 @@ def common_weights(
     return weights / jnp.where(taking.any(), weights.sum(), 1)
 
 
-def cancels(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, ""]:
+def cancels(gram: Float[Any, "n n"], advantages: Float[Any, " n"]) -> Any:
     """Whether Σ_i A_i g_i is 0 to round-off: its square is at most 16 n ε (Σ_i |A_i| ‖g_i‖)² (T24). Works under `jit`.
 
     An entry of a Gram matrix is a sum of products that is known to a few unit round-offs ε of ‖g_i‖ ‖g_j‖, and solvers
     add n of them. So a sum shorter than √(16 n ε) of its terms cannot be told from 0.
     """
-    roundoff = ROUNDOFF * len(advantages) * jnp.finfo(gram.dtype).eps
+    roundoff = ROUNDOFF * len(advantages) * _epsilon(gram)
     return advantages @ gram @ advantages <= roundoff * (abs(advantages) @ gram.diagonal() ** 0.5) ** 2
 
 
@@ -142,10 +142,15 @@ def step_price(gram: PairGram, chosen_slope: Scalars, rejected_fall: Scalars) ->
     """
     s, t = chosen_slope, rejected_fall
     determinant = jnp.asarray(gram.chosen_sq * gram.rejected_sq - gram.inner**2)
-    roundoff = ROUNDOFF * jnp.finfo(determinant.dtype).eps * gram.chosen_sq * gram.rejected_sq
+    roundoff = ROUNDOFF * _epsilon(determinant) * gram.chosen_sq * gram.rejected_sq
     if is_concrete(determinant) and not jnp.all(determinant > roundoff):
         raise ValueError(f"`gram` must be that of gradients that are not parallel, got {gram}.")
     return (s**2 * gram.rejected_sq + 2 * s * t * gram.inner + t**2 * gram.chosen_sq) / determinant
+
+
+def _epsilon(array: Any) -> float:
+    """The unit round-off ε of an array's precision, of NumPy or JAX."""
+    return float(np.finfo(array.dtype).eps)
 
 
 def _minimise(
@@ -157,9 +162,9 @@ def _minimise(
     most comes inside; if it has, y goes towards it until an entry is 0, which goes out.
     """
     n = len(linear)
-    roundoff = 4 * n * jnp.finfo(matrix.dtype).eps
+    roundoff = 4 * n * _epsilon(matrix)
 
-    def iterate(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def iterate(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         y, inside, _, count = state
         system = jnp.where(inside[:, None] & inside, matrix, jnp.eye(n, dtype=matrix.dtype))
         held, along = jnp.linalg.solve(system, jnp.stack([linear, total], axis=1) * inside[:, None]).T

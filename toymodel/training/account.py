@@ -12,7 +12,7 @@ them; an account only looks on, and keeps what each source has brought so far.
 `attribute` takes single pairs as sources, and tells what each brought to both answers of the judged pairs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from toymodel.models.logps import Model, Params
 from toymodel.training.additive import Additive, check_additive, no_parts, split_step
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, check_pairs
 from toymodel.training.loop import Optimizer, run_steps
-from toymodel.training.sources import DECAY, Sources, check_sources
+from toymodel.training.sources import DECAY, Sources, number_sources
 from toymodel.training.step import Batch, Plain, State, both_sides
 from toymodel.training.trajectory import Run
 
@@ -106,11 +106,21 @@ def account(
       ValueError: sources that overlap or leave tokens out, an optimiser whose steps are not sums over gradients, or
         other bad input.
     """
-    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), sources, judged)
-    names = tuple(sources) if isinstance(sources, Mapping) else ()
-    options = steps, batch_size, over, checkpoint_every, progress
-    run, (found, true_change), decays = _keep(setting, optimizer, _Tokens, len(names), *options)
-    names += (DECAY,) if decays else ()
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
+    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    numbers, on_sides = number_sources(sources, pairs)
+    run, (found, true_change) = run_steps(
+        setting._replace(sources=numbers),
+        optimizer,
+        over,
+        steps=steps,
+        batch_size=batch_size,
+        record="loss",
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        ledger=_Tokens(additive, len(sources), on_sides),
+    )
+    names = [*sources, DECAY] if additive.decays else sources
     contributions = {name: found[..., row, :, :, :] for row, name in enumerate(names)}
     return Account(contributions, true_change, run)
 
@@ -146,34 +156,9 @@ def attribute(
       ValueError: an optimiser whose steps are not sums over gradients, or other bad input.
     """
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
-    options = steps, batch_size, over, checkpoint_every, progress
-    run, (found, true_change), decays = _keep(setting, optimizer, _Pairs, pairs.chosen.shape[-2], *options)
-    rows = found.shape[-3] - decays
-    return Attribution(found[..., :rows, :, :], found[..., rows:, :, :].sum(axis=-3), true_change, run)
-
-
-def _keep(
-    setting: Setting,
-    optimizer: Optimizer,
-    ledger: type["_Tokens"] | type["_Pairs"],
-    sources: int,
-    steps: int,
-    batch_size: int | None,
-    over: Sequence[str],
-    checkpoint_every: int | None,
-    progress: Callable[[int], Any] | None,
-) -> tuple[Run, tuple[Array, Array], bool]:
-    """The run; contributions and true change, of the runs; whether the optimiser decays."""
-    check_options(setting, optimizer, "loss", steps, checkpoint_every, over)
-    check_pairs(setting, "pairs" in over)
-    check_pairs(setting._replace(pairs=setting.judged), "judged" in over)
-    if setting.sources is not None:
-        mask = both_sides(setting.pairs).mask
-        mask = jnp.moveaxis(mask, 0, -3)  # after the runs
-        setting = setting._replace(sources=check_sources(setting.sources, mask))
-    one = jax.tree.map(lambda leaf: leaf[0], setting.params) if "params" in over else setting.params
-    additive = check_additive(optimizer, one)
-    run, found = run_steps(
+    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    n = pairs.chosen.shape[-2]
+    run, (found, true_change) = run_steps(
         setting,
         optimizer,
         over,
@@ -182,9 +167,18 @@ def _keep(
         record="loss",
         checkpoint_every=checkpoint_every,
         progress=progress,
-        ledger=ledger(additive, sources),
+        ledger=_Pairs(additive, n),
     )
-    return run, found, additive.decays
+    return Attribution(found[..., :n, :, :], found[..., n:, :, :].sum(axis=-3), true_change, run)
+
+
+def _check(setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str]) -> Additive:
+    """What `train` checks first, the judged pairs, and the optimiser."""
+    check_options(setting, optimizer, "loss", steps, checkpoint_every, over)
+    check_pairs(setting, "pairs" in over)
+    check_pairs(setting._replace(pairs=setting.judged), "judged" in over)
+    params = setting.params
+    return check_additive(optimizer, jax.tree.map(lambda leaf: leaf[0], params) if "params" in over else params)
 
 
 class _Entries(NamedTuple):
@@ -241,20 +235,27 @@ class _Ledger:
 class _Tokens(_Ledger):
     """Few sources, judged token by token: a derivative along each source's step, [rows, 2, m, T]."""
 
+    on_sides: tuple[tuple[int, ...], ...] = ()  # the sources that may have tokens on each side
+
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m T"]:
         return judged.token_logps(params)
 
     def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params) -> Params:
-        logps, pull = jax.vjp(batch.token_logps, params)
-        weights = _loss_gradients(batch, logps.sum(axis=-1))[..., None]
-        mine = sources[:, batch.members] == jnp.arange(self.sources)[:, None, None, None]
-        prompt = batch.responses.prompt
-        places = prompt.shape[0] * prompt.shape[1] * (prompt.shape[2] + logps.shape[2])
-        return pull_each(lambda cotangent: pull(cotangent)[0], mine * weights, places=places)
+        sides = [jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses) for side in range(2)]
+        forward = [jax.vjp(batch._replace(responses=side).token_logps, params) for side in sides]
+        weights = _loss_gradients(batch, jnp.concatenate([logps for logps, _ in forward]).sum(axis=-1))
+        places = batch.responses.prompt[0].size + batch.responses.tokens[0].size
+        found = jax.tree.map(lambda leaf: jnp.zeros((self.sources, *leaf.shape), leaf.dtype), params)
+        for side, here in enumerate(map(jnp.array, self.on_sides)):
+            mine = sources[side, batch.members] == here[:, None, None]
+            parts = pull_each(forward[side][1], (mine * weights[side, :, None])[:, None], places=places)[0]
+            found = jax.tree.map(lambda leaf, part, here=here: leaf.at[here].add(part), found, parts)
+        return found
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m T"]:
-        along = jax.vmap(lambda step: jax.jvp(judged.token_logps, (params,), (step,))[1])
-        return along(moved)
+        _, push = jax.linearize(judged.token_logps, params)
+        rows = range(self.sources + self.additive.decays)  # one by one is faster than vectorised
+        return jnp.stack([push(jax.tree.map(lambda leaf, row=row: leaf[row], moved)) for row in rows])
 
 
 @dataclass(frozen=True)

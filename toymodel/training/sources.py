@@ -1,50 +1,53 @@
-"""Sources: parts of what is trained on, as masks of tokens [2, n, T] over the chosen and the rejected side of n pairs.
+"""Sources: parts of what is trained on, as masks [2, n, T] over the tokens of both sides of n pairs.
 
-`training.account` says what each brought. They must hold every token once. Those here do, and so do their crossings:
+`training.account` says what each brought. They hold every token once, and so do their crossings; what a mask says of
+padding does not matter.
 
-    crossed(by_side(pairs), by_position(pairs))   # "chosen label", "chosen suffix", "rejected label", …
+    crossed(by_side(pairs), by_position(pairs))   # "chosen label", "chosen suffix", "rejected label", "rejected suffix"
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from toymodel._checks import is_concrete
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
-from toymodel.training.step import CHOSEN, REJECTED, both_sides
+from toymodel.training.step import both_sides
 
 __dir__ = own_names(globals())
 
-Sources = Mapping[str, Bool[Array, "*runs 2 n T"]]
+Mask = Any  # Bool[*runs 2 n T], of numpy or jax
+Sources = Mapping[str, Mask]
 DECAY = "decay"  # what no source brings: the optimiser's weight decay
 
 
-def by_side(pairs: PreferencePairs) -> dict[str, Bool[Array, "2 n T"]]:
+def by_side(pairs: PreferencePairs) -> dict[str, Mask]:
     """The tokens of the chosen answers, and those of the rejected ones."""
-    mask = both_sides(pairs).mask
-    side = jnp.arange(2)[:, None, None]
-    return {"chosen": mask & (side == CHOSEN), "rejected": mask & (side == REJECTED)}
+    side, _, _ = np.indices(_shape(pairs))
+    return {"chosen": side == 0, "rejected": side == 1}
 
 
-def by_position(pairs: PreferencePairs, names: Sequence[str] = ("label", "suffix")) -> dict[str, Bool[Array, "2 n T"]]:
+def by_position(pairs: PreferencePairs, names: Sequence[str] = ("label", "suffix")) -> dict[str, Mask]:
     """The first token of each answer, the second, and so on; the last name is of all that are left."""
-    mask = both_sides(pairs).mask
-    place = jnp.minimum(jnp.arange(mask.shape[-1]), len(names) - 1)
-    return {name: mask & (place == number) for number, name in enumerate(names)}
+    _, _, place = np.indices(_shape(pairs))
+    return {name: np.minimum(place, len(names) - 1) == number for number, name in enumerate(names)}
 
 
-def by_group(pairs: PreferencePairs, groups: Int[Array, " n"], names: Sequence[str]) -> dict[str, Bool[Array, "2 n T"]]:
-    """The tokens of the pairs of each group: their labels, say. `groups` are places among the names."""
-    mask = both_sides(pairs).mask
-    return {name: mask & (jnp.asarray(groups) == number)[:, None] for number, name in enumerate(names)}
+def by_group(pairs: PreferencePairs, groups: Int[Array, " n"], names: Sequence[str]) -> dict[str, Mask]:
+    """The tokens of the pairs of each group: of each label, say. `groups` are places among the names."""
+    return {
+        name: jnp.broadcast_to((jnp.asarray(groups) == number)[:, None], _shape(pairs))
+        for number, name in enumerate(names)
+    }
 
 
-def crossed(one: Sources, other: Sources) -> dict[str, Bool[Array, "*runs 2 n T"]]:
+def crossed(one: Sources, other: Sources) -> dict[str, Mask]:
     """The tokens that are in a source of each, as "one other"."""
-    return {f"{a} {b}": mask & other[b] for a, mask in one.items() for b in other}
+    return {f"{a} {b}": one[a] & other[b] for a in one for b in other}
 
 
 def same_or_other(
@@ -53,7 +56,7 @@ def same_or_other(
     """Sources "group part" told as "same part" and "other part", for judged pairs of these groups.
 
     Args:
-      contributions: of an `Account` whose sources were crossed from `by_group` with these names and any others.
+      contributions: of an `Account`, whose sources `by_group` made with these names, alone or crossed with others.
       groups: of the judged pairs, as places among the names.
       names: of the groups.
     """
@@ -65,31 +68,42 @@ def same_or_other(
             continue
         same = (jnp.asarray(groups) == list(names).index(name))[:, None]
         for word, mine in (("same", same), ("other", ~same)):
-            key = f"{word} {part}".rstrip()
-            found[key] = found.get(key, 0) + jnp.where(mine, contribution, 0)
+            told = f"{word} {part}".rstrip()
+            found[told] = found.get(told, jnp.zeros_like(contribution)) + jnp.where(mine, contribution, 0)
     return found
 
 
-def check_sources(sources: Sources, mask: Bool[Array, "*runs 2 n T"]) -> Int[Array, "*runs 2 n T"]:
-    """The number of each token's source.
+def number_sources(
+    sources: Sources, pairs: PreferencePairs
+) -> tuple[Int[Array, "*runs 2 n T"], tuple[tuple[int, ...], ...]]:
+    """The number of each token's source, and the numbers of those that may have tokens on either side.
 
     Raises:
-      ValueError: a mask of another shape, a token in several sources or in none (told outside a trace alone).
+      ValueError: a mask of another shape; a token in several sources or in none, where the masks are not traced.
     """
     if not isinstance(sources, Mapping) or not sources or DECAY in sources:
-        raise ValueError(f"`sources` must be masks by name, and not by the name {DECAY!r}, got {sources!r}.")
-    masks = [jnp.asarray(source) for source in sources.values()]
-    for name, source in zip(sources, masks, strict=True):
-        if source.dtype != bool or source.shape not in (mask.shape, mask.shape[-3:]):
+        raise ValueError(f"`sources` must be masks by name, none of them {DECAY!r}, got {sources!r}.")
+    shape = _shape(pairs)
+    for name, source in sources.items():
+        if source.dtype != bool or source.shape[-3:] != shape:
             raise ValueError(
-                f"`sources` must be Boolean masks of shape {mask.shape}, got {name!r} of {source.dtype}{source.shape}."
+                f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {source.dtype}{source.shape}."
             )
-    stacked = jnp.stack(jnp.broadcast_arrays(*masks))
-    if is_concrete(stacked, mask):
-        count = np.where(np.asarray(mask), np.asarray(stacked).sum(axis=0), 1)
-        several, none = (count > 1).sum(), (count == 0).sum()
-        if several or none:
-            raise ValueError(
-                f"`sources` must hold every training token once, got {several} tokens in several and {none} in none."
-            )
-    return jnp.argmax(stacked, axis=0)
+    everywhere = tuple(range(len(sources)))
+    if not is_concrete(list(sources.values())):
+        return jnp.argmax(jnp.stack(list(sources.values())), axis=0), (everywhere, everywhere)
+    masks = np.stack([np.asarray(source) for source in sources.values()])
+    count = masks.sum(axis=0)
+    if is_concrete(pairs):
+        real = np.moveaxis(np.asarray(both_sides(pairs).mask), 0, -3)  # after the runs
+        count = np.where(real, count, 1)
+    several, none = (count > 1).sum(), (count == 0).sum()
+    if several or none:
+        raise ValueError(f"`sources` must hold every token once, got {several} tokens in several and {none} in none.")
+    sides = masks.any(axis=(*range(1, masks.ndim - 3), -2, -1))  # [sources, 2]
+    return jnp.asarray(masks.argmax(axis=0)), tuple(tuple(np.flatnonzero(side).tolist()) for side in sides.T)
+
+
+def _shape(pairs: PreferencePairs) -> tuple[int, int, int]:
+    """(2, n, T)."""
+    return 2, pairs.chosen.shape[-2], max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])

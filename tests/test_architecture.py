@@ -35,7 +35,13 @@ FOLDERS = [
             {"mass"},
         ],
     },
-    {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
+    {
+        "training": [
+            {"vectorise", "arguments", "trajectory", "step", "additive"},
+            {"loop", "sources"},
+            {"account"},
+        ]
+    },
     {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},
     {
         "check": [
@@ -53,7 +59,7 @@ FOLDERS = [
             {"pairs", "losses"},
             {"gram", "training"},
             {"sentiment"},
-            {"remedies", "signs"},
+            {"account", "remedies", "signs"},
         ]
     },
     {
@@ -64,7 +70,12 @@ FOLDERS = [
             {"cluster"},
         ]
     },
-    {"commands": [{"_environment", "_progress"}, {"check", "diagnose", "sentiment", "sweep"}]},
+    {
+        "commands": [
+            {"_environment", "_progress", "_settings"},
+            {"account", "check", "diagnose", "sentiment", "sweep"},
+        ]
+    },
 ]
 LEVEL = {}
 for depth, folders in enumerate(FOLDERS):

@@ -100,8 +100,8 @@ def number_sources(
     several, none = (count > 1).sum(), (count == 0).sum()
     if several or none:
         raise ValueError(f"`sources` must hold every token once, got {several} tokens in several and {none} in none.")
-    sides = masks.any(axis=(*range(1, masks.ndim - 3), -2, -1))  # [sources, 2]
-    return jnp.asarray(masks.argmax(axis=0)), tuple(tuple(np.flatnonzero(side).tolist()) for side in sides.T)
+    sides = tuple(tuple(number for number in everywhere if masks[number, ..., side, :, :].any()) for side in range(2))
+    return jnp.asarray(masks.argmax(axis=0)), sides
 
 
 def _shape(pairs: PreferencePairs) -> tuple[int, int, int]:

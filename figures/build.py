@@ -124,8 +124,8 @@ def _up_to_date(name: str, content_hash: str, out: Path) -> bool:
 
 def _content_hash(name: str, quick: bool) -> str:
     """Hash of all that decides what a figure shows: the code it runs, the settings, the packages underneath."""
-    modules = dependencies(FOLDER / f"{name}.py", FOLDER / "style.py")
-    return hash_of(modules, also=json.dumps([quick, _versions()]), whole_catalogue=True)
+    sources = dependencies(FOLDER / f"{name}.py", FOLDER / "style.py")
+    return hash_of(sources, also=json.dumps([quick, _versions()]), whole_catalogue=True)
 
 
 def _versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from hypothesis import strategies as st
 
-from toymodel import PreferencePairs
+from toymodel import PairGram, PreferencePairs
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax, LinearStates
 
@@ -119,3 +119,14 @@ def one_token_pair(V, chosen, rejected, *, length=1, prompt=()) -> PreferencePai
 
 def as_numpy(tree):
     return jax.tree.map(np.asarray, tree)
+
+
+entries = st.floats(0.01, 100.0)
+cosines = st.floats(-1, 1).map(lambda c: c if abs(c) > 1e-100 else 0.0)  # no subnormals: XLA flushes them to zero
+
+
+@st.composite
+def grams(draw, cosine=cosines):
+    """Gram entries of two vectors, from their norms and their cosine."""
+    chosen, rejected = draw(entries), draw(entries)
+    return PairGram(*map(np.float64, (chosen**2, rejected**2, draw(cosine) * chosen * rejected)))

@@ -176,3 +176,12 @@ def test_the_library_leaves_global_state_alone():
         assert "config.update" not in source, path.name
         assert "np.random.seed" not in source, path.name
         assert "print(" not in source, path.name
+
+
+def test_tests_import_no_tests():
+    """What several need is in a module of its own."""
+    tests = Path(__file__).parent
+    for path in tests.glob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        assert not {module for module in modules if module and (tests / f"{module}.py").is_file() and "test_" in module}

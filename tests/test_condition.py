@@ -7,20 +7,11 @@ import pytest
 from hypothesis import assume, event, given, target
 from hypothesis import strategies as st
 from oracles import assert_close, single, slope_sizes
-from strategies import weights, worlds
+from strategies import cosines, grams, weights, worlds
 
 from toymodel import PairGram, gradients, theory
 
 UP_DOWN, BOTH_DOWN, BOTH_UP, IMPOSSIBLE, STATIONARY = theory.CASES
-entries = st.floats(0.01, 100.0)
-cosines = st.floats(-1, 1).map(lambda c: c if abs(c) > 1e-100 else 0.0)  # no subnormals: XLA flushes them to zero
-
-
-@st.composite
-def grams(draw, cosine=cosines):
-    """Gram entries of two vectors, from their norms and their cosine."""
-    chosen, rejected = draw(entries), draw(entries)
-    return PairGram(*map(np.float64, (chosen**2, rejected**2, draw(cosine) * chosen * rejected)))
 
 
 @st.composite
@@ -171,8 +162,8 @@ def test_the_cosine_is_the_same_for_numpy_for_jax_and_inside_a_trace(drawn):
     assert isinstance(found, np.ndarray)
     norms = np.sqrt(table.chosen_sq) * np.sqrt(table.rejected_sq)
     # Two roots, a product and a quotient, each rounded once.
-    for cosines in (found, theory.cosine(PairGram(*map(jnp.asarray, table))), traced):
-        assert_close(cosines, table.inner / norms, 1, 1e-15)
+    for cosine in (found, theory.cosine(PairGram(*map(jnp.asarray, table))), traced):
+        assert_close(cosine, table.inner / norms, 1, 1e-15)
     single = PairGram(*(entry.astype(np.float32) for entry in table))
     assert theory.cosine(single).dtype == np.float32
 

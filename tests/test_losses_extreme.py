@@ -7,10 +7,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from golden import few, hypers, ranges
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_oracle import VALUES, assert_agrees, measure
-from test_golden_losses import few, hypers, ranges
 
 from toymodel.losses import LOSSES
 

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import assume, event, find, given, settings
 from hypothesis import strategies as st
 from oracles import assert_close, single, slope_sizes, token_sizes
-from strategies import MODELS, SHAPES, World, pairs_of, seeds, temperatures, weights, world, worlds
-from test_condition import BOTH_DOWN, BOTH_UP, UP_DOWN, entries, grams
-from test_finite_step import change_sizes, sgd_changes, step_sizes
-from test_groups import groups
+from signed_groups import groups
+from steps import change_sizes, sgd_changes, step_sizes
+from strategies import MODELS, SHAPES, World, entries, grams, pairs_of, seeds, temperatures, weights, world, worlds
 
 from toymodel import PairGram, PreferencePairs, gradients, theory
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps
 
+UP_DOWN, BOTH_DOWN, BOTH_UP = theory.CASES[:3]
 EPS = float(jnp.finfo(jnp.float64).eps)
 
 

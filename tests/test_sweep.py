@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tiny_experiment import FITS, GROWN, ODD, OPERATIONS, SHRUNK, TINY, OddSetting, TinySetting
+from tiny_experiment import FITS, GROWN, ODD, OPERATIONS, SHRUNK, SUMMED, TINY, WIDE, OddSetting, TinySetting
 
 from toymodel import sweep
 from toymodel._checks import REAL
@@ -133,18 +133,16 @@ def test_a_program_is_compiled_once_for_each_shape(tmp_path):
         return TINY.measure(setting)
 
     experiment = dataclasses.replace(TINY, measure=counted)
-    run(
-        make_sweep(experiment, {"size": [2, 3], "operation": list(OPERATIONS), "seed": range(100)}, shard_size=7),
-        tmp_path,
-    )
-    traces = len(compiled)
-    compiled.clear()
-    run(
-        make_sweep(experiment, {"size": [2, 3], "operation": list(OPERATIONS), "seed": range(500)}, shard_size=7),
-        tmp_path,
-    )
-    assert traces > 0
-    assert not compiled
+
+    def traced(seeds):
+        compiled.clear()
+        grid = {"size": [2, 3], "operation": list(OPERATIONS), "seed": seeds}
+        run(make_sweep(experiment, grid, shard_size=7), tmp_path)
+        return compiled.copy()
+
+    few = traced(range(100))
+    assert set(few) == {2, 3}
+    assert traced(range(500)) == few  # however many shards; only the last program is kept from run to run
 
 
 def computed(wanted, folder, **more):
@@ -316,6 +314,21 @@ def test_what_an_experiment_needs_is_computed_once_and_shared(tmp_path):
     alone, _ = computed(wide, tmp_path / "alone")
     assert widened.equals(alone)
     assert needed_runs(tmp_path / "alone" / "needed") == [12]
+
+
+def test_sizes_may_decide_the_shapes_of_what_is_needed(tmp_path):
+    grid = {"size": [2, 3, 5], "seed": range(4)}
+    found, count = computed(make_sweep(SUMMED, grid), tmp_path / "summed", needed_in=tmp_path)
+    assert count == 12
+    (folder,) = tmp_path.glob("wide-*")
+    alone = [run(make_sweep(WIDE, grid | {"size": size}), folder).collect() for size in grid["size"]]
+    assert [frame["values"].dtype.shape for frame in alone] == [(2,), (3,), (5,)]
+    sums = [sum(values) for frame in alone for values in frame["values"].to_list()]
+    np.testing.assert_allclose(found["sum"], sums, rtol=1e-15, atol=1e-15)  # of five numbers near 1
+    with pytest.raises(BadFolder, match="of other shapes"):
+        sweep.read(folder)
+    with pytest.raises(BadFolder, match="of other shapes"):
+        run(make_sweep(WIDE, grid), folder)
 
 
 def test_what_is_needed_is_kept_when_a_run_is_interrupted(tmp_path):

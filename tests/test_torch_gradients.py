@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from data import make_gpt2_reference as outside
 from data import make_torch_gradients as recorded
+from gpt2 import of_case, ours_of
 from jax.flatten_util import ravel_pytree
 from neural import NetworkWorld
 from oracles import assert_close
-from test_transformer import of_case, ours_of
 
 from toymodel import PairGram, PreferencePairs, cli, diagnose, gradients, theory
 from toymodel.diagnosis.readers import load

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 import pytest
 from data import make_gpt2_reference as outside
+from gpt2 import of_case, ours_of
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
@@ -40,39 +41,6 @@ logits = jax.jit(lambda model, params, response: model.logits(params, response))
 def stored():
     with np.load(outside.FILE) as file:
         return dict(file)
-
-
-def ours_of(arrays, model):
-    """Arrays by the outside names (with any leading axes), as a tree like our parameters."""
-
-    def layer(name):
-        weight = "gain" if "ln_" in name else "weight"
-        return {weight: arrays[f"transformer.{name}.weight"], "bias": arrays[f"transformer.{name}.bias"]}
-
-    names = {
-        "attention_norm": "ln_1",
-        "attention_in": "attn.c_attn",
-        "attention_out": "attn.c_proj",
-        "mlp_norm": "ln_2",
-        "mlp_in": "mlp.c_fc",
-        "mlp_out": "mlp.c_proj",
-    }
-    blocks = {
-        ours: jax.tree.map(lambda *b: np.stack(b), *(layer(f"h.{i}.{theirs}") for i in range(model.layers)))
-        for ours, theirs in names.items()
-    }
-    head = {} if model.tied else {"head": arrays["lm_head.weight"][: model.vocab_size]}
-    tables = {
-        "token_embedding": arrays["transformer.wte.weight"],
-        "position_embedding": arrays["transformer.wpe.weight"],
-    }
-    return tables | {"blocks": blocks, "final_norm": layer("ln_f")} | head
-
-
-def of_case(arrays, case, kind):
-    """The arrays of one kind, `weight` or `gradient`, of one case, by the outside names."""
-    start = f"{case}/{kind}/"
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
 
 
 RESPONSES = PreferencePairs.from_lists(

@@ -83,3 +83,15 @@ def shrunk(setting, tiny):
 
 GROWN = Experiment("grown", GrownSetting, grown, names=TINY.names, needs=TINY, needed=of_tiny, block=32, shard=16)
 SHRUNK = Experiment("shrunk", GrownSetting, shrunk, needs=TINY, needed=of_tiny, block=32, shard=16)
+
+
+def wide(setting):
+    return {"values": jax.random.normal(jax.random.key(setting.seed), (setting.size,))}
+
+
+def summed(_, wide):
+    return {"sum": wide["values"].sum()}
+
+
+WIDE = Experiment("wide", TinySetting, wide, block=32)  # its columns have a shape for each size
+SUMMED = Experiment("summed", TinySetting, summed, needs=WIDE, needed=of_tiny, block=32)

@@ -79,7 +79,7 @@ def _inspect(folder: Path) -> int:
 
     store = Store.open(folder)
     whole, damaged = store.files()
-    rows = store.table(whole).select(list(store.identity["fields"])).collect().height
+    rows = store.settings(whole).unique().collect().height
     size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
     print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")

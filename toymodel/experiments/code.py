@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -43,43 +43,45 @@ class Source(NamedTuple):
     imports: frozenset[Path]
 
 
-def code_hash(measure: Callable[..., Any], words: Iterable[str] = (), also: str = "") -> str:
-    """Hash of the code behind a function of an experiment, and of the packages underneath.
+def sources_of(measure: Callable[..., Any]) -> dict[Path, Source]:
+    """The code behind a function of an experiment, as its files are now."""
+    file = getattr(sys.modules[measure.__module__], "__file__", None)
+    if file and Path(file).is_file():
+        return dependencies(Path(file), RUNS)
+    cell = Source((inspect.getsource(measure),), {}, frozenset(), False, frozenset())  # of a notebook
+    return {path: read(path) for path in sorted((ROOT / "toymodel").rglob("*.py"))} | {Path(): cell}
+
+
+def code_hash(sources: Mapping[Path, Source], words: Iterable[str] = (), also: str = "") -> str:
+    """Hash of the code behind an experiment, and of the packages underneath.
 
     Args:
       words: of the setting: a loss among them counts, another one does not.
       also: another hash that it depends on.
     """
-    module = sys.modules[measure.__module__]
-    file = getattr(module, "__file__", None)
-    start = [Path(file).resolve()] if file and Path(file).is_file() else []
-    text = "" if start else inspect.getsource(measure)  # of a notebook's cell
-    modules = dependencies(*start, RUNS) if start else tuple(sorted((ROOT / "toymodel").rglob("*.py")))
-    packages = repr([version(package) for package in PACKAGES])
-    return hash_of(modules, words, packages + also + text)
+    return hash_of(sources, words, repr([version(package) for package in PACKAGES]) + also)
 
 
-def dependencies(*files: Path) -> tuple[Path, ...]:
-    """The files of these modules and of all that they import, of this package and of the packages the files lie in."""
-    found: set[Path] = set()
+def dependencies(*files: Path) -> dict[Path, Source]:
+    """These modules and all that they import, of this package and of the packages the files lie in."""
+    found: dict[Path, Source] = {}
     waiting = [file.resolve() for file in files]
     while waiting:
         file = waiting.pop()
         if file not in found:
-            found.add(file)
-            waiting += read(file).imports
-    return tuple(sorted(found))
+            found[file] = read(file)
+            waiting += found[file].imports
+    return found
 
 
 def hash_of(
-    modules: Iterable[Path], words: Iterable[str] = (), also: str = "", *, whole_catalogue: bool = False
+    sources: Mapping[Path, Source], words: Iterable[str] = (), also: str = "", *, whole_catalogue: bool = False
 ) -> str:
     """Hash of modules: their code, and the losses that the modules or these words name.
 
     Args:
       whole_catalogue: every loss counts where a module outside this package takes the catalogue as a whole.
     """
-    sources = {file: read(file) for file in modules}
     entries = {name: entry for source in sources.values() for name, entry in source.entries.items()}
     named = set(map(_plain, words)).union(*(s.words for file, s in sources.items() if CATALOGUE not in file.parents))
     everything = whole_catalogue and any(s.takes_all for f, s in sources.items() if ROOT / "toymodel" not in f.parents)

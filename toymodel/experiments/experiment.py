@@ -18,6 +18,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
 import numpy as np
@@ -26,7 +27,7 @@ from jaxtyping import Array
 from toymodel._checks import POSITIVE, REAL, Domain
 from toymodel._public import own_names
 from toymodel._pytree import pytree
-from toymodel.experiments.code import code_hash
+from toymodel.experiments.code import Source, code_hash, sources_of
 
 __dir__ = own_names(globals())
 
@@ -185,8 +186,14 @@ class Experiment:
 @cache
 def _code(experiment: Experiment, words: frozenset[str]) -> str:
     words |= {word for field in experiment.fields.values() if field.as_place for word in field.options}
-    mine = code_hash(experiment.measure, words)
-    return mine if experiment.needs is None else code_hash(experiment.needs.measure, words, also=mine)
+    mine = code_hash(_sources(experiment), words)
+    return mine if experiment.needs is None else code_hash(_sources(experiment.needs), words, also=mine)
+
+
+@cache
+def _sources(experiment: Experiment) -> dict[Path, Source]:
+    """As they were when first asked for: other words are hashed later, when a file may be another."""
+    return sources_of(experiment.measure)
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a word"}

@@ -96,6 +96,7 @@ def measure(setting: RemedySetting, row: Row) -> Row:
     """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
     network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")  # the same for all remedies
     model, params, training, judged, accuracy = _prepare(network, row["params"], setting.model == "readout")
+    _forget_other_models(setting.model)
     _forget_other_remedies(setting.model, setting.remedy)
     found = []
     for task in range(len(TASKS)):
@@ -108,8 +109,15 @@ def measure(setting: RemedySetting, row: Row) -> Row:
 
 @lru_cache(maxsize=1)
 def _forget_other_remedies(*_: str) -> None:
-    """Drop how to train with those before: their programs, kept together, take gigabytes."""
+    """Drop how to train with those before: programs that are kept together take gigabytes."""
     _train.clear_cache()  # type: ignore[attr-defined]
+
+
+@lru_cache(maxsize=1)
+def _forget_other_models(_: str) -> None:
+    """Drop what is the same for all remedies."""
+    _prepare.clear_cache()  # type: ignore[attr-defined]
+    _measure.clear_cache()  # type: ignore[attr-defined]
 
 
 @partial(jax.jit, static_argnames="of_readout")

@@ -52,12 +52,17 @@ def run(
     Raises:
       BadFolder: the folder is not this sweep's, or cannot be written to.
     """
-    store = Store.create(Path(folder), sweep)
+    return results(sweep, _fill(sweep, Path(folder), needed_in, progress, notice))
+
+
+def _fill(sweep: Sweep, folder: Path, needed_in: Path | None, progress: Progress, notice: Notice) -> Store:
+    """Compute what the folder lacks of a sweep."""
+    store = Store.create(folder, sweep)
     left = missing(sweep, store, notice)
     if left.size:
         with store.record() as record:
             run_here(left, store, record, needed_in=needed_in, progress=progress, notice=notice)
-    return results(sweep, store)
+    return store
 
 
 def run_here(
@@ -73,7 +78,7 @@ def run_here(
     if left.experiment.needs:
         needed, folder = needed_sweep(left, store, needed_in)
         name = needed.experiment.name
-        run(needed, folder, progress=lambda _, shard: progress(0, f"{name}, {shard}"), notice=notice)
+        _fill(needed, folder, None, lambda _, shard: progress(0, f"{name}, {shard}"), notice)
     todo = tasks(left)
     shards = [(f"shard {number} of {len(todo)}", task) for number, task in enumerate(todo, start=1)]
     for wait in (False, True):  # what other processes are at comes last
@@ -140,7 +145,7 @@ def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> Sweep:
       notice: told of each file that is damaged, or of other code, when it is set aside; without it nothing is moved.
     """
     fields = list(sweep.experiment.fields)
-    held = store.rows(_usable_files(sweep.experiment, store, notice)).select(fields)
+    held = store.settings(_usable_files(sweep.experiment, store, notice))
     left = sweep.settings.lazy().join(held, on=fields, how="anti", maintain_order="left")
     return replace(sweep, settings=left.collect())
 
@@ -153,7 +158,7 @@ def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
     """
     if lacking := missing(sweep, store).size:
         raise BadFolder(f"{store.folder} lacks {lacking} of {sweep.size} settings; run it again.")
-    rows = store.table(_usable_files(sweep.experiment, store))
+    rows = store.table(_usable_files(sweep.experiment, store), of=sweep.settings)
     return sweep.settings.lazy().join(rows, on=sweep.settings.columns, how="left", maintain_order="left")
 
 

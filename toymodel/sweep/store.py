@@ -106,20 +106,41 @@ class Store:
                     (whole if _is_whole(path, stat.st_mtime_ns, stat.st_size) else damaged).append(path)
         return whole, damaged
 
-    def rows(self, files: Sequence[Path]) -> pl.LazyFrame:
-        """The rows of files, the fields first. A number that came with a loss added later is NaN, as if left out."""
-        fields = {name: KINDS[kind] for name, kind in self.identity["fields"].items()}
-        alike: dict[tuple[str, ...], list[Path]] = {}
-        for path in files:
-            alike.setdefault(tuple(pl.read_parquet_schema(path)), []).append(path)
-        parts = [pl.scan_parquet(paths, glob=False) for paths in alike.values()]
-        rows = pl.concat([pl.LazyFrame(schema=fields), *parts], how="diagonal")
-        reals = [name for name, kind in fields.items() if kind is float]
-        return rows.with_columns(pl.col(reals).fill_null(np.nan))
+    def settings(self, files: Sequence[Path]) -> pl.LazyFrame:
+        """The settings that files hold."""
+        fields = list(self.identity["fields"])
+        return pl.concat([part.select(fields) for part in self._parts(files)])
 
-    def table(self, files: Sequence[Path]) -> pl.LazyFrame:
-        """The rows of files, each setting once: without locks, two processes may compute the same."""
-        return self.rows(files).unique(list(self.identity["fields"]), keep="first", maintain_order=True)
+    def table(self, files: Sequence[Path], of: pl.DataFrame | None = None) -> pl.LazyFrame:
+        """The rows of files, each setting once: without locks, two processes may compute the same.
+
+        Args:
+          of: settings. Where files differ in the shapes of their columns, only those count that hold any of these.
+        """
+        parts = self._parts(files)
+        if of is not None and len(parts) > 2:
+            wanted = of.lazy()
+            parts = [p for p in parts if p.join(wanted, on=of.columns, how="semi").select(pl.len()).collect().item()]
+        try:
+            rows = pl.concat([*self._parts([]), *parts], how="diagonal")
+            rows.collect_schema()
+        except (pl.exceptions.SchemaError, pl.exceptions.InvalidOperationError):
+            raise BadFolder(
+                f"{self.folder} holds arrays of other shapes for other settings, which no one table can have; run a "
+                "sweep of some of them."
+            ) from None
+        return rows.unique(list(self.identity["fields"]), keep="first", maintain_order=True)
+
+    def _parts(self, files: Sequence[Path]) -> list[pl.LazyFrame]:
+        """The rows of files, by what columns they have; a number of a loss added later is NaN, as if left out."""
+        fields = {name: KINDS[kind] for name, kind in self.identity["fields"].items()}
+        alike: dict[Any, list[Path]] = {}
+        for path in files:
+            alike.setdefault(tuple(pl.read_parquet_schema(path).items()), []).append(path)
+        none = pl.LazyFrame(schema=fields)
+        filled = [pl.concat([none, pl.scan_parquet(paths, glob=False)], how="diagonal") for paths in alike.values()]
+        reals = [name for name, kind in fields.items() if kind is float]
+        return [none, *(part.with_columns(pl.col(reals).fill_null(np.nan)) for part in filled)]
 
     def write(self, name: str, rows: pl.DataFrame) -> Path:
         """One more file of the table, named by its code and its settings."""

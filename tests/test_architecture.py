@@ -32,7 +32,7 @@ FOLDERS = [
         "theory": [
             {"condition", "overlap", "suffix"},
             {"finite_step", "flow", "groups", "remedies"},
-            {"mass"},
+            {"account", "mass"},
         ],
     },
     {
@@ -47,7 +47,7 @@ FOLDERS = [
         "check": [
             {"draws"},
             {"discrepancy"},
-            {"condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
+            {"account", "condition", "finite_step", "flow", "groups", "mass", "overlap", "suffix"},
             {"remedies"},
         ]
     },

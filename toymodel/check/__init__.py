@@ -14,11 +14,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int
-from toymodel.check import condition, finite_step, flow, groups, mass, overlap, remedies, suffix
+from toymodel.check import account, condition, finite_step, flow, groups, mass, overlap, remedies, suffix
 from toymodel.check.discrepancy import Check
 from toymodel.check.draws import CHUNK, MODELS, SHAPES, Noise, build_draw, draw_noise
 
-SUBJECTS = (overlap, suffix, condition, finite_step, flow, mass, remedies, groups)
+SUBJECTS = (overlap, suffix, condition, finite_step, flow, mass, remedies, groups, account)
 #: The check of every label, in order.
 CHECKS = tuple(
     sorted(

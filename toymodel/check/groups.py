@@ -1,46 +1,19 @@
 """What T20 and T21 say of one draw: several responses that take one step together."""
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from toymodel import gradients, theory
 from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
-from toymodel.check.draws import OFFSET, Draw
-from toymodel.data.pairs import PreferencePairs
-from toymodel.models import linear
-from toymodel.models.linear import LinearSoftmax
+from toymodel.check.draws import OFFSET, Draw, two_pairs
 
 __dir__ = own_names(globals())
 
 
-def _two_pairs(draw: Draw) -> tuple[LinearSoftmax, Array, PreferencePairs, Float[Array, " 4"]]:
-    """A bigram model, the draw's pair, and the same with all tokens shifted; and the four responses' Σ‖s‖‖φ‖."""
-    V, pair = draw.model.vocab_size, draw.pair
-
-    shift = jnp.asarray(draw.noise.shift)
-
-    def shifted(tokens: Array) -> Array:
-        return jnp.stack([tokens, (tokens + shift) % V])
-
-    pairs = PreferencePairs(
-        jnp.stack([pair.prompt] * 2),
-        jnp.stack([pair.prompt_mask] * 2),
-        shifted(pair.chosen),
-        jnp.stack([pair.chosen_mask] * 2),
-        shifted(pair.rejected),
-        jnp.stack([pair.rejected_mask] * 2),
-    )
-    model, params = linear.bigram(V), jnp.asarray(draw.noise.sharpness * draw.noise.params[:, : V + 1])
-    states = jax.vmap(model.states, in_axes=(None, 0))(params, theory.as_group(pairs)[0])
-    s = theory.residuals(states.logits, states.tokens) * states.mask[..., None]
-    return model, params, pairs, jnp.linalg.norm(s, axis=-1).sum(axis=-1)
-
-
 @checks("T20", "Batches: slopes of every pair under the mean step, and never all reversed.", OFFSET)
 def _t20(draw: Draw) -> Array:
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     weights = jnp.array([draw.d_chosen, draw.d_rejected])
     d_chosen, d_rejected = weights, weights[::-1]
     responses, advantages = theory.as_group(pairs, d_chosen, d_rejected)
@@ -59,7 +32,7 @@ def _t20(draw: Draw) -> Array:
 @checks("T21", "Groups: slopes are G A, AᵀGA ≥ 0, and displacement is told from G.", OFFSET)
 def _t21(draw: Draw) -> Array:
     """Four responses whose advantages sum to zero."""
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     responses, _ = theory.as_group(pairs)
     rewards = jnp.concatenate([jnp.asarray(draw.noise.uniform), jnp.round(draw.noise.uniform)])
     advantages = theory.normalised_advantages(rewards)

@@ -1,6 +1,7 @@
 """Prediction: closed forms only, no automatic differentiation. `toymodel.gradients` measures the same quantities."""
 
 from toymodel.gram import PairGram, cosine
+from toymodel.theory.account import remainder_bounds, token_account
 from toymodel.theory.condition import (
     CASES,
     Band,
@@ -86,6 +87,7 @@ __all__ = [
     "pair_gram",
     "peaked_suffix_slopes",
     "range_shortfall",
+    "remainder_bounds",
     "replacement_increment",
     "residuals",
     "single_token_gram",
@@ -98,6 +100,7 @@ __all__ = [
     "suffix_token_bound",
     "tabular_inner",
     "threshold_length",
+    "token_account",
     "token_gram",
     "token_slopes",
     "uniform_positional_cosine",

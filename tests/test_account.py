@@ -94,7 +94,7 @@ def test_t23_parts_of_every_step_add_up_to_the_step(name):
 
 
 def test_t23_adams_parts_are_its_definition():
-    """Against Adam written out: momenta of their own, divided by the root of what the whole gradient squared sums to."""
+    """Against Adam written out: momenta of their own, divided by the root of the whole gradient's second moment."""
     rng, b1, b2, eps = np.random.default_rng(1), 0.9, 0.999, 1e-8
     made, params = optax.adamw(0.1, weight_decay=0.3), jnp.array([1.0, -2.0])
     additive, state = check_additive(partial(optax.adamw, weight_decay=0.3), params), made.init(params)
@@ -278,7 +278,7 @@ ONE = PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=2)
 
 @pytest.mark.parametrize(("logit", "least", "most"), [(0.0, 0.98, 1.0), (8.0, 0.0, 0.01)])
 def test_t23_both_bounds_are_nearly_reached(logit, least, most):
-    """Two even tokens have the largest variance, a quarter of the squared range; a token that is nearly certain, none."""
+    """Two even tokens have the largest variance, a quarter of the squared range; a token nearly certain has none."""
     params = jnp.array([[logit], [0.0]])
     found = accounted(
         optax.sgd, 0.01, model=UNIGRAM, params=params, pairs=ONE, judged=ONE, sources=by_side(ONE), checkpoint_every=1
@@ -304,7 +304,8 @@ def test_sources_that_are_offered_hold_every_token_once():
     for sources in (SIDES, by_position(PAIRS, "abc"), groups, TOKENS, crossed(groups, TOKENS)):
         assert (np.sum([np.asarray(mask) for mask in sources.values()], axis=0) == 1).all()
     assert list(TOKENS) == ["chosen label", "chosen suffix", "rejected label", "rejected suffix"]
-    assert TOKENS["rejected suffix"][1, :, 1:].all() and TOKENS["rejected suffix"].sum() == 12
+    assert TOKENS["rejected suffix"][1, :, 1:].all()
+    assert TOKENS["rejected suffix"].sum() == 12
     assert by_position(PAIRS, "abc")["c"][:, :, 2:].all()
 
 

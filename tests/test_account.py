@@ -109,12 +109,18 @@ def test_t23_adams_parts_are_its_definition():
         _, state = made.update(jnp.asarray(g.sum(axis=0)), state, params)
 
 
+def elementwise(function):
+    return optax.stateless(lambda gradient, _params: jax.tree.map(function, gradient))
+
+
 REFUSED = {
     "lion": (optax.lion, "the sign of gradients"),
     "sign_sgd": (optax.sign_sgd, "the sign of gradients"),
     "clip": (lambda rate: optax.chain(optax.clip(1.0), optax.adam(rate)), "a bound on gradients, as in clipping"),
     "clip_by_norm": (lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate)), "a choice that gradi"),
     "schedule_free": (optax.contrib.schedule_free_sgd, "a sum that does not start at 0"),
+    "ratio": (lambda rate: elementwise(lambda g: rate * g / (1 + g)), "`div` of gradients"),
+    "mixed": (lambda rate: elementwise(lambda g: rate * (g + g * g)), "`mul` of gradients"),
     "every_second": (lambda rate: optax.MultiSteps(optax.sgd(rate), 2), "`cond` of gradients"),
 }
 

@@ -23,7 +23,7 @@ needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="Coq is not 
 
 
 def test_every_label_has_its_row():
-    assert list(CLAIMS) == [check.label for check in CHECKS] == [f"T{number}" for number in range(1, 22)]
+    assert list(CLAIMS) == [check.label for check in CHECKS] == [f"T{number}" for number in (*range(1, 22), 23)]
 
 
 @pytest.mark.parametrize("label", CLAIMS)

@@ -16,7 +16,15 @@ from toymodel import theory
 from toymodel.sweep import make_sweep
 
 FIGURES = (
-    *("fig_case_fractions", "fig_case_map", "fig_finite_step", "fig_flow", "fig_groups", "fig_loss_band"),
+    *(
+        "fig_account",
+        "fig_case_fractions",
+        "fig_case_map",
+        "fig_finite_step",
+        "fig_flow",
+        "fig_groups",
+        "fig_loss_band",
+    ),
     *("fig_loss_cases", "fig_losses", "fig_mass", "fig_overlap", "fig_suffix_threshold", "fig_token_map"),
     *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),

@@ -82,7 +82,8 @@ def number_sources(
       ValueError: a mask of another shape; a token in several sources or in none, where the masks are not traced.
     """
     if not isinstance(sources, Mapping) or not sources or DECAY in sources:
-        raise ValueError(f"`sources` must be masks by name, none of them {DECAY!r}, got {sources!r}.")
+        got = list(sources) if isinstance(sources, Mapping) else type(sources).__name__
+        raise ValueError(f"`sources` must be masks by name, none of them {DECAY!r}, got {got}.")
     shape = _shape(pairs)
     for name, source in sources.items():
         if source.dtype != bool or source.shape[-3:] != shape:

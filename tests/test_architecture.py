@@ -39,7 +39,7 @@ FOLDERS = [
         "training": [
             {"vectorise", "arguments", "trajectory", "step", "additive"},
             {"loop", "sources"},
-            {"account"},
+            {"accounting"},
         ]
     },
     {"remedies": [{"balanced", "beforehand", "masks", "reweighted", "split"}, {"catalogue"}]},

@@ -24,7 +24,7 @@ from toymodel.experiments.statistics import mean_interval, rank_correlation
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
-from toymodel.training.account import account
+from toymodel.training.accounting import account
 from toymodel.training.sources import by_position, by_side, crossed
 
 __dir__ = own_names(globals())

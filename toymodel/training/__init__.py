@@ -3,7 +3,7 @@
 `account` and `attribute` train likewise, and say what each part of the training data brought to the answers.
 """
 
-from toymodel.training.account import Account, Attribution, account, attribute
+from toymodel.training.accounting import Account, Attribution, account, attribute
 from toymodel.training.loop import Optimizer, train
 from toymodel.training.sources import by_group, by_position, by_side, crossed, same_or_other
 from toymodel.training.step import CHOSEN, REJECTED, Batch, Plain, State, Update, descend

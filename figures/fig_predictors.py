@@ -2,13 +2,13 @@
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import rankdata, zscore
 
 from figures import sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.sentiment import PARTS
+from toymodel.experiments.statistics import rank_correlation
 from toymodel.gram import PairGram, cosine
 
 HEAD = PARTS.index("head")
@@ -47,12 +47,6 @@ def _scores(runs: style.Table) -> dict[str, np.ndarray]:
         "−cosine": -cosine(PairGram(chosen_sq, rejected_sq, inner)),
         "log π of the chosen": runs["chosen_logps"][:, 0],
     }
-
-
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation over the last axis."""
-    ranks = (zscore(rankdata(values, axis=-1), axis=-1) for values in (one, other))
-    return np.prod(np.broadcast_arrays(*ranks), axis=0).mean(axis=-1)
 
 
 def draw(table: style.Table) -> Figure:

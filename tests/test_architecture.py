@@ -39,16 +39,23 @@ FOLDERS = [
         "theory": [
             {"common_step", "condition", "geometry", "overlap", "suffix"},
             {"crowd", "finite_step", "flow", "groups", "modified", "remedies"},
-            {"mass"},
+            {"account", "mass"},
         ],
     },
-    {"training": [{"vectorise", "arguments", "trajectory", "step"}, {"loop"}]},
+    {
+        "training": [
+            {"vectorise", "arguments", "trajectory", "step", "additive"},
+            {"loop", "sources"},
+            {"accounting"},
+        ]
+    },
     {"remedies": [{"balanced", "beforehand", "common_step", "masks", "reweighted", "split"}, {"catalogue"}]},
     {
         "check": [
             {"draws"},
             {"discrepancy"},
             {
+                "account",
                 "condition",
                 "crowd",
                 "finite_step",
@@ -71,7 +78,7 @@ FOLDERS = [
             {"pairs", "losses"},
             {"gram", "training"},
             {"sentiment"},
-            {"remedies", "signs"},
+            {"account", "remedies", "signs"},
         ]
     },
     {
@@ -82,7 +89,12 @@ FOLDERS = [
             {"cluster"},
         ]
     },
-    {"commands": [{"_environment", "_progress"}, {"check", "diagnose", "sentiment", "sweep"}]},
+    {
+        "commands": [
+            {"_environment", "_progress", "_settings"},
+            {"account", "check", "diagnose", "sentiment", "sweep"},
+        ]
+    },
 ]
 LEVEL = {}
 for depth, folders in enumerate(FOLDERS):

@@ -23,8 +23,7 @@ needs_coq = pytest.mark.skipif(shutil.which("coqc") is None, reason="Coq is not 
 
 
 def test_every_label_has_its_row():
-    labels = [f"T{number}" for number in (*range(1, 23), *range(24, 28))]
-    assert list(CLAIMS) == [check.label for check in CHECKS] == labels
+    assert list(CLAIMS) == [check.label for check in CHECKS] == [f"T{number}" for number in range(1, 28)]
 
 
 @pytest.mark.parametrize("label", CLAIMS)

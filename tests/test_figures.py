@@ -17,6 +17,7 @@ from toymodel.sweep import make_sweep
 
 FIGURES = (
     *(
+        "fig_account",
         "fig_case_fractions",
         "fig_case_map",
         "fig_credit",

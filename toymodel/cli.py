@@ -1,4 +1,4 @@
-"""`toymodel check`, `diagnose`, `sweep` and `sentiment`: the package from a shell.
+"""`toymodel check`, `diagnose`, `sweep`, `sentiment` and `account`: the package from a shell.
 
 Each subcommand is the function `run` of a module in `commands`: its arguments are the options, its docstring the help.
 Only the one that is called is imported.
@@ -32,6 +32,7 @@ commands:
   diagnose    the same verdicts for gradients and training logs of your own
   sweep       an experiment over a grid of settings, as one table
   sentiment   the paper's sentiment experiment in small: do its signs hold?
+  account     the same training: which tokens of it moved the chosen answers?
 
 examples:
   toymodel check                         do all predictions hold on new draws?
@@ -39,6 +40,7 @@ examples:
   toymodel diagnose trainer_state.json   your training run: when both fell
   toymodel sweep examples/overlap.toml --out results
   toymodel sentiment --seeds 200:212 --out signs
+  toymodel account --seeds 500:510       who made the chosen answers fall?
 `toymodel COMMAND --help` has the options, and more examples.
 
 tab completion in bash, from the next shell on (zsh, tcsh: likewise):
@@ -50,7 +52,7 @@ Compiled programs are kept in ~/.cache/toymodel; TOYMODEL_CACHE=off keeps none.
 
 exit codes: 0 all is well; 1 a check failed, or a sign does not hold;
 2 bad input, said in one line; 130 interrupted."""
-COMMANDS = ("check", "diagnose", "sweep", "sentiment")
+COMMANDS = ("check", "diagnose", "sweep", "sentiment", "account")
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 

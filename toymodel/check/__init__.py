@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int
 from toymodel.check import (
+    account,
     condition,
     crowd,
     finite_step,
@@ -30,7 +31,7 @@ from toymodel.check import (
 from toymodel.check.discrepancy import Check
 from toymodel.check.draws import CHUNK, MODELS, SHAPES, Noise, build_draw, draw_noise
 
-SUBJECTS = (overlap, suffix, condition, finite_step, flow, mass, remedies, groups, crowd, modified, geometry)
+SUBJECTS = (overlap, suffix, condition, finite_step, flow, mass, remedies, groups, crowd, account, modified, geometry)
 #: The check of every label, in order.
 CHECKS = tuple(
     sorted(

@@ -202,6 +202,29 @@ def logps(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, "
     return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, both(pair))
 
 
+def two_pairs(draw: Draw) -> tuple[LinearSoftmax, Array, PreferencePairs, Float[Array, " 4"]]:
+    """A bigram model, the draw's pair, and the same with all tokens shifted; and the four responses' Σ‖s‖‖φ‖."""
+    V, pair = draw.model.vocab_size, draw.pair
+
+    shift = jnp.asarray(draw.noise.shift)
+
+    def shifted(tokens: Array) -> Array:
+        return jnp.stack([tokens, (tokens + shift) % V])
+
+    pairs = PreferencePairs(
+        jnp.stack([pair.prompt] * 2),
+        jnp.stack([pair.prompt_mask] * 2),
+        shifted(pair.chosen),
+        jnp.stack([pair.chosen_mask] * 2),
+        shifted(pair.rejected),
+        jnp.stack([pair.rejected_mask] * 2),
+    )
+    model, params = linear.bigram(V), jnp.asarray(draw.noise.sharpness * draw.noise.params[:, : V + 1])
+    states = jax.vmap(model.states, in_axes=(None, 0))(params, theory.as_group(pairs)[0])
+    s = theory.residuals(states.logits, states.tokens) * states.mask[..., None]
+    return model, params, pairs, jnp.linalg.norm(s, axis=-1).sum(axis=-1)
+
+
 def first_tokens(draw: Draw) -> PreferencePairs:
     """One token each after the prompt, made to differ."""
     chosen, one = draw.pair.chosen[:1], jnp.ones(1, bool)

@@ -2,45 +2,19 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from toymodel import gradients, theory
 from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
-from toymodel.check.draws import OFFSET, Draw
-from toymodel.data.pairs import PreferencePairs
-from toymodel.models import linear
-from toymodel.models.linear import LinearSoftmax
+from toymodel.check.draws import OFFSET, Draw, two_pairs
 
 __dir__ = own_names(globals())
 
 
-def _two_pairs(draw: Draw) -> tuple[LinearSoftmax, Array, PreferencePairs, Float[Array, " 4"]]:
-    """A bigram model, the draw's pair, and the same with all tokens shifted; and the four responses' Σ‖s‖‖φ‖."""
-    V, pair = draw.model.vocab_size, draw.pair
-
-    shift = jnp.asarray(draw.noise.shift)
-
-    def shifted(tokens: Array) -> Array:
-        return jnp.stack([tokens, (tokens + shift) % V])
-
-    pairs = PreferencePairs(
-        jnp.stack([pair.prompt] * 2),
-        jnp.stack([pair.prompt_mask] * 2),
-        shifted(pair.chosen),
-        jnp.stack([pair.chosen_mask] * 2),
-        shifted(pair.rejected),
-        jnp.stack([pair.rejected_mask] * 2),
-    )
-    model, params = linear.bigram(V), jnp.asarray(draw.noise.sharpness * draw.noise.params[:, : V + 1])
-    states = jax.vmap(model.states, in_axes=(None, 0))(params, theory.as_group(pairs)[0])
-    s = theory.residuals(states.logits, states.tokens) * states.mask[..., None]
-    return model, params, pairs, jnp.linalg.norm(s, axis=-1).sum(axis=-1)
-
-
 @checks("T20", "Batches: slopes of every pair under the mean step, and never all reversed.", OFFSET)
 def _t20(draw: Draw) -> Array:
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     weights = jnp.array([draw.d_chosen, draw.d_rejected])
     d_chosen, d_rejected = weights, weights[::-1]
     responses, advantages = theory.as_group(pairs, d_chosen, d_rejected)
@@ -59,7 +33,7 @@ def _t20(draw: Draw) -> Array:
 @checks("T21", "Groups: slopes are G A, AᵀGA ≥ 0, and displacement is told from G.", OFFSET)
 def _t21(draw: Draw) -> Array:
     """Four responses whose advantages sum to zero."""
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     responses, _ = theory.as_group(pairs)
     rewards = jnp.concatenate([jnp.asarray(draw.noise.uniform), jnp.round(draw.noise.uniform)])
     advantages = theory.normalised_advantages(rewards)
@@ -82,7 +56,7 @@ def _t21(draw: Draw) -> Array:
 )
 def _t24(draw: Draw) -> Array:
     """Slopes of at least ‖u‖² for all, and this convex combination: together they prove that no step does better."""
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     responses, advantages = theory.as_group(pairs)
     gram, signs = theory.group_gram(model, params, responses), jnp.sign(advantages)
     weights = theory.common_weights(gram, advantages)
@@ -134,7 +108,7 @@ def _t25(draw: Draw) -> Array:
             theory.token_credit(jax.nn.softmax(logits), tokens, advantages) - measured, abs(advantages).mean()
         )
 
-    model, params, pairs, sizes = _two_pairs(draw)
+    model, params, pairs, sizes = two_pairs(draw)
     responses, of_pairs = theory.as_group(pairs, draw.d_chosen, draw.d_rejected)
     slopes = [route.group_token_slopes(model, params, responses, of_pairs) for route in (theory, gradients)]
     alike, same = jnp.broadcast_to(logits[0], logits.shape), jnp.broadcast_to(tokens[0], tokens.shape)

@@ -12,6 +12,7 @@ from tyro.conf import UseAppendAction, arg
 
 from toymodel.commands._environment import use_devices
 from toymodel.commands._progress import progress_bar
+from toymodel.commands._settings import parse_seeds, parse_setting
 
 if TYPE_CHECKING:
     from toymodel.experiments.signs import Outcome
@@ -54,8 +55,8 @@ def run(
     from toymodel.sweep import make_sweep
     from toymodel.sweep import run as run_sweep
 
-    settings = {"model": model, **dict(map(_assignment, set))}
-    wanted = make_sweep(SENTIMENT, settings | {"task": TASKS, "seed": _seeds(seeds)})
+    settings = {"model": model, **dict(map(parse_setting, set))}
+    wanted = make_sweep(SENTIMENT, settings | {"task": TASKS, "seed": parse_seeds(seeds)})
     use_devices(devices)
     with progress_bar(wanted.size) as advance:
         rows = run_sweep(wanted, out, progress=advance).collect()
@@ -68,23 +69,6 @@ def run(
     if failed:
         print(f"toymodel sentiment: not shown by these seeds: {'; '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _seeds(text: str) -> range:
-    first, colon, stop = text.partition(":")
-    if not (colon and first.isdecimal() and stop.isdecimal() and int(first) + 2 <= int(stop)):
-        raise ValueError(f"--seeds must be FIRST:STOP with at least two seeds, such as 200:212, got {text!r}.")
-    return range(int(first), int(stop))
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or name in ("task", "seed", "model"):
-        raise ValueError(f"--set must be NAME=VALUE, and not of task, seed or model, got {text!r}.")
-    try:
-        return name, json_format.loads(value)
-    except json_format.JSONDecodeError:
-        return name, value
 
 
 def _print(outcome: "Outcome") -> None:

@@ -1,3 +1,4 @@
+from .account import ACCOUNT
 from .catalogue import EXPERIMENTS
 from .experiment import POSITIVE, REAL, BadSetting, Experiment, Field, Rule, one_of, real, setting, whole
 from .gram import GRAM
@@ -6,6 +7,7 @@ from .sentiment import FINE_TUNING, SENTIMENT
 from .training import TRAINING
 
 __all__ = [
+    "ACCOUNT",
     "EXPERIMENTS",
     "FINE_TUNING",
     "GRAM",

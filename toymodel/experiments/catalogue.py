@@ -9,6 +9,7 @@ __dir__ = own_names(globals())
 
 #: Name in a configuration: module and object.
 EXPERIMENTS = {
+    "account": "toymodel.experiments.account:ACCOUNT",
     "gram": "toymodel.experiments.gram:GRAM",
     "remedies": "toymodel.experiments.remedies:REMEDY_COMPARISON",
     "fine_tuning": "toymodel.experiments.sentiment:FINE_TUNING",

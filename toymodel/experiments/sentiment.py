@@ -163,6 +163,11 @@ def _answers_of(setting: ReferenceSetting) -> dict[str, Any]:
     return {"suffix_fit": setting.suffix_fit, "suffix_length": suffix_length(setting)}
 
 
+def preference_key(setting: SentimentSetting) -> Array:
+    """Of the minibatches of DPO."""
+    return jax.random.fold_in(jax.random.key(setting.seed), 1)
+
+
 def prefer(setting: SentimentSetting, reference: Reference) -> Run:
     """DPO from the reference policy, with checkpoints."""
     return train(
@@ -174,7 +179,7 @@ def prefer(setting: SentimentSetting, reference: Reference) -> Run:
         setting.learning_rate,
         steps=setting.steps,
         batch_size=setting.batch_size,
-        key=jax.random.fold_in(jax.random.key(setting.seed), 1),
+        key=preference_key(setting),
         record="loss",
         checkpoint_every=setting.checkpoint_every,
     )

@@ -1,4 +1,4 @@
-"""Intervals of what is estimated from draws."""
+"""Intervals of what is estimated from draws, and how two scores agree."""
 
 import numpy as np
 from jaxtyping import Float
@@ -15,3 +15,11 @@ def mean_interval(of_seeds: Float[np.ndarray, "... seeds"]) -> tuple[np.ndarray,
     mean = of_seeds.mean(axis=-1)
     half = stdtrit(seeds - 1, 0.975) * of_seeds.std(axis=-1, ddof=1) / seeds**0.5
     return mean, mean - half, mean + half
+
+
+def rank_correlation(one: Float[np.ndarray, "... n"], other: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
+    """Spearman's rank correlation over the last axis."""
+    from scipy.stats import rankdata, zscore  # takes a second to import
+
+    ranks = (zscore(rankdata(values, axis=-1), axis=-1) for values in (one, other))
+    return np.asarray(np.prod(np.broadcast_arrays(*ranks), axis=0).mean(axis=-1))

@@ -2,6 +2,7 @@
 
 from toymodel.gram import PairGram, cosine
 from toymodel.models.crowd import Cosines
+from toymodel.theory.account import remainder_bounds, token_account
 from toymodel.theory.common_step import CommonStep, cancels, common_weights, find_common_step, step_price
 from toymodel.theory.condition import (
     CASES,
@@ -114,6 +115,7 @@ __all__ = [
     "peaked_suffix_slopes",
     "quadratic_rate",
     "range_shortfall",
+    "remainder_bounds",
     "replacement_increment",
     "residuals",
     "single_token_gram",
@@ -129,6 +131,7 @@ __all__ = [
     "suffix_token_bound",
     "tabular_inner",
     "threshold_length",
+    "token_account",
     "token_credit",
     "token_gram",
     "token_slopes",

@@ -43,6 +43,8 @@ class Setting(NamedTuple):
     key: Any
     ref_params: Any
     update: Any
+    sources: Any = None  # of `account` alone, as the next
+    judged: Any = None
     batches: Any = None  # made from the key: [*runs, steps, B]
 
 
@@ -80,7 +82,7 @@ def prepare(
     for name in NUMBERS:
         checked = _spread_numbers(name, getattr(setting, name), runs if name in over else None)
         setting = setting._replace(**{name: checked})
-    _check_pairs(setting, "pairs" in over)
+    check_pairs(setting, "pairs" in over)
     if setting.ref_params is None:
         setting = setting._replace(ref_params=setting.params)
         over = (*over, "ref_params") if "params" in over else over
@@ -99,9 +101,11 @@ def prepare(
 def _count_runs(setting: Setting, over: tuple[str, ...]) -> int | None:
     """The size of the leading axis of everything named; None when nothing is."""
     runs: int | None = None
+    left_out = [name for name in ("sources", "judged") if getattr(setting, name) is None]
+    known = [name for name in Setting._fields[:-1] if name not in left_out]
     for name in over:
-        if name not in Setting._fields[:-1]:
-            raise ValueError(f"`over` must hold names among {', '.join(Setting._fields[:-1])}, got {name!r}.")
+        if name not in known:
+            raise ValueError(f"`over` must hold names among {', '.join(known)}, got {name!r}.")
         argument = getattr(setting, name)
         # A hyperparameter left at one number is the same in all runs.
         leaves = [leaf for leaf in jax.tree.leaves(argument) if name not in ("loss", "update") or leaf.ndim]
@@ -126,7 +130,7 @@ def _spread_numbers(name: str, numbers: Any, runs: int | None) -> Any:
     return numbers
 
 
-def _check_pairs(setting: Setting, many: bool) -> None:
+def check_pairs(setting: Setting, many: bool) -> None:
     """Raise `ValueError` on malformed pairs, or on parameters that are not finite."""
     pairs = setting.pairs
     if many and pairs.chosen.ndim != 3:

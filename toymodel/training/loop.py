@@ -23,10 +23,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete
 from toymodel._public import own_names
-from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs
 from toymodel.models.logps import Model, Params
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, prepare
-from toymodel.training.step import Batch, Plain, State, Update
+from toymodel.training.step import Batch, Ledger, Plain, State, Update, both_sides
 from toymodel.training.trajectory import Diverged, Run, Trajectory
 from toymodel.training.vectorise import device_mesh, each_run
 
@@ -93,11 +93,37 @@ def train(
     update = Plain() if update is None else update
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update)
     check_options(setting, optimizer, record, steps, checkpoint_every, over)
+    return run_steps(
+        setting,
+        optimizer,
+        over,
+        steps=steps,
+        batch_size=batch_size,
+        record=record,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )[0]
+
+
+def run_steps(
+    setting: Setting,
+    optimizer: Optimizer,
+    over: Sequence[str],
+    *,
+    steps: int,
+    batch_size: int | None,
+    record: Record,
+    checkpoint_every: int | None,
+    progress: Callable[[int], Any] | None,
+    ledger: Ledger | None = None,
+) -> tuple[Run, Any]:
+    """What `train` does once its options are checked; also what the ledger hands out, [*runs, …]."""
+    from_reference = setting.ref_params is None
     setting, axes, runs = prepare(setting, tuple(over), steps, batch_size)
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
     every, checkpoints = checkpoint_every or 1, steps // checkpoint_every + 1 if checkpoint_every else 0
-    types = type(model), type(loss), type(update)
-    program = _Program(optimizer, record, ref_params is None, every, checkpoints, axes, runs, mesh, types)
+    types = type(setting.model), type(setting.loss), type(setting.update)
+    program = _Program(optimizer, record, from_reference, every, checkpoints, axes, runs, mesh, types, ledger)
     loop = _start(program, setting)
     eager = is_concrete(setting, loop)
     longest = steps if not eager else CHUNK if progress is None else min(CHUNK, math.ceil(steps / REPORTS))
@@ -111,7 +137,7 @@ def train(
                 raise Diverged(int(reached), _join(program, setting, loop, rows, int(reached)))
             if progress is not None:
                 progress(done)
-    return _join(program, setting, loop, rows, steps)
+    return _join(program, setting, loop, rows, steps), _close(program, setting, loop)
 
 
 class _Program(NamedTuple):
@@ -126,6 +152,7 @@ class _Program(NamedTuple):
     runs: int | None
     mesh: Mesh | None
     types: tuple[type, ...]  # of model, loss and update, for those that JAX's `register_dataclass` made: see `pytree`
+    ledger: Ledger | None
 
 
 class _References(NamedTuple):
@@ -146,6 +173,7 @@ class _Loop(NamedTuple):
     number: Int[Array, "*runs"]  # of the state; stays behind from the first step that was not finite
     references: _References
     checkpoints: Params  # [*runs, checkpoints, …], or None
+    entries: Any  # of the ledger
 
 
 def _cut_into_chunks(steps: int, longest: int, record: Record) -> list[Int[np.ndarray, " length"]]:
@@ -170,7 +198,8 @@ def _start(program: _Program, setting: Setting) -> _Loop:
         checkpoints = None
         if program.checkpoints:
             checkpoints = jax.tree.map(lambda leaf: _first_of(program.checkpoints, leaf), setting.params)
-        return _Loop(state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps), checkpoints)
+        entries = program.ledger and program.ledger.open(setting, pairs, state)
+        return _Loop(state, jnp.zeros((), jnp.int32), _References(ref_logps, ref_logps), checkpoints, entries)
 
     return _vectorise(program, setting, start, (program.axes,))(setting)
 
@@ -205,6 +234,7 @@ def _step(
 
     batch = batch._replace(ref_logps=ref_logps, gradient=gradient)
     after, moved = setting.update(batch, state)
+    entries = program.ledger and program.ledger.enter(setting, batch, state, loop.entries)
 
     # A step that is not finite, or is beyond the last one, changes nothing; nor does any step after it.
     reached = loop.number == number
@@ -218,7 +248,7 @@ def _step(
         references = references._replace(record=ref_logps)
         trajectory = Trajectory(*_or_nan(reached, trajectory[:2]), *_or_nan(taken, trajectory[2:]))
 
-    new, old = _Loop(after, loop.number + 1, references, None), loop._replace(checkpoints=None)
+    new, old = _Loop(after, loop.number + 1, references, None, entries), loop._replace(checkpoints=None)
     kept: _Loop = jax.tree.map(partial(jnp.where, taken), new, old)
     checkpoints = _keep(program, loop.checkpoints, taken, number + 1, after.params)
     return kept._replace(checkpoints=checkpoints), (_or_nan(taken, loss), trajectory)
@@ -259,6 +289,19 @@ def _keep(program: _Program, checkpoints: Params, taken: Array, number: Array, p
     return jax.tree.map(lambda rows, leaf: rows.at[row].set(leaf, mode="drop"), checkpoints, params)
 
 
+@partial(jax.jit, static_argnames="program")
+def _close(program: _Program, setting: Setting, loop: _Loop) -> Any:
+    """What the ledger hands out after the last step."""
+    ledger = program.ledger
+    if ledger is None:
+        return None
+
+    def close(setting: Setting, loop: _Loop) -> Any:
+        return ledger.close(setting, _all_pairs(program, setting), loop.state, loop.entries)
+
+    return _vectorise(program, setting, close, (program.axes, 0))(setting, loop)
+
+
 def _join(program: _Program, setting: Setting, loop: _Loop, rows: list[_Row], steps: int) -> Run:
     """The record of all chunks, cut to this number of steps."""
     axis = 0 if program.runs is None else 1
@@ -290,7 +333,7 @@ def _vectorise(program: _Program, setting: Setting, function: Callable[..., Any]
 
 def _all_pairs(program: _Program, setting: Setting) -> Batch:
     """All n pairs of one run as one batch, whose reference and number each step fills in."""
-    responses: Response = jax.tree.map(_stack, setting.pairs.chosen_response, setting.pairs.rejected_response)
+    responses = both_sides(setting.pairs)
     lengths = responses.mask.sum(axis=-1).astype(setting.learning_rate.dtype)
     return Batch(
         model=setting.model,
@@ -304,12 +347,6 @@ def _all_pairs(program: _Program, setting: Setting) -> Batch:
         ref_logps=jnp.zeros_like(lengths),
         number=jnp.zeros((), jnp.int32),
     )
-
-
-def _stack(chosen: Array, rejected: Array) -> Array:
-    """Both in one array [2, …], padded on the right to one width (with token 0 and a mask of False)."""
-    width = max(chosen.shape[-1], rejected.shape[-1])
-    return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
 
 
 def _first_of(rows: int, leaf: Array) -> Array:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from toymodel._public import own_names
 from toymodel._pytree import pytree
-from toymodel.data.pairs import Response
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 __dir__ = own_names(globals())
@@ -108,6 +108,30 @@ class Plain:
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
         """Return the state after the optimiser's step, and the step."""
         return descend(batch, batch.gradient, before)
+
+
+class Ledger(Protocol):
+    """What is kept beside a run without changing it, as by `training.account`: hashable, as it is compiled in."""
+
+    def open(self, setting: Any, batch: Batch, before: State) -> Any:
+        """The entries before the first step, a pytree of arrays. `batch` holds all pairs."""
+
+    def enter(self, setting: Any, batch: Batch, before: State, entries: Any) -> Any:
+        """The entries after the step that the batch is about to take."""
+
+    def close(self, setting: Any, batch: Batch, after: State, entries: Any) -> Any:
+        """What is handed out after the last step."""
+
+
+def both_sides(pairs: PreferencePairs) -> Response:
+    """Chosen and rejected responses in arrays [2, …], padded on the right to one width with a mask of False."""
+
+    def stack(chosen: Array, rejected: Array) -> Array:
+        width = max(chosen.shape[-1], rejected.shape[-1])
+        return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
+
+    both: Response = jax.tree.map(stack, pairs.chosen_response, pairs.rejected_response)
+    return both
 
 
 def descend(batch: Batch, gradient: Params, before: State, memory: Any = None, **extra: Any) -> tuple[State, Params]:

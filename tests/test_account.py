@@ -1,0 +1,364 @@
+"""The account of training (T23): parts add up, and they are what training with these parts alone would bring.
+
+Round-off: sums of at most a hundred terms, relative to the sum of their sizes. Adam and RMSProp divide by roots of
+squared gradients, which amplifies it; entries with a gradient near 0, by up to 1/ε = 1e8.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from neural import MODEL, mlp_world
+from strategies import seeds
+
+from toymodel import PreferencePairs, theory
+from toymodel.losses import LOSSES
+from toymodel.models import linear
+from toymodel.models.logps import pair_logps, token_logps
+from toymodel.training import account, attribute, by_group, by_position, by_side, crossed, loop, same_or_other, train
+from toymodel.training.additive import check_additive, no_parts, split_step
+
+PAIRS = PreferencePairs.from_lists(
+    [[0], [1], [2], [3]],
+    [[0, 1, 2], [1, 1], [4], [2, 0, 1, 3]],
+    [[0, 3], [2, 1, 0, 4], [3, 3], [4]],
+    vocab_size=5,
+    length=4,
+)
+JUDGED = PreferencePairs.from_lists([[2], [4]], [[1, 0], [2, 1, 1]], [[3, 0], [4]], vocab_size=5, length=4)
+DPO = LOSSES["dpo"](beta=0.5)
+BIGRAM = linear.bigram(5)
+START = linear.init_params(jax.random.key(0), BIGRAM)
+KEY = jax.random.key(3)
+STEPS = 6
+SIDES = by_side(PAIRS)
+TOKENS = crossed(SIDES, by_position(PAIRS))
+
+
+def momentum(rate, mu=0.5):
+    return optax.sgd(rate, momentum=mu)
+
+
+OPTIMIZERS = {
+    "sgd": optax.sgd,
+    "momentum": momentum,
+    "nesterov": partial(optax.sgd, momentum=0.9, nesterov=True),
+    "adam": optax.adam,
+    "nadam": optax.nadam,
+    "amsgrad": optax.amsgrad,
+    "adamw": partial(optax.adamw, weight_decay=0.1),
+    "rmsprop": partial(optax.rmsprop, momentum=0.5, centered=True),
+    "adagrad": optax.adagrad,
+    "decay_into_momentum": lambda rate: optax.chain(optax.add_decayed_weights(0.1), optax.sgd(rate, momentum=0.9)),
+    "warm_up": lambda rate: optax.adamw(optax.linear_schedule(0.0, rate, 3), weight_decay=0.1),
+}
+DECAYING = {"adamw", "decay_into_momentum", "warm_up"}
+
+
+def accounted(
+    optimizer=momentum, rate=0.1, *, model=BIGRAM, params=START, pairs=PAIRS, loss=DPO, how=account, **options
+):
+    options = {"judged": JUDGED, "steps": STEPS} | options
+    if how is account:
+        options = {"sources": TOKENS} | options
+    return how(model, params, pairs, loss, optimizer, rate, **options)
+
+
+# --- An optimiser's step as a sum ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_t23_parts_of_every_step_add_up_to_the_step(name):
+    """Of three parts that nearly cancel in some entries, over four steps; and a part alone is what its sum says."""
+    optimizer, rng = OPTIMIZERS[name], np.random.default_rng(0)
+    params = {"a": jnp.array([1.0, 2.0, 3.0]), "b": jnp.array([[0.5, -1.0]])}
+    additive = check_additive(optimizer, params)
+    assert additive.decays == (name in DECAYING)
+    made = optimizer(0.1)
+    state = made.init(params)
+    parts = no_parts(additive, state, 3)
+    for _ in range(4):
+        of_parts = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=(3, *leaf.shape))), params)
+        whole = jax.tree.map(lambda leaf: leaf.sum(axis=0), of_parts)
+        steps, parts = split_step(made, additive, whole, of_parts, state, parts, params)
+        moved, state = made.update(whole, state, params)
+        for step, move in zip(jax.tree.leaves(steps), jax.tree.leaves(moved), strict=True):
+            assert step.shape == (3 + additive.decays, *move.shape)
+            np.testing.assert_allclose(step.sum(axis=0), move, rtol=1e-13, atol=1e-14 * abs(step).max())
+        params = optax.apply_updates(params, moved)
+
+
+def test_t23_adams_parts_are_its_definition():
+    """Against Adam written out: momenta of their own, divided by the root of the whole gradient's second moment."""
+    rng, b1, b2, eps = np.random.default_rng(1), 0.9, 0.999, 1e-8
+    made, params = optax.adamw(0.1, weight_decay=0.3), jnp.array([1.0, -2.0])
+    additive, state = check_additive(partial(optax.adamw, weight_decay=0.3), params), made.init(params)
+    parts, m, v = no_parts(additive, state, 2), np.zeros((2, 2)), np.zeros(2)
+    for t in range(1, 5):
+        g = rng.normal(size=(2, 2))
+        steps, parts = split_step(made, additive, jnp.asarray(g.sum(axis=0)), jnp.asarray(g), state, parts, params)
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g.sum(axis=0) ** 2
+        expected = -0.1 * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        np.testing.assert_allclose(steps[:2], expected, rtol=1e-12)
+        np.testing.assert_allclose(steps[2], -0.1 * 0.3 * params, rtol=1e-12)
+        _, state = made.update(jnp.asarray(g.sum(axis=0)), state, params)
+
+
+def elementwise(function):
+    return optax.stateless(lambda gradient, _params: jax.tree.map(function, gradient))
+
+
+REFUSED = {
+    "lion": (optax.lion, "the sign of gradients"),
+    "sign_sgd": (optax.sign_sgd, "the sign of gradients"),
+    "clip": (lambda rate: optax.chain(optax.clip(1.0), optax.adam(rate)), "a bound on gradients, as in clipping"),
+    "clip_by_norm": (lambda rate: optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate)), "a choice that gradi"),
+    "schedule_free": (optax.contrib.schedule_free_sgd, "a sum that does not start at 0"),
+    "ratio": (lambda rate: elementwise(lambda g: rate * g / (1 + g)), "`div` of gradients"),
+    "mixed": (lambda rate: elementwise(lambda g: rate * (g + g * g)), "`mul` of gradients"),
+    "every_second": (lambda rate: optax.MultiSteps(optax.sgd(rate), 2), "`cond` of gradients"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_optimisers_whose_steps_are_no_sums_are_refused(name):
+    optimizer, reason = REFUSED[name]
+    with pytest.raises(ValueError, match=f"`optimizer` must take steps that are linear .* depends on {reason}") as told:
+        accounted(optimizer)
+    assert "\n" not in str(told.value)
+
+
+# --- Agreement with training -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+def test_t23_an_account_is_of_the_very_run_that_train_makes(name):
+    """Minibatches, checkpoints and all; step by step, what the sources brought is what the step predicts."""
+    options = {"steps": STEPS, "batch_size": 3, "key": KEY, "checkpoint_every": 1}
+    found = accounted(OPTIMIZERS[name], judged=PAIRS, **options)
+    run = train(BIGRAM, START, PAIRS, DPO, OPTIMIZERS[name], 0.1, **options)
+    # One program more beside the step, which a compiler may order in another way; Adam divides by small gradients.
+    close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
+    jax.tree.map(close, found.run, run._replace(trajectory=None))
+    t = run.trajectory
+    predicted = jnp.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
+    # AdamW's `decay` moves parameters beside the trajectory's prediction, which has it too.
+    close(found.first_order.sum(axis=-1), predicted)
+    true_change = jnp.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
+    close(found.true_change.sum(axis=-1), true_change)
+    assert abs(found.remainder).max() > 1e-5  # a few steps bend, so that the two tests above differ
+
+
+@settings(max_examples=10)
+@given(seeds, st.floats(-2, 0).map(lambda exponent: 10.0**exponent))
+def test_t23_brought_is_what_the_closed_form_of_linear_models_says(seed, rate):
+    """Momentum and minibatches, against residuals and features alone."""
+    params = linear.init_params(jax.random.key(seed), BIGRAM)
+    found = accounted(params=params, rate=rate, batch_size=3, key=KEY, checkpoint_every=1)
+    path = found.run.checkpoints
+    weights = weights_on(path[:-1], params, found.run.batches)
+    predicted = theory.token_account(BIGRAM, path, PAIRS, JUDGED, weights, rate, 0.5)
+    size = rate * 2 * 2 * 2 * STEPS  # ⟨s, s′⟩ ≤ 2, Σ μ^k ≤ 2, weights add up to at most 2β = 1 a side
+    for name, mask in TOKENS.items():
+        expected = np.einsum("snt...,snt->...", predicted, mask)
+        np.testing.assert_allclose(found.contributions[name], expected, rtol=0, atol=1e-14 * size)
+
+
+@jax.jit
+def weights_on(path, params, batches):
+    """d_w/B and −d_l/B of all pairs at each of these states, 0 outside the batch."""
+    reference = pair_logps(BIGRAM, params, PAIRS)
+    lengths = [mask.sum(axis=-1).astype(float) for mask in (PAIRS.chosen_mask, PAIRS.rejected_mask)]
+
+    def at(params, batch):
+        d_chosen, d_rejected = DPO.weights(*pair_logps(BIGRAM, params, PAIRS), *reference, *lengths)
+        share = jnp.zeros(len(PAIRS)).at[batch].set(1 / len(batch))
+        return jnp.stack([share * d_chosen, -share * d_rejected])
+
+    return jax.vmap(at)(path, batches)
+
+
+@pytest.mark.parametrize("name", ["sgd", "nesterov", "adamw"])
+def test_t23_single_pairs_add_up_to_the_same_account(name):
+    """By inner products with whole gradients, against derivatives along the steps of each pair's tokens."""
+    w = mlp_world(PAIRS)
+    options = {"model": MODEL, "params": w.params, "batch_size": 3, "key": KEY, "rate": 0.01}
+    pairs = accounted(OPTIMIZERS[name], how=attribute, **options)
+    groups = by_group(PAIRS, np.arange(4), "abcd")
+    tokens = accounted(OPTIMIZERS[name], sources=groups, **options)
+    each = jnp.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"])
+    close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-9)  # Adam's division: see above
+    close(pairs.contributions, each)
+    close(pairs.first_order, tokens.first_order.sum(axis=-1))
+    close(pairs.remainder, tokens.remainder.sum(axis=-1))
+    if name == "adamw":
+        close(pairs.decay, tokens.contributions["decay"].sum(axis=-1))
+        assert abs(pairs.decay).max() > 1e-6
+    else:
+        assert not np.any(pairs.decay)
+        assert "decay" not in tokens.contributions
+
+
+def test_t23_a_source_that_trains_alone_brings_what_it_brings_in_the_account():
+    """One plain step: no other part of the gradient changes what this one does."""
+    found = accounted(optax.sgd, steps=1, judged=PAIRS)
+    d = 0.5 / 2  # β/2, of every pair at the reference
+
+    def of_source(params, mask):
+        logps = [jax.vmap(partial(token_logps, BIGRAM, params))(r) for r in responses]
+        return (d / 4 * (jnp.array([1, -1])[:, None, None] * jnp.stack(logps) * mask)).sum()
+
+    responses = PAIRS.chosen_response, PAIRS.rejected_response
+    for name, mask in TOKENS.items():
+        step = 0.1 * jax.grad(of_source)(START, jnp.asarray(mask))
+        for side, response in enumerate(responses):
+            logps = partial(lambda response, params: jax.vmap(partial(token_logps, BIGRAM, params))(response), response)
+            _, along = jax.jvp(logps, (START,), (step,))
+            np.testing.assert_allclose(found.contributions[name][side], along, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("how", [account, attribute])
+def test_many_runs_at_once_are_the_single_runs(how):
+    rates, keys = jnp.array([0.05, 0.2]), jax.random.split(KEY, 2)
+    judged = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), JUDGED)
+    options = {"how": how, "batch_size": 3, "optimizer": optax.adam}
+    together = accounted(rate=rates, key=keys, judged=judged, over=("learning_rate", "key", "judged"), **options)
+    for number in range(2):
+        alone = accounted(rate=rates[number], key=keys[number], judged=JUDGED[:: 1 - 2 * number], **options)
+        mine = jax.tree.map(lambda leaf, number=number: leaf[number], together)
+        # Sums in another order; Adam's division amplifies that.
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-9), mine, alone)
+
+
+def test_sources_may_differ_between_runs_and_inside_a_trace():
+    swapped = {"one": jnp.stack([SIDES["chosen"], SIDES["rejected"]])}
+    swapped["other"] = ~swapped["one"]
+    both = accounted(sources=swapped, rate=jnp.array([0.1, 0.1]), over=("sources", "learning_rate"))
+    plain = accounted(sources=SIDES)
+    traced = jax.jit(lambda masks: accounted(sources=masks).contributions)(
+        {k: jnp.asarray(v) for k, v in SIDES.items()}
+    )
+    close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    close(both.contributions["one"][0], plain.contributions["chosen"])
+    close(both.contributions["one"][1], plain.contributions["rejected"])
+    close(traced["rejected"], plain.contributions["rejected"])
+
+
+def test_what_a_step_hands_on_does_not_grow_with_their_number(monkeypatch):
+    shapes, close = [], loop._close
+    monkeypatch.setattr(
+        loop, "_close", lambda *last: (shapes.append(jax.tree.map(jnp.shape, last[-1])), close(*last))[1]
+    )
+    accounted(optax.sgd, steps=1, judged=PAIRS)
+    accounted(optax.sgd, steps=40, judged=PAIRS)
+    assert shapes[0] == shapes[1]
+
+
+# --- The remainder of linear models ----------------------------------------------------------------------------------
+
+
+def remainder_and_bounds(found, model=BIGRAM, judged=JUDGED):
+    low, high = theory.remainder_bounds(model, found.run.checkpoints, judged)
+    return found.remainder.sum(axis=-1), low, high
+
+
+@settings(max_examples=15)
+@given(seeds, st.floats(-2, 1).map(lambda exponent: 10.0**exponent))
+def test_t23_the_remainder_of_linear_models_is_within_t12s_bounds_over_whole_runs(seed, rate):
+    params = linear.init_params(jax.random.key(seed), BIGRAM)
+    found = accounted(params=params, rate=rate, checkpoint_every=1)
+    remainder, low, high = remainder_and_bounds(found)
+    roundoff = 1e-13 * STEPS * (1 + abs(found.first_order).sum(axis=-1) - low)
+    assert (remainder <= high + roundoff).all()
+    assert (remainder >= low - roundoff).all()
+
+
+UNIGRAM = linear.unigram(2)
+ONE = PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=2)
+
+
+@pytest.mark.parametrize(("logit", "least", "most"), [(0.0, 0.98, 1.0), (8.0, 0.0, 0.01)])
+def test_t23_both_bounds_are_nearly_reached(logit, least, most):
+    """Two even tokens have the largest variance, a quarter of the squared range; a token nearly certain has none."""
+    params = jnp.array([[logit], [0.0]])
+    found = accounted(
+        optax.sgd, 0.01, model=UNIGRAM, params=params, pairs=ONE, judged=ONE, sources=by_side(ONE), checkpoint_every=1
+    )
+    remainder, low, _ = remainder_and_bounds(found, UNIGRAM, ONE)
+    share = np.asarray(remainder / low)
+    assert (share > least).all(), share
+    assert (share < most + 1e-9).all(), share
+
+
+def test_t23_with_learned_features_the_remainder_may_be_positive():
+    """Logits that are not linear in the parameters: log π is not concave in them."""
+    w = mlp_world(PAIRS, seed=1)
+    found = accounted(optax.sgd, 0.3, model=MODEL, params=w.params, judged=PAIRS)
+    assert found.remainder.sum(axis=-1).max() > 1e-3
+
+
+# --- Sources ---------------------------------------------------------------------------------------------------------
+
+
+def test_sources_that_are_offered_hold_every_token_once():
+    groups = by_group(PAIRS, np.array([0, 1, 1, 0]), ("good", "bad"))
+    for sources in (SIDES, by_position(PAIRS, "abc"), groups, TOKENS, crossed(groups, TOKENS)):
+        assert (np.sum([np.asarray(mask) for mask in sources.values()], axis=0) == 1).all()
+    assert list(TOKENS) == ["chosen label", "chosen suffix", "rejected label", "rejected suffix"]
+    assert TOKENS["rejected suffix"][1, :, 1:].all()
+    assert TOKENS["rejected suffix"].sum() == 12
+    assert by_position(PAIRS, "abc")["c"][:, :, 2:].all()
+
+
+def test_t23_same_and_other_group_add_up_and_swap_with_the_judged():
+    groups, names = np.array([0, 1, 1, 0]), ("good", "bad")
+    contributions = accounted(sources=crossed(by_group(PAIRS, groups, names), SIDES)).contributions
+    told = same_or_other(contributions, np.array([0, 1]), names)
+    assert list(told) == ["same chosen", "other chosen", "same rejected", "other rejected"]
+    np.testing.assert_allclose(told["same chosen"][:, 0], contributions["good chosen"][:, 0])
+    np.testing.assert_allclose(told["same chosen"][:, 1], contributions["bad chosen"][:, 1])
+    np.testing.assert_allclose(told["other chosen"][:, 1], contributions["good chosen"][:, 1])
+    np.testing.assert_allclose(sum(told.values()), sum(contributions.values()), rtol=0, atol=1e-15)
+
+
+BAD = {
+    "overlap": (
+        {"one": SIDES["chosen"], "two": SIDES["chosen"] | SIDES["rejected"]},
+        "10 tokens in several and 0 in n",
+    ),
+    "gap": ({"one": SIDES["chosen"]}, "0 tokens in several and 9 in none"),
+    "shape": ({"one": SIDES["chosen"][:, :2]}, "Boolean masks of shape .2, 4, 4., got 'one' of bool.2, 2, 4."),
+    "type": ({"one": np.ones((2, 4, 4))}, "Boolean masks"),
+    "none": ({}, "masks by name"),
+    "list": (list(SIDES.values()), "masks by name"),
+    "name": ({"decay": SIDES["chosen"], "rest": SIDES["rejected"]}, "none of them 'decay'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_sources_that_are_no_partition_are_refused_in_one_line(case):
+    sources, message = BAD[case]
+    with pytest.raises(ValueError, match=message) as told:
+        accounted(sources=sources)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"judged": PAIRS[0]}, "batch"),
+        ({"judged": PreferencePairs.from_lists([[0]], [[9]], [[1]], vocab_size=10)}, "ids"),
+        ({"over": ("nothing",)}, "sources, judged, got 'nothing'"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 2}, "go together"),
+        ({"optimizer": optax.sgd(0.1)}, "must make an optimiser"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        accounted(**options)

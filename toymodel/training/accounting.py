@@ -1,0 +1,296 @@
+"""The account of training: which training tokens moved the log-probability of an answer, and by how much (T23).
+
+The gradient of a step's mean loss is a sum over training tokens, and so is the optimiser's step with its preconditioner
+held (`training.additive`). Hence the change of any log-probability over a run,
+
+    log π(θ_T) − log π(θ_0) = Σ_sources Σ_t ⟨∇ log π(θ_t), Δθ_t of the source⟩ + remainder,
+
+where the remainder is what curvature adds to first order, step by step. The steps are those of `train`, which takes
+them; an account only looks on, and keeps what each source has brought so far.
+
+`account` splits the training tokens into a few sources, and tells what each brought to every token of the judged pairs.
+`attribute` takes single pairs as sources, and tells what each brought to both answers of the judged pairs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from toymodel._public import own_names
+from toymodel.data.pairs import PreferencePairs
+from toymodel.gradients.backward import pull_each
+from toymodel.models.logps import Model, Params
+from toymodel.training.additive import Additive, check_additive, no_parts, split_step
+from toymodel.training.arguments import Key, PairLoss, Setting, check_options, check_pairs
+from toymodel.training.loop import Optimizer, run_steps
+from toymodel.training.sources import DECAY, Sources, number_sources
+from toymodel.training.step import Batch, Plain, State, both_sides
+from toymodel.training.trajectory import Run
+
+__dir__ = own_names(globals())
+
+
+class Account(NamedTuple):
+    """What each source brought to each token of the judged pairs, in nats; 0 at padding. An axis 2 is chosen, rejected.
+
+    A part of an answer is a sum over its tokens. "decay", where the optimiser decays its parameters, is a source too.
+    """
+
+    contributions: dict[str, Float[Array, "*runs 2 m T"]]
+    true_change: Float[Array, "*runs 2 m T"]  # of the tokens' log-probabilities over the run
+    run: Run
+
+    @property
+    def first_order(self) -> Float[Array, "*runs 2 m T"]:
+        """The sum over the sources: ⟨∇ log π, Δθ⟩ summed over the steps."""
+        return jnp.stack(list(self.contributions.values())).sum(axis=0)
+
+    @property
+    def remainder(self) -> Float[Array, "*runs 2 m T"]:
+        """True change − first order: the curvature. For linear models it is never above 0 (T12, T23)."""
+        return self.true_change - self.first_order
+
+
+class Attribution(NamedTuple):
+    """What each training pair brought to both answers of the judged pairs, in nats. An axis 2 is chosen, rejected."""
+
+    contributions: Float[Array, "*runs n 2 m"]
+    decay: Float[Array, "*runs 2 m"]  # what no pair brought; 0 unless the optimiser decays its parameters
+    true_change: Float[Array, "*runs 2 m"]
+    run: Run
+
+    @property
+    def first_order(self) -> Float[Array, "*runs 2 m"]:
+        """The sum over the training pairs, and decay."""
+        return self.contributions.sum(axis=-3) + self.decay
+
+    @property
+    def remainder(self) -> Float[Array, "*runs 2 m"]:
+        """True change − first order."""
+        return self.true_change - self.first_order
+
+
+def account(
+    model: Model,
+    params: Params,
+    pairs: PreferencePairs,
+    loss: PairLoss,
+    optimizer: Optimizer,
+    learning_rate: float | Float[Array, "*runs"],
+    *,
+    judged: PreferencePairs,
+    sources: Sources,
+    steps: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    ref_params: Params | None = None,
+    over: Sequence[str] = (),
+    checkpoint_every: int | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Account:
+    """Train as `train` does with the same arguments, and tell what each source brought to the judged pairs.
+
+    Memory does not depend on the number of steps. Each source costs about as much as training alone.
+
+    Args:
+      judged: m pairs, of training or not.
+      sources: masks of training tokens by name, as those of `toymodel.training.sources`; every token is in one.
+      over: as in `train`; "judged" and "sources" may be named too.
+
+    Raises:
+      Diverged: as in `train`.
+      ValueError: sources that overlap or leave tokens out, an optimiser whose steps are not sums over gradients, or
+        other bad input.
+    """
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
+    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    numbers, on_sides = number_sources(sources, pairs)
+    run, (found, true_change) = run_steps(
+        setting._replace(sources=numbers),
+        optimizer,
+        over,
+        steps=steps,
+        batch_size=batch_size,
+        record="loss",
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        ledger=_Tokens(additive, len(sources), on_sides),
+    )
+    names = [*sources, DECAY] if additive.decays else sources
+    contributions = {name: found[..., row, :, :, :] for row, name in enumerate(names)}
+    return Account(contributions, true_change, run)
+
+
+def attribute(
+    model: Model,
+    params: Params,
+    pairs: PreferencePairs,
+    loss: PairLoss,
+    optimizer: Optimizer,
+    learning_rate: float | Float[Array, "*runs"],
+    *,
+    judged: PreferencePairs,
+    steps: int,
+    batch_size: int | None = None,
+    key: Key | None = None,
+    ref_params: Params | None = None,
+    over: Sequence[str] = (),
+    checkpoint_every: int | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> Attribution:
+    """Train as `train` does with the same arguments, and tell what each training pair brought to the judged pairs.
+
+    By inner products with the gradients of the judged answers, which no later step needs. With a momentum, each of the
+    n pairs has its own, as large as the parameters.
+
+    Args:
+      judged: m pairs, of training or not.
+      over: as in `train`; "judged" may be named too.
+
+    Raises:
+      Diverged: as in `train`.
+      ValueError: an optimiser whose steps are not sums over gradients, or other bad input.
+    """
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
+    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    n = pairs.chosen.shape[-2]
+    run, (found, true_change) = run_steps(
+        setting,
+        optimizer,
+        over,
+        steps=steps,
+        batch_size=batch_size,
+        record="loss",
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        ledger=_Pairs(additive, n),
+    )
+    return Attribution(found[..., :n, :, :], found[..., n:, :, :].sum(axis=-3), true_change, run)
+
+
+def _check(setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str]) -> Additive:
+    """What `train` checks first, the judged pairs, and the optimiser."""
+    check_options(setting, optimizer, "loss", steps, checkpoint_every, over)
+    check_pairs(setting, "pairs" in over)
+    check_pairs(setting._replace(pairs=setting.judged), "judged" in over)
+    params = setting.params
+    return check_additive(optimizer, jax.tree.map(lambda leaf: leaf[0], params) if "params" in over else params)
+
+
+class _Entries(NamedTuple):
+    at_start: Array  # log-probabilities of the judged pairs
+    parts: list[Array | None]  # of the optimiser's state
+    contributions: Array  # [rows, …], the last of decay if there is any
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """What an account keeps from step to step."""
+
+    additive: Additive
+    sources: int
+
+    def open(self, setting: Setting, batch: Batch, before: State) -> _Entries:
+        """Nothing was brought yet."""
+        logps = self.logps(_judged(setting, batch), before.params)
+        zeros = jnp.zeros((self.sources + self.additive.decays, *logps.shape), logps.dtype)
+        return _Entries(logps, no_parts(self.additive, before.opt_state, self.sources), zeros)
+
+    def enter(self, setting: Setting, batch: Batch, before: State, entries: _Entries) -> _Entries:
+        """Split the step that the batch takes, and add what each part brings."""
+        moved, parts = split_step(
+            batch.optimizer,
+            self.additive,
+            batch.gradient,
+            self.split_gradient(setting.sources, batch, before.params),
+            before.opt_state,
+            entries.parts,
+            before.params,
+        )
+        brought = self.changes(_judged(setting, batch), before.params, moved)
+        return entries._replace(parts=parts, contributions=entries.contributions + brought)
+
+    def close(self, setting: Setting, batch: Batch, after: State, entries: _Entries) -> tuple[Array, Array]:
+        """Contributions and true changes."""
+        return entries.contributions, self.logps(_judged(setting, batch), after.params) - entries.at_start
+
+    def logps(self, judged: Batch, params: Params) -> Array:
+        """Log-probabilities of what is judged."""
+        raise NotImplementedError
+
+    def split_gradient(self, sources: Any, batch: Batch, params: Params) -> Params:
+        """Each source's part of the gradient of the mean loss, [sources, …]."""
+        raise NotImplementedError
+
+    def changes(self, judged: Batch, params: Params, moved: Params) -> Array:
+        """⟨∇ log π, Δθ⟩ of what is judged, for each of the steps [rows, …]."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _Tokens(_Ledger):
+    """Few sources, judged token by token: a derivative along each source's step, [rows, 2, m, T]."""
+
+    on_sides: tuple[tuple[int, ...], ...] = ()  # the sources that may have tokens on each side
+
+    def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m T"]:
+        return judged.token_logps(params)
+
+    def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params) -> Params:
+        sides = [jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses) for side in range(2)]
+        forward = [jax.vjp(batch._replace(responses=side).token_logps, params) for side in sides]
+        weights = _loss_gradients(batch, jnp.concatenate([logps for logps, _ in forward]).sum(axis=-1))
+        places = batch.responses.prompt[0].size + batch.responses.tokens[0].size
+        found = jax.tree.map(lambda leaf: jnp.zeros((self.sources, *leaf.shape), leaf.dtype), params)
+        for side, here in enumerate(map(jnp.array, self.on_sides)):
+            mine = sources[side, batch.members] == here[:, None, None]
+            parts = pull_each(forward[side][1], (mine * weights[side, :, None])[:, None], places=places)[0]
+            found = jax.tree.map(lambda leaf, part, here=here: leaf.at[here].add(part), found, parts)
+        return found
+
+    def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m T"]:
+        _, push = jax.linearize(judged.token_logps, params)
+        rows = range(self.sources + self.additive.decays)  # one by one is faster than vectorised
+        return jnp.stack([push(jax.tree.map(lambda leaf, row=row: leaf[row], moved)) for row in rows])
+
+
+@dataclass(frozen=True)
+class _Pairs(_Ledger):
+    """Single pairs as sources, answers judged whole: inner products of gradients and steps, [rows, 2, m]."""
+
+    def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m"]:
+        return judged.logps(params)
+
+    def split_gradient(self, _sources: None, batch: Batch, params: Params) -> Params:
+        logps, gradients = batch.logps_and_gradients(params)
+        weights = _loss_gradients(batch, logps)
+
+        def of_all_pairs(leaf: Float[Array, "2 B ..."]) -> Float[Array, "n ..."]:
+            mine = jnp.einsum("sb,sb...->b...", weights, leaf)
+            return jnp.zeros((self.sources, *leaf.shape[2:]), leaf.dtype).at[batch.members].set(mine)
+
+        return jax.tree.map(of_all_pairs, gradients)
+
+    def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m"]:
+        _, gradients = judged.logps_and_gradients(params)
+        products = jax.tree.map(
+            lambda step, g: jnp.einsum("rp,smp->rsm", step.reshape(len(step), -1), g.reshape(*g.shape[:2], -1)),
+            moved,
+            gradients,
+        )
+        return jnp.stack(jax.tree.leaves(products)).sum(axis=0)
+
+
+def _loss_gradients(batch: Batch, logps: Float[Array, "2 B"]) -> Float[Array, "2 B"]:
+    """Derivatives of the mean loss in the log-probabilities: −d_w/B and d_l/B."""
+    d_chosen, d_rejected = batch.loss.weights(*logps, *batch.ref_logps, *batch.lengths)
+    return jnp.stack([-d_chosen, d_rejected]) / len(batch.members)
+
+
+def _judged(setting: Setting, batch: Batch) -> Batch:
+    """The judged pairs in the place of the batch's: for log-probabilities and their gradients alone."""
+    return batch._replace(responses=both_sides(setting.judged))

@@ -1,0 +1,110 @@
+"""Sources: parts of what is trained on, as masks [2, n, T] over the tokens of both sides of n pairs.
+
+`training.account` says what each brought. They hold every token once, and so do their crossings; what a mask says of
+padding does not matter.
+
+    crossed(by_side(pairs), by_position(pairs))   # "chosen label", "chosen suffix", "rejected label", "rejected suffix"
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from toymodel._checks import is_concrete
+from toymodel._public import own_names
+from toymodel.data.pairs import PreferencePairs
+from toymodel.training.step import both_sides
+
+__dir__ = own_names(globals())
+
+Mask = Any  # Bool[*runs 2 n T], of numpy or jax
+Sources = Mapping[str, Mask]
+DECAY = "decay"  # what no source brings: the optimiser's weight decay
+
+
+def by_side(pairs: PreferencePairs) -> dict[str, Mask]:
+    """The tokens of the chosen answers, and those of the rejected ones."""
+    side, _, _ = np.indices(_shape(pairs))
+    return {"chosen": side == 0, "rejected": side == 1}
+
+
+def by_position(pairs: PreferencePairs, names: Sequence[str] = ("label", "suffix")) -> dict[str, Mask]:
+    """The first token of each answer, the second, and so on; the last name is of all that are left."""
+    _, _, place = np.indices(_shape(pairs))
+    return {name: np.minimum(place, len(names) - 1) == number for number, name in enumerate(names)}
+
+
+def by_group(pairs: PreferencePairs, groups: Int[Array, " n"], names: Sequence[str]) -> dict[str, Mask]:
+    """The tokens of the pairs of each group: of each label, say. `groups` are places among the names."""
+    return {
+        name: jnp.broadcast_to((jnp.asarray(groups) == number)[:, None], _shape(pairs))
+        for number, name in enumerate(names)
+    }
+
+
+def crossed(one: Sources, other: Sources) -> dict[str, Mask]:
+    """The tokens that are in a source of each, as "one other"."""
+    return {f"{a} {b}": one[a] & other[b] for a in one for b in other}
+
+
+def same_or_other(
+    contributions: Mapping[str, Float[Array, "*runs 2 m T"]], groups: Int[Array, " m"], names: Sequence[str]
+) -> dict[str, Float[Array, "*runs 2 m T"]]:
+    """Sources "group part" told as "same part" and "other part", for judged pairs of these groups.
+
+    Args:
+      contributions: of an `Account`, whose sources `by_group` made with these names, alone or crossed with others.
+      groups: of the judged pairs, as places among the names.
+      names: of the groups.
+    """
+    found: dict[str, Array] = {}
+    for source, contribution in contributions.items():
+        name, _, part = source.partition(" ")
+        if name not in names:  # decay
+            found[source] = contribution
+            continue
+        same = (jnp.asarray(groups) == list(names).index(name))[:, None]
+        for word, mine in (("same", same), ("other", ~same)):
+            told = f"{word} {part}".rstrip()
+            found[told] = found.get(told, jnp.zeros_like(contribution)) + jnp.where(mine, contribution, 0)
+    return found
+
+
+def number_sources(
+    sources: Sources, pairs: PreferencePairs
+) -> tuple[Int[Array, "*runs 2 n T"], tuple[tuple[int, ...], ...]]:
+    """The number of each token's source, and the numbers of those that may have tokens on either side.
+
+    Raises:
+      ValueError: a mask of another shape; a token in several sources or in none, where the masks are not traced.
+    """
+    if not isinstance(sources, Mapping) or not sources or DECAY in sources:
+        got = list(sources) if isinstance(sources, Mapping) else type(sources).__name__
+        raise ValueError(f"`sources` must be masks by name, none of them {DECAY!r}, got {got}.")
+    shape = _shape(pairs)
+    for name, source in sources.items():
+        if source.dtype != bool or source.shape[-3:] != shape:
+            raise ValueError(
+                f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {source.dtype}{source.shape}."
+            )
+    everywhere = tuple(range(len(sources)))
+    if not is_concrete(list(sources.values())):
+        return jnp.argmax(jnp.stack(list(sources.values())), axis=0), (everywhere, everywhere)
+    masks = np.stack([np.asarray(source) for source in sources.values()])
+    count = masks.sum(axis=0)
+    if is_concrete(pairs):
+        real = np.moveaxis(np.asarray(both_sides(pairs).mask), 0, -3)  # after the runs
+        count = np.where(real, count, 1)
+    several, none = (count > 1).sum(), (count == 0).sum()
+    if several or none:
+        raise ValueError(f"`sources` must hold every token once, got {several} tokens in several and {none} in none.")
+    sides = tuple(tuple(number for number in everywhere if masks[number, ..., side, :, :].any()) for side in range(2))
+    return jnp.asarray(masks.argmax(axis=0)), sides
+
+
+def _shape(pairs: PreferencePairs) -> tuple[int, int, int]:
+    """(2, n, T)."""
+    return 2, pairs.chosen.shape[-2], max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])

@@ -13,7 +13,7 @@ from figures.sweeps import Swept
 TASK, LOSS = "long suffix", "dpo"
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 PLAIN: dict[str, Any] = {"color": "0.6", "linewidth": 0.8, "zorder": 0}  # curves without a remedy, in every panel
-COLUMNS = 5
+COLUMNS = 6
 LINEAR = 0.1  # nats: the axis is linear up to here, and logarithmic beyond
 TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1", 1: "1"}
 
@@ -41,9 +41,11 @@ def draw(table: style.Table) -> Figure:
     """Of the last model."""
     table = style.rows(table, model=table["model"][-1])
     figure = Figure(figsize=(style.PAGE, 4.8))
-    axes = figure.subplots(len(NAMES) // COLUMNS, COLUMNS, sharex=True, sharey=True)
+    axes = figure.subplots(-(-len(NAMES) // COLUMNS), COLUMNS, sharex=True, sharey=True)
     plain = style.rows(table, remedy="none")
-    for ax, (remedy, name) in zip(axes.ravel(), NAMES.items(), strict=True):
+    for ax in axes.ravel()[len(NAMES) :]:
+        ax.set_visible(False)
+    for ax, (remedy, name) in zip(axes.ravel(), NAMES.items(), strict=False):
         style.zero_line(ax)
         for side, look in LOOKS.items():
             ax.plot(plain["step"], plain[f"{side}_measured"], look.line, **PLAIN)

@@ -50,10 +50,10 @@ def draw(table: style.Table) -> Figure:
         for side, look in LOOKS.items():
             ax.plot(plain["step"], plain[f"{side}_measured"], look.line, **PLAIN)
         _curves(ax, style.rows(table, remedy=remedy))
-        ax.set_title(name)
+        ax.set_title(name.replace("damped ", "damped\n"))
     axes[0][0].set_yscale("symlog", linthresh=LINEAR)
     axes[0][0].set_yticks(list(TICKS), TICKS.values())
-    axes[0][0].set_xticks(plain["step"])
+    axes[0][0].set_xticks(plain["step"][::2])
     for ax in axes.ravel():
         ax.minorticks_off()
     figure.supxlabel("step of preference training", fontsize=8)

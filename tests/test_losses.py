@@ -421,3 +421,20 @@ def _without_range(beta=0.1):
 
 def _without_default(beta: Fraction):
     return Margin(lambda a: Jet(a, beta), logratio)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("dpo", {"beta": 0.1}),  # TRL, HALOs, torchtune
+        ("ipo_sum", {"tau": 0.1}),  # TRL, HALOs
+        ("simpo", {"beta": 2.0, "gamma": 0.5}),  # where its authors' README says to start
+        ("dpop", {"beta": 0.1, "lam": 50.0}),  # its authors' code
+        ("exo_pair", {"beta": 0.1, "label_smoothing": 1e-3}),  # TRL
+        ("orpo", {"lam": 0.1}),  # TRL
+        ("slic_hf", {"gamma": 1.0, "lam": 0.1}),  # HALOs
+        ("cpo_nll_mean", {"beta": 0.1, "cpo_alpha": 1.0}),  # TRL
+    ],
+)
+def test_defaults_are_those_of_public_implementations(name, published):
+    assert LOSSES[name].defaults == published

@@ -215,7 +215,7 @@ def test_a_contradiction_is_told_in_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(build, "_up_to_date", lambda *_: True)
     assert build.main(["--gallery", "--out", str(tmp_path)]) == 2
     output = capsys.readouterr()
-    assert output.err.startswith("build.py: there is no table of 'fig_case_fractions'. This happened in figures/")
+    assert output.err.startswith("build.py: there is no table of 'fig_account'. This happened in figures/")
     assert output.err.count("\n") == 1
 
 

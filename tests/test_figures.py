@@ -226,7 +226,7 @@ def test_processes_make_the_same_files_as_this_one(built, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "nonsense"], "there is no figure 'nonsense'; there are fig_case_fractions, "),
+        (["--only", "nonsense"], "there is no figure 'nonsense'; there are fig_account, "),
         (["--only", CHEAP, "--out", "FILE/out"], "cannot write to "),
         (["--gallery", "--quick"], "leave out --quick, --paper and --only"),
         (["--paper", "--only", CHEAP], "--paper and --only name figures twice"),

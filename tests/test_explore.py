@@ -77,7 +77,7 @@ def test_correlation_scales_what_the_suffix_adds_to_the_inner_product(n, a, b, v
 def test_the_numbers_are_those_of_diagnose(scene, d_chosen, d_rejected, optimizer):
     seen = explore.look(scene, explore.FixedWeights(d_chosen, d_rejected), optimizer)
     chosen, rejected = gradients.pair_gradients(*scene)
-    (row,), _ = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d_chosen, d_rejected=d_rejected)
+    (row,) = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d_chosen, d_rejected=d_rejected).pairs
     np.testing.assert_allclose(seen.gram, [row["chosen_sq"], row["rejected_sq"], row["inner"]], **ROUNDOFF)
     np.testing.assert_allclose(seen.slopes, [row["chosen_slope"], row["rejected_slope"]], **ROUNDOFF)
     np.testing.assert_allclose(seen.token_map.sum(), seen.gram.inner, **ROUNDOFF)

@@ -200,7 +200,7 @@ def diagnosed(scene, loss):
     """The same from `diagnose`, of gradients by automatic differentiation."""
     chosen, rejected = gradients.pair_gradients(*scene)
     weights = loss.weights(*np.zeros((4, 1)), *np.ones((2, 1)))
-    (row,), _ = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=weights[0], d_rejected=weights[1])
+    (row,) = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=weights[0], d_rejected=weights[1]).pairs
     row["band_low"], row["band_high"] = row.pop("band")
     return row.pop("case"), row
 

@@ -44,7 +44,7 @@ class CommonStepSetting:
 
 
 def sizes(pairs: int) -> list[int]:
-    """Of the batches: 1, 2, 4, and so on, with steps of a half between."""
+    """Sizes of batches: 1, 2, 3, 4, 6, 8, 12 and so on."""
     return sorted({size for power in range(pairs) for size in (2**power, 3 * 2**power) if size <= pairs})
 
 

@@ -44,7 +44,7 @@ SEEDS = sentiment_runs.SEEDS[:10]
 
 
 def sizes(pairs: int) -> list[int]:
-    """Of the batches: 1, 2, 4, … all pairs."""
+    """Sizes of batches: 1, 2, 4, … all pairs."""
     return [2**power for power in range(pairs.bit_length())]
 
 
@@ -73,7 +73,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
 def _inner_products(
     model: Model, params: Params, pairs: PreferencePairs, beta: float | Array
 ) -> tuple[Float[Array, "2 n 2 n"], Float[Array, "2 n"]]:
-    """Those of the gradients of all responses, chosen or rejected, and (d_w, d_l) of DPO at the reference."""
+    """Inner products of the gradients of all responses, chosen or rejected, and (d_w, d_l) of DPO at the reference."""
     gradients = jnp.stack(pair_gradients(model, params, pairs))  # [2, n, P]
     logps = pair_logps(model, params, pairs)
     return jnp.tensordot(gradients, gradients, (-1, -1)), jnp.stack(LOSSES["dpo"](beta=beta).weights(*logps, *logps))

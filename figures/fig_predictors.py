@@ -38,7 +38,7 @@ def _rows(task: str, states: np.ndarray, runs: style.Table) -> style.Table:
 
 
 def _scores(runs: style.Table) -> dict[str, np.ndarray]:
-    """Of each seed and pair at the reference: the larger, the more the chosen should rise."""
+    """Scores of each seed and pair at the reference: the larger, the more the chosen should rise."""
     chosen_sq, rejected_sq, inner, ches = (runs[name][:, 0] for name in ("chosen_sq", "rejected_sq", "inner", "ches"))
     return {
         "slope": chosen_sq - inner,

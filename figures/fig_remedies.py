@@ -35,7 +35,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, runs: style.Table) -> style.Table:
-    """Of one model: a row per remedy."""
+    """A row for each remedy, of one model."""
     task, loss = TASK_NAMES.index(TASK), LOSSES.index(LOSS)
     table = {
         "model": np.full(len(NAMES), model),
@@ -88,7 +88,7 @@ def draw(table: style.Table) -> Figure:
 
 
 def _markers(ax: Axes, part: style.Table, name: str, offset: float, look: style.Look) -> None:
-    """Of one model; what diverged is named where its first marker would be."""
+    """Markers of one model; what diverged is named where its first marker would be."""
     y = np.array([list(NAMES).index(remedy) for remedy in part["remedy"]]) + offset
     ax.hlines(y, part[f"{name}_low"], part[f"{name}_high"], color=look.colour, linewidth=0.8)
     ax.plot(part[f"{name}_measured"], y, look.marker, color=look.colour, markerfacecolor="white")

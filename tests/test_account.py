@@ -89,7 +89,7 @@ def test_t23_parts_of_every_step_add_up_to_the_step(name):
         moved, state = made.update(whole, state, params)
         for step, move in zip(jax.tree.leaves(steps), jax.tree.leaves(moved), strict=True):
             assert step.shape == (3 + additive.decays, *move.shape)
-            # Some ten operations on numbers that round, and a sum of parts that may cancel: relative to the largest part.
+            # Some ten roundings, and parts that may cancel in their sum: relative to the largest part.
             np.testing.assert_allclose(step.sum(axis=0), move, rtol=1e-13, atol=1e-14 * abs(step).max())
         params = optax.apply_updates(params, moved)
 
@@ -168,7 +168,7 @@ def test_t23_brought_is_what_the_closed_form_of_linear_models_says(seed, rate):
     size = rate * 2 * 2 * 2 * STEPS  # ⟨s, s′⟩ ≤ 2, Σ μ^k ≤ 2, weights add up to at most 2β = 1 a side
     for name, mask in TOKENS.items():
         expected = np.einsum("snt...,snt->...", predicted, mask)
-        # 1e-14: round-off of some 50 terms of a sum, each at most `size` in all; what is compared is near a tenth of it.
+        # Round-off of some 50 terms of a sum, relative to `size`, which bounds all of them together.
         np.testing.assert_allclose(found.contributions[name], expected, rtol=0, atol=1e-14 * size)
 
 
@@ -222,7 +222,7 @@ def test_t23_a_source_that_trains_alone_brings_what_it_brings_in_the_account():
         for side, response in enumerate(responses):
             logps = partial(lambda response, params: jax.vmap(partial(token_logps, BIGRAM, params))(response), response)
             _, along = jax.jvp(logps, (START,), (step,))
-            # Sums of four pairs, each below 0.1 d/4 · 4 = 0.025: round-off of some units, a factor would be 1e12 of it.
+            # A sum over four pairs, at most 0.1 d/4 · 4 · 4 = 0.1 in all: round-off of a few units.
             np.testing.assert_allclose(found.contributions[name][side], along, rtol=0, atol=1e-15)
 
 

@@ -4,12 +4,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import sentiment_runs, style
-from figures.sentiment_runs import NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS
+from figures import account_runs, style
+from figures.sentiment_runs import NAMES, over_seeds
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.account import ACCOUNT, CHOSEN, TOKENS, TaskAccount, accounts
-from toymodel.sweep import make_sweep
+from toymodel.experiments.account import CHOSEN, TOKENS, TaskAccount, accounts
 
 LOOKS = {
     "chosen label": style.Look(style.SKY, "o", "-"),
@@ -23,20 +22,18 @@ WIDTH = 0.17  # of a bar, between parts that are 1 apart
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     """A row for each task, source and part; rows of the chosen answer also have how pairs are ranked."""
-    seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
-    found = swept(make_sweep(ACCOUNT, settings | {"task": TASKS, "seed": seeds}))
+    found = account_runs.runs(quick, swept)
     told, _ = accounts(found)
     return style.stacked(*(_rows(task, style.rows(found, task=task), told[task]) for task in TASKS))
 
 
 def _rows(task: str, found: style.Table, told: TaskAccount) -> style.Table:
-    taught = sentiment_runs.taught(found, task)
-    brought, true_change = taught["contributions"].mean(axis=-1), taught["true_change"].mean(axis=-1)  # over pairs
+    brought, true_change = found["contributions"].mean(axis=-1), found["true_change"].mean(axis=-1)  # over pairs
     brought = np.concatenate([brought, brought.sum(axis=1, keepdims=True), true_change[:, None]], axis=1)
     cells = np.concatenate([brought, brought[..., CHOSEN].sum(axis=-1, keepdims=True)], axis=2)
     source, part = np.meshgrid([*TOKENS, SUM, TRUTH], [*TOKENS, ANSWER], indexing="ij")
     table = {"task": np.full(source.shape, task), "source": source, "part": part}
-    table |= sentiment_runs.over_seeds("brought", cells)
+    table |= over_seeds("brought", cells)
     table |= {"spearman": np.full(source.shape, told.spearman), "seeds": np.full(source.shape, len(told.seeds))}
     table |= {"own_slope_spearman": np.full(source.shape, told.own_slope_spearman)}
     return {name: np.ravel(column) for name, column in table.items()}
@@ -53,7 +50,7 @@ def draw(table: style.Table) -> Figure:
     for ax, side in zip(axes[:, 0], ("chosen", "rejected"), strict=True):
         ax.set_ylabel(f"nats brought to\nthe {side} answer's")
     truth = {"sum": style.Look(style.BLACK, "_", "-"), TRUTH: style.Look(style.BLACK, "x", "-")}
-    handles = [*style.entries(LOOKS), *style.entries(truth)]
+    handles = style.entries({f"by {source}": look for source, look in LOOKS.items()} | truth)
     for handle in handles:
         handle.set_linestyle("none")
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
@@ -63,21 +60,19 @@ def draw(table: style.Table) -> Figure:
 def _bars(ax: Axes, table: style.Table, side: str, task: str) -> None:
     """For each part of the answer: what each source brought, then their sum and the truth."""
     words = ["label"] if task == TASKS[0] else ["label", "suffix"]
+    sources = [source for source in LOOKS if source.split()[1] in words]
     style.zero_line(ax)
     for place, word in enumerate(words):
         rows = style.rows(table, part=f"{side} {word}")
-        for number, (source, look) in enumerate(LOOKS.items()):
-            if word == "label" and source.endswith("suffix") and len(words) == 1:
-                continue
-            row = style.rows(rows, source=source)
-            x = place + (number - 2) * WIDTH
+        for number, source in enumerate(sources, start=-len(sources) // 2):
+            row, look, x = style.rows(rows, source=source), LOOKS[source], place + number * WIDTH
             ax.bar(x, row["brought_measured"], WIDTH * 0.85, color=look.colour, alpha=0.45)
             style.intervals(ax, np.array([x]), row["brought_low"], row["brought_high"], look)
             ax.plot(x, row["brought_measured"], look.marker, color=look.colour, markerfacecolor="white")
-        beside = np.array([place + 2 * WIDTH])
+        beside = np.array([place + len(sources) // 2 * WIDTH])
         total, truth = (style.rows(rows, source=name) for name in (SUM, TRUTH))
         ax.plot(beside, total["brought_measured"], "_", color=style.BLACK, markersize=9)
         ax.plot(beside, truth["brought_measured"], "x", color=style.BLACK)
         style.intervals(ax, beside, truth["brought_low"], truth["brought_high"], style.Look(style.BLACK, "x", "-"))
     ax.set_xticks(range(len(words)), words)
-    ax.margins(x=0.1)
+    ax.set_xlim(-0.5, len(words) - 0.5)

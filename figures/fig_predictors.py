@@ -1,9 +1,12 @@
-"""Correlates scores of single pairs with what training does to them."""
+"""Correlates scores of single pairs, and the account of the run, with what training does to the pairs."""
+
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from figures import sentiment_runs, style
+from figures import account_runs, sentiment_runs, style
 from figures.sentiment_runs import NAMES
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
@@ -19,11 +22,15 @@ LOOKS = {
     "−cosine": style.Look(style.PURPLE, "v", ":"),
     "log π of the chosen": style.Look(style.BLACK, "x", "-"),
 }
+ACCOUNT = "account of the run"  # known when the run has ended: a single marker, at its end
+STAR: dict[str, Any] = {"marker": "*", "color": style.RED, "markersize": 8, "linestyle": "none"}
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     runs, states = sentiment_runs.runs(quick, swept), sentiment_runs.states(quick)[1:]  # nothing has changed before
-    return style.stacked(*(_rows(task, states, style.rows(runs, task=task)) for task in TASKS))
+    scores = (_rows(task, states, style.rows(runs, task=task)) for task in TASKS)
+    accounts = account_runs.runs(quick, swept)
+    return style.stacked(*scores, *(_account(task, states[-1:], style.rows(accounts, task=task)) for task in TASKS))
 
 
 def _rows(task: str, states: np.ndarray, runs: style.Table) -> style.Table:
@@ -32,9 +39,19 @@ def _rows(task: str, states: np.ndarray, runs: style.Table) -> style.Table:
     tables = []
     for name, score in _scores(runs).items():
         if np.ptp(score, axis=-1).any():  # one that is the same for all pairs ranks none
-            table = {"task": np.full(len(states), task), "score": np.full(len(states), name), "step": states}
-            tables.append(table | sentiment_runs.over_seeds("rank", rank_correlation(score[:, None], changes)))
+            tables.append(_ranks(task, name, states, rank_correlation(score[:, None], changes)))
     return style.stacked(*tables)
+
+
+def _account(task: str, end: np.ndarray, accounts: style.Table) -> style.Table:
+    """The row of what all sources brought to each pair's chosen answer."""
+    brought, true_change = account_runs.of_chosen(accounts)
+    return _ranks(task, ACCOUNT, end, rank_correlation(brought.sum(axis=1), true_change)[:, None])
+
+
+def _ranks(task: str, score: str, states: np.ndarray, of_seeds: np.ndarray) -> style.Table:
+    table = {"task": np.full(len(states), task), "score": np.full(len(states), score), "step": states}
+    return table | sentiment_runs.over_seeds("rank", of_seeds)
 
 
 def _scores(runs: style.Table) -> dict[str, np.ndarray]:
@@ -58,8 +75,11 @@ def draw(table: style.Table) -> Figure:
             part = style.rows(table, task=task, score=score)
             style.intervals(ax, part["step"], part["rank_low"], part["rank_high"], look)
             style.curve(ax, part["step"], part["rank_measured"], part["rank_measured"], look)
-        ax.set(title=NAMES[task], ylim=(-1.05, 1.05))
+        account = style.rows(table, task=task, score=ACCOUNT)
+        ax.plot(account["step"], account["rank_measured"], **STAR)
+        ax.set(title=NAMES[task], ylim=(-1.05, 1.12))
     figure.supxlabel("step of DPO", fontsize=8)
     axes[0].set_ylabel("rank correlation with\nthe change of the chosen")
-    style.legend(figure, LOOKS, ncols=len(LOOKS))
+    handles = [Line2D([], [], label=ACCOUNT, **STAR), *style.entries(LOOKS)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure

@@ -1,42 +1,117 @@
-"""Tells the pitfall in three panels: inner products, slopes, training."""
+"""Tells the pitfall in three panels: inner products, slopes, and what training brought."""
 
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import sentiment_runs, style, suffix_runs
-from figures.sentiment_runs import LOOKS as TASK_LOOKS
-from figures.sentiment_runs import NAMES
+from figures import account_runs, style, suffix_runs
+from figures.sentiment_runs import SETTINGS, over_seeds
+from figures.suffix_runs import CONTRAST_PROB, LONGEST, VOCAB
 from figures.sweeps import Swept
+from toymodel import gradients, theory
 from toymodel.data.sentiment import TASKS
-from toymodel.sweep import make_sweep
+from toymodel.experiments.account import TOKENS
+from toymodel.experiments.experiment import Row, real, setting
+from toymodel.models.crowd import Cosines, crowd
+from toymodel.sweep import Experiment, make_sweep
 
 A, B = 0.9, 0.5
+PROBS = {"p_chosen": CONTRAST_PROB, "p_rejected": CONTRAST_PROB, "a": A, "b": B}
+PAIRS, COSINES = 8, Cosines(0.6, 0.1, 1.0)  # that take a step together: of label contexts (same, other), of suffixes
+WORDS = {"single_token": 0, "short_suffix": SETTINGS["short_suffix"], "long_suffix": SETTINGS["long_suffix"]}
 Corner = Literal["upper left", "lower left"]  # where a panel names its curves
-LINEAR = 0.05  # nats: the right axis is linear up to here, and logarithmic beyond
-TICKS = {-0.5: "−0.5", -0.1: "−0.1", 0: "0", 0.05: "0.05"}
 ENTRIES = {"inner": style.Look(style.PURPLE, "D", "-"), "chosen_sq": style.Look(style.BLACK, "^", "--")}
-SIDES = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
-CURVES = NAMES | {"inner": "⟨$g_w$, $g_l$⟩", "chosen_sq": "‖$g_w$‖²", "chosen": "chosen", "rejected": "rejected"}
+SIDES = {
+    "chosen": style.Look(style.BLUE, "o", "-"),
+    "crowd": style.Look(style.GREEN, "^", "-."),
+    "rejected": style.Look(style.RED, "s", "--"),
+}
+SOURCES = {
+    "chosen suffix": style.Look(style.BLUE, "s", "--"),
+    "labels": style.Look(style.ORANGE, "^", "-."),
+    "rejected suffix": style.Look(style.RED, "v", ":"),
+}
+CHANGE = {"change": style.Look(style.BLACK, "o", "-")}  # its line: the sum of what the sources brought
+CURVES = {
+    "inner": "⟨$g_w$, $g_l$⟩",
+    "chosen_sq": "‖$g_w$‖²",
+    "chosen": "chosen, alone",
+    "crowd": f"chosen, {PAIRS} pairs",
+    "rejected": "rejected, alone",
+    "chosen suffix": "by chosen suffixes",
+    "labels": "by labels",
+    "rejected suffix": "by rejected suffixes",
+    "change": "true change; line: sum",
+}
+
+
+@setting
+class CrowdSetting:
+    """What the contexts of `PAIRS` pairs have in common."""
+
+    same: float = real(None)
+    different: float = real(None)
+    suffix: float = real(None)
+
+
+def measure(setting: CrowdSetting) -> Row:
+    """Slope of the first chosen under the mean step, nats per unit of learning rate, by suffix length from 0 on."""
+    cosines = Cosines(setting.same, setting.different, setting.suffix)
+    pairs, model = crowd(PAIRS, LONGEST, cosines, vocab_size=VOCAB, **PROBS)
+    params = jnp.zeros((VOCAB, model.features.shape[1]))
+
+    def slope(length: Array) -> Array:
+        mask = jnp.broadcast_to(jnp.arange(LONGEST + 1) <= length, pairs.chosen.shape)
+        group = theory.as_group(replace(pairs, chosen_mask=mask, rejected_mask=mask), 1.0, 1.0)
+        return gradients.group_slopes(model, params, *group)[0]
+
+    return {"chosen_measured": jax.lax.map(slope, jnp.arange(LONGEST + 1))}
+
+
+CROWD = Experiment("story_crowd", CrowdSetting, measure)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
-    """A row per curve and point on it: `x` is a suffix length or a step of training."""
+    """A row per curve and point on it: `x` is a suffix length."""
     pairs = swept(make_sweep(suffix_runs.EXPERIMENT, {"a": A, "b": B, "suffix_length": suffix_runs.lengths(quick)}))
-    lengths, nothing = pairs["suffix_length"], np.full(len(pairs["suffix_length"]), np.nan)
-    tables = [
-        _rows(name, lengths, pairs[f"{name}_predicted"], pairs[f"{name}_measured"], nothing, nothing)
-        for name in (*ENTRIES, *SIDES)
-    ]
-    tables.append(_rows("threshold", pairs["threshold_predicted"][:1], *(np.full(1, np.nan) for _ in range(4))))
-    runs, steps = sentiment_runs.runs(quick, swept), sentiment_runs.states(quick)
-    for task in TASKS:
-        logps = style.rows(runs, task=task)["chosen_logps"].mean(axis=-1)
-        found = sentiment_runs.over_seeds("chosen", logps - logps[:, :1])
-        tables.append(_rows(task, steps, np.full(len(steps), np.nan), *found.values()))
+    together = swept(make_sweep(CROWD, COSINES._asdict()))["chosen_measured"][0]
+    lengths = pairs["suffix_length"]
+    curves = {
+        name: (pairs[f"{name}_predicted"], pairs[f"{name}_measured"]) for name in (*ENTRIES, "chosen", "rejected")
+    }
+    known: dict[str, Any] = {**PROBS, "vocab_size": VOCAB, "cosines": COSINES, "batch_size": PAIRS}
+    slopes, _ = theory.crowd_slopes(**known, suffix_length=jnp.asarray(lengths))
+    curves["crowd"] = (np.asarray(slopes), together[lengths])
+    tables = [_rows(name, lengths, *values, *_none(2, len(lengths))) for name, values in curves.items()]
+    thresholds = {
+        "threshold": pairs["threshold_predicted"][:1],
+        "threshold of the crowd": np.atleast_1d(theory.crowd_threshold(**known)),
+    }
+    tables += [_rows(name, x, *_none(4, 1)) for name, x in thresholds.items()]
+    accounts = account_runs.runs(quick, swept)
+    tables += [_brought(WORDS[task], style.rows(accounts, task=task)) for task in TASKS]
     return style.stacked(*tables)
+
+
+def _brought(words: float, accounts: style.Table) -> style.Table:
+    """What sources brought to the chosen answers of a task, and their change: means over pairs, then over seeds."""
+    of_pairs, true_change = account_runs.of_chosen(accounts)
+    brought = dict(zip(TOKENS, np.moveaxis(of_pairs.mean(axis=-1), 1, 0), strict=True))  # [seeds] each
+    brought["labels"] = brought["chosen label"] + brought["rejected label"]
+    x = np.array([words])
+    tables = [_rows(name, x, *_none(1, 1), *over_seeds("", brought[name][:, None]).values()) for name in SOURCES]
+    total, change = of_pairs.sum(axis=1).mean(keepdims=True), over_seeds("", true_change.mean(axis=-1)[:, None])
+    return style.stacked(*tables, _rows("change", x, total[0], *change.values()))
+
+
+def _none(columns: int, rows: int) -> list[np.ndarray]:
+    return [np.full(rows, np.nan)] * columns
 
 
 def _rows(curve: str, x: np.ndarray, *columns: np.ndarray) -> style.Table:
@@ -49,25 +124,23 @@ def _rows(curve: str, x: np.ndarray, *columns: np.ndarray) -> style.Table:
 def draw(table: style.Table) -> Figure:
     figure = Figure(figsize=(style.PAGE, 2.6))
     entangled, slopes, training = figure.subplots(1, 3)
-    threshold = style.rows(table, curve="threshold")["x"][0]
+    threshold, together = (style.rows(table, curve=f"threshold{of}")["x"][0] for of in ("", " of the crowd"))
     _panel(entangled, table, ENTRIES, "upper left")
     _panel(slopes, table, SIDES, "lower left")
-    _panel(training, table, TASK_LOOKS, "lower left")
+    _panel(training, table, SOURCES | CHANGE, "lower left")
     for ax in (entangled, slopes):
-        longest = style.rows(table, curve="inner")["x"].max()
         ax.axvline(threshold, color=style.BLACK, linewidth=0.8, linestyle=":")
-        ax.axvspan(threshold, longest, facecolor="0.95", edgecolor="0.8", hatch="\\\\\\", linewidth=0, zorder=-1)
+        ax.axvspan(threshold, LONGEST, facecolor="0.95", edgecolor="0.8", hatch="\\\\\\", linewidth=0, zorder=-1)
+    slopes.axvline(together, color=SIDES["crowd"].colour, linewidth=0.8, linestyle=":")
+    for ax in (entangled, slopes, training):
         ax.set_xlabel("shared suffix (tokens)")
     entangled.set_title("shared tokens entangle")
     entangled.set_ylabel("Gram entries (nats² / param.²)")
-    slopes.set_title("beyond L*, one step lowers both")
+    slopes.set_title("beyond L* one step lowers both")
     slopes.set_ylabel("slope (nats / unit of learning rate)")
-    training.set_yscale("symlog", linthresh=LINEAR)
-    training.set_yticks(list(TICKS), TICKS.values())
-    training.minorticks_off()
-    training.set_xlabel("step of DPO")
-    training.set_ylabel("change of log π of chosen (nats)")
-    training.set_title("so does training")
+    training.set_xticks(list(WORDS.values()))
+    training.set_ylabel("brought by training (nats)")
+    training.set_title("rejected suffixes lower the chosen")
     return figure
 
 
@@ -79,4 +152,5 @@ def _panel(ax: Axes, table: style.Table, looks: dict[str, style.Look], names_at:
         style.intervals(ax, part["x"], part["low"], part["high"], look)
         line = np.where(np.isnan(part["predicted"]), part["measured"], part["predicted"])
         style.curve(ax, part["x"], line, part["measured"], look)
-    ax.legend(handles=style.entries({CURVES[name]: look for name, look in looks.items()}), loc=names_at)
+    entries = style.entries({CURVES[name]: look for name, look in looks.items()})
+    ax.legend(handles=entries, loc=names_at, frameon=True, framealpha=0.9, edgecolor="none")

@@ -33,7 +33,7 @@ def _rows(task: str, found: style.Table, told: TaskAccount) -> style.Table:
     cells = np.concatenate([brought, brought[..., CHOSEN].sum(axis=-1, keepdims=True)], axis=2)
     source, part = np.meshgrid([*TOKENS, SUM, TRUTH], [*TOKENS, ANSWER], indexing="ij")
     table = {"task": np.full(source.shape, task), "source": source, "part": part}
-    table |= over_seeds("brought", cells)
+    table |= over_seeds("brought", cells) | {"seeds_below": (cells < 0).sum(axis=0)}
     table |= {"spearman": np.full(source.shape, told.spearman), "seeds": np.full(source.shape, len(told.seeds))}
     table |= {"own_slope_spearman": np.full(source.shape, told.own_slope_spearman)}
     return {name: np.ravel(column) for name, column in table.items()}

@@ -44,10 +44,10 @@ CURVES = {
     "chosen": "chosen, alone",
     "crowd": f"chosen, {PAIRS} pairs",
     "rejected": "rejected, alone",
-    "chosen suffix": "by chosen suffixes",
-    "labels": "by labels",
-    "rejected suffix": "by rejected suffixes",
-    "change": "true change; line: sum",
+    "chosen suffix": "chosen suffixes",
+    "labels": "labels",
+    "rejected suffix": "rejected suffixes",
+    "change": "sum and change",
 }
 
 
@@ -139,8 +139,8 @@ def draw(table: style.Table) -> Figure:
     slopes.set_title("beyond L* one step lowers both")
     slopes.set_ylabel("slope (nats / unit of learning rate)")
     training.set_xticks(list(WORDS.values()))
-    training.set_ylabel("brought by training (nats)")
-    training.set_title("rejected suffixes lower the chosen")
+    training.set_ylabel("change of log π of chosen (nats)")
+    training.set_title("rejected suffixes lower it")
     return figure
 
 

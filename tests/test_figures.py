@@ -11,8 +11,10 @@ import pytest
 from matplotlib.text import Text
 from quick_figures import quick, swept
 
-from figures import build, fig_case_map, fig_overlap, gallery, style, suffix_runs
+from figures import account_runs, build, fig_case_map, fig_overlap, fig_story, gallery, style, suffix_runs
 from toymodel import theory
+from toymodel.data.sentiment import TASKS
+from toymodel.experiments.account import accounts
 from toymodel.sweep import make_sweep
 
 FIGURES = (
@@ -101,6 +103,26 @@ def test_the_story_is_that_of_the_condition():
     np.testing.assert_array_equal(entangled, curves["inner"]["x"] > curves["threshold"]["x"][0])
     assert 0 < entangled.sum() < len(entangled)
     assert (curves["rejected"]["measured"] < 0).all()
+
+
+def test_the_story_goes_on_with_a_crowd_and_ends_with_an_account():
+    """Pairs that step together lower the chosen sooner (T22); in training what the sources brought adds up (T23)."""
+    table = quick("fig_story")
+    crowd = style.rows(table, curve="crowd")
+    np.testing.assert_allclose(crowd["measured"], crowd["predicted"], **ROUNDOFF)
+    alone, together = (style.rows(table, curve=f"threshold{of}")["x"][0] for of in ("", " of the crowd"))
+    assert 0 < together < alone
+    np.testing.assert_array_equal(crowd["measured"] < 0, crowd["x"] > together)
+    change = style.rows(table, curve="change")
+    assert change["x"].tolist() == [0, 2, 8]
+    brought = [style.rows(table, curve=source)["measured"] for source in fig_story.SOURCES]
+    np.testing.assert_allclose(sum(brought), change["predicted"], **ROUNDOFF)
+    np.testing.assert_allclose(change["predicted"], change["measured"], rtol=0.1, atol=0.02)  # but for curvature
+    told, found = accounts(account_runs.runs(True, swept)), change["measured"]
+    np.testing.assert_allclose(found, [told[0][task].true_change for task in TASKS], **ROUNDOFF)
+    rejected = style.rows(table, curve="rejected suffix")
+    assert rejected["measured"][0] == 0
+    assert (rejected["measured"][1:] < 0).all()
 
 
 def test_every_marker_of_the_case_map_is_in_its_region():

@@ -10,7 +10,15 @@ from quick_figures import quick, swept
 from scipy.stats import spearmanr
 from strategies import seeds
 
-from figures import fig_layers, fig_network_overlap, fig_predictors, fig_sentiment_tokens, sentiment_runs, style
+from figures import (
+    account_runs,
+    fig_layers,
+    fig_network_overlap,
+    fig_predictors,
+    fig_sentiment_tokens,
+    sentiment_runs,
+    style,
+)
 from toymodel import PreferencePairs, gradients
 from toymodel.data import sentiment
 from toymodel.data.sentiment import BLAME, PRAISE, TASKS, WORDS
@@ -134,8 +142,27 @@ def test_a_high_score_foretells_a_rise(seed):
 def test_scores_that_rank_nothing_are_left_out():
     for task in TASKS:
         scores = set(part("fig_predictors", task=task)["score"])
+        assert scores - set(fig_predictors.LOOKS) == {fig_predictors.ACCOUNT}
         assert set(fig_predictors.LOOKS) - scores == ({"−CHES"} if task == "single_token" else set())
     assert (abs(quick("fig_predictors")["rank_measured"]) <= 1 + 1e-12).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_account_ranks_the_pairs_of_the_same_runs_at_their_end(task):
+    """Its true changes are those of the other scores' runs, and its rank is of the sum over sources and both parts."""
+    accounts = style.rows(account_runs.runs(True, swept), task=task)
+    runs = style.rows(sentiment_runs.runs(True, swept), task=task)
+    np.testing.assert_array_equal(accounts["seed"], runs["seed"])
+    brought, true_change = account_runs.of_chosen(accounts)
+    logps = runs["chosen_logps"]
+    # One is a change of float32 log-probabilities of a few tens of nats, and training takes other programs.
+    np.testing.assert_allclose(true_change, logps[:, -1] - logps[:, 0], rtol=0, atol=1e-3)
+    rows = part("fig_predictors", task=task, score=fig_predictors.ACCOUNT)
+    assert rows["step"].tolist() == [sentiment_runs.states(True)[-1]]
+    ranks = [spearmanr(*pair).statistic for pair in zip(brought.sum(axis=1), true_change, strict=True)]
+    np.testing.assert_allclose(rows["rank_measured"], [np.mean(ranks)], **ROUNDOFF)
+    assert (rows["rank_low"] <= rows["rank_measured"]).all()
+    assert rows["rank_measured"] > 0.95  # and no score of a single pair comes near
 
 
 # --- fig_network_overlap --------------------------------------------------------------------------------------------

@@ -3,10 +3,8 @@
 from dataclasses import replace
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,7 +15,7 @@ from figures.sweeps import Swept
 from toymodel import gradients, theory
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.account import TOKENS
-from toymodel.experiments.experiment import Row, real, setting
+from toymodel.experiments.experiment import Row, real, setting, whole
 from toymodel.models.crowd import Cosines, crowd
 from toymodel.sweep import Experiment, make_sweep
 
@@ -25,6 +23,7 @@ A, B = 0.9, 0.5
 PROBS = {"p_chosen": CONTRAST_PROB, "p_rejected": CONTRAST_PROB, "a": A, "b": B}
 PAIRS, COSINES = 8, Cosines(0.6, 0.1, 1.0)  # that take a step together: of label contexts (same, other), of suffixes
 WORDS = {"single_token": 0, "short_suffix": SETTINGS["short_suffix"], "long_suffix": SETTINGS["long_suffix"]}
+ROOM = 0.8  # nats above the curves, for their names
 Corner = Literal["upper left", "lower left"]  # where a panel names its curves
 ENTRIES = {"inner": style.Look(style.PURPLE, "D", "-"), "chosen_sq": style.Look(style.BLACK, "^", "--")}
 SIDES = {
@@ -53,41 +52,38 @@ CURVES = {
 
 @setting
 class CrowdSetting:
-    """What the contexts of `PAIRS` pairs have in common."""
+    """`PAIRS` pairs that take a step together: how long their suffix is, and what their contexts have in common."""
 
+    suffix_length: int = whole(None, low=0, high=LONGEST)
     same: float = real(None)
     different: float = real(None)
     suffix: float = real(None)
 
 
 def measure(setting: CrowdSetting) -> Row:
-    """Slope of the first chosen under the mean step, nats per unit of learning rate, by suffix length from 0 on."""
+    """Slope of the first chosen under the mean step, in nats per unit of learning rate."""
     cosines = Cosines(setting.same, setting.different, setting.suffix)
     pairs, model = crowd(PAIRS, LONGEST, cosines, vocab_size=VOCAB, **PROBS)
-    params = jnp.zeros((VOCAB, model.features.shape[1]))
-
-    def slope(length: Array) -> Array:
-        mask = jnp.broadcast_to(jnp.arange(LONGEST + 1) <= length, pairs.chosen.shape)
-        group = theory.as_group(replace(pairs, chosen_mask=mask, rejected_mask=mask), 1.0, 1.0)
-        return gradients.group_slopes(model, params, *group)[0]
-
-    return {"chosen_measured": jax.lax.map(slope, jnp.arange(LONGEST + 1))}
+    mask = jnp.broadcast_to(jnp.arange(LONGEST + 1) <= setting.suffix_length, pairs.chosen.shape)
+    group = theory.as_group(replace(pairs, chosen_mask=mask, rejected_mask=mask), 1.0, 1.0)
+    slopes = gradients.group_slopes(model, jnp.zeros((VOCAB, model.features.shape[1])), *group)
+    return {"chosen_measured": slopes[0]}
 
 
-CROWD = Experiment("story_crowd", CrowdSetting, measure)
+CROWD = Experiment("story_crowd", CrowdSetting, measure, block=3)
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     """A row per curve and point on it: `x` is a suffix length."""
     pairs = swept(make_sweep(suffix_runs.EXPERIMENT, {"a": A, "b": B, "suffix_length": suffix_runs.lengths(quick)}))
-    together = swept(make_sweep(CROWD, COSINES._asdict()))["chosen_measured"][0]
+    together = swept(make_sweep(CROWD, {"suffix_length": suffix_runs.lengths(quick), **COSINES._asdict()}))
     lengths = pairs["suffix_length"]
     curves = {
         name: (pairs[f"{name}_predicted"], pairs[f"{name}_measured"]) for name in (*ENTRIES, "chosen", "rejected")
     }
     known: dict[str, Any] = {**PROBS, "vocab_size": VOCAB, "cosines": COSINES, "batch_size": PAIRS}
     slopes, _ = theory.crowd_slopes(**known, suffix_length=jnp.asarray(lengths))
-    curves["crowd"] = (np.asarray(slopes), together[lengths])
+    curves["crowd"] = (np.asarray(slopes), together["chosen_measured"])
     tables = [_rows(name, lengths, *values, *_none(2, len(lengths))) for name, values in curves.items()]
     thresholds = {
         "threshold": pairs["threshold_predicted"][:1],
@@ -127,7 +123,7 @@ def draw(table: style.Table) -> Figure:
     threshold, together = (style.rows(table, curve=f"threshold{of}")["x"][0] for of in ("", " of the crowd"))
     _panel(entangled, table, ENTRIES, "upper left")
     _panel(slopes, table, SIDES, "lower left")
-    _panel(training, table, SOURCES | CHANGE, "lower left")
+    _panel(training, table, SOURCES | CHANGE, "upper left")
     for ax in (entangled, slopes):
         ax.axvline(threshold, color=style.BLACK, linewidth=0.8, linestyle=":")
         ax.axvspan(threshold, LONGEST, facecolor="0.95", edgecolor="0.8", hatch="\\\\\\", linewidth=0, zorder=-1)
@@ -139,6 +135,7 @@ def draw(table: style.Table) -> Figure:
     slopes.set_title("beyond L* one step lowers both")
     slopes.set_ylabel("slope (nats / unit of learning rate)")
     training.set_xticks(list(WORDS.values()))
+    training.set_ylim(top=training.get_ylim()[1] + ROOM)
     training.set_ylabel("change of log π of chosen (nats)")
     training.set_title("rejected suffixes lower it")
     return figure

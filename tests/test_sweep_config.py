@@ -123,12 +123,13 @@ def test_what_is_wrong_is_told_with_its_line(text, message, tmp_path, capsys):
     [
         (
             "",
-            "`experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or module:OBJECT, got None.",
+            "`experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or module:OBJECT, "
+            "got None.",
         ),
         (
             'experiment = "grim"',
-            "c.toml:1: `experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or module:OBJECT, "
-            "got 'grim'.",
+            "c.toml:1: `experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or "
+            "module:OBJECT, got 'grim'.",
         ),
         ('experiment = "no_such:X"', "c.toml:1: cannot import `experiment` 'no_such:X'"),
         ('experiment = "tiny_experiment:no"', "c.toml:1: cannot import `experiment` 'tiny_experiment:no'"),

@@ -36,7 +36,7 @@ def run(
 
     for example:
       toymodel account --seeds 500:510
-      toymodel account --seeds 0:4 --set optimizer=sgd --set learning_rate=0.1
+      toymodel account --seeds 0:4 --set optimizer=sgd --set learning_rate=0.01
       toymodel account --seeds 0:4 --out results --json
 
     Args:

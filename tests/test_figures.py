@@ -14,7 +14,7 @@ from quick_figures import quick, swept
 from figures import account_runs, build, fig_case_map, fig_overlap, fig_story, gallery, style, suffix_runs
 from toymodel import theory
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.account import accounts
+from toymodel.experiments.account import TOKENS, accounts
 from toymodel.sweep import make_sweep
 
 FIGURES = (
@@ -123,6 +123,16 @@ def test_the_story_goes_on_with_a_crowd_and_ends_with_an_account():
     rejected = style.rows(table, curve="rejected suffix")
     assert rejected["measured"][0] == 0
     assert (rejected["measured"][1:] < 0).all()
+
+
+def test_the_account_counts_the_seeds_in_which_a_source_lowers_a_part():
+    for task in TASKS[1:]:
+        found = style.rows(account_runs.runs(True, swept), task=task)["contributions"].mean(axis=-1)
+        for i, source in enumerate(TOKENS):
+            for j, part in enumerate(TOKENS):
+                row = style.rows(quick("fig_account"), task=task, source=source, part=part)
+                assert row["seeds_below"].tolist() == [np.sum(found[:, i, j] < 0)]
+                np.testing.assert_allclose(row["brought_measured"], found[:, i, j].mean(), **ROUNDOFF)
 
 
 def test_every_marker_of_the_case_map_is_in_its_region():

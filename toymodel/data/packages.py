@@ -62,7 +62,6 @@ def fetch(package: Package) -> Path:
 
 def _download(package: Package, folder: Path) -> None:
     what = f"{package.name} {package.version} ({package.size / 1e6:.0f} MB)"
-    print(f"Downloading {what} into {folder}, once.", file=sys.stderr)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as place:  # so that a part of a file never has its name
@@ -73,7 +72,7 @@ def _download(package: Package, folder: Path) -> None:
             (here / "setuptools" / "__init__.py").touch()
             (here / "setuptools" / "build_meta.py").write_text(BACKEND.format(**package._asdict()))
             kinds = ["--no-binary=:all:", "--no-build-isolation", "--use-pep517"]
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
             command += kinds if package.is_source else ["--only-binary=:all:"]
             done = subprocess.run(
                 [*command, "--dest", place, "--requirement", wanted],

@@ -18,7 +18,9 @@ import tarfile
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from toymodel._public import own_names
 from toymodel.data.packages import Package, fetch
@@ -119,15 +121,18 @@ def splits(texts: Sequence[Text], encode: Encode, format: str, seed: int) -> Spl
 
 
 def _padded(prompts: Sequence[Sequence[int]], *answers: Sequence[Sequence[int]]) -> PreferencePairs:
-    def rows(lists: Sequence[Sequence[int]], width: int, left: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """All prompts as wide as the longest may be, so that programs are the same for all parts."""
+    width = max(len(ids) for side in answers for ids in side)
+
+    def rows(lists: Sequence[Sequence[int]], width: int, left: bool) -> tuple[Array, Array]:
         tokens, mask = np.zeros((len(lists), width), int), np.zeros((len(lists), width), bool)
         for row, ids in enumerate(lists):
             place = slice(width - len(ids), width) if left else slice(len(ids))
             tokens[row, place], mask[row, place] = ids, True
-        return tokens, mask
+        return jnp.asarray(tokens), jnp.asarray(mask)
 
-    width = max(len(ids) for side in answers for ids in side)
-    return PreferencePairs(*rows(prompts, PLACES, left=True), *(a for side in answers for a in rows(side, width)))
+    chosen, rejected = (rows(side, width, left=False) for side in answers)
+    return PreferencePairs(*rows(prompts, PLACES, left=True), *chosen, *rejected)
 
 
 def _read(archive: tarfile.TarFile, name: str) -> bytes:

@@ -204,7 +204,7 @@ def _start(program: _Program, setting: Setting) -> _Loop:
     return _vectorise(program, setting, start, (program.axes,))(setting)
 
 
-@partial(jax.jit, static_argnames="program")
+@partial(jax.jit, static_argnames="program", donate_argnames="loop")
 def _chunk(
     program: _Program, setting: Setting, loop: _Loop, numbers: Int[np.ndarray, " length"], steps: int
 ) -> tuple[_Loop, _Row]:

@@ -57,6 +57,7 @@ def test_answers_differ_in_the_label_alone_and_the_right_one_is_chosen(format):
             rights.append(right)
         assert rights.count(" positive") == size / 2
         assert (part.chosen[:, 0] != part.rejected[:, 0]).all()
+        assert (part.prompt.shape[1], part.chosen.shape[1], part.rejected.shape[1]) == (29, 7, 7)
 
 
 def test_no_text_is_in_two_parts_and_seeds_choose_others():

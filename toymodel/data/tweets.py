@@ -121,8 +121,8 @@ def splits(texts: Sequence[Text], encode: Encode, format: str, seed: int) -> Spl
 
 
 def _padded(prompts: Sequence[Sequence[int]], *answers: Sequence[Sequence[int]]) -> PreferencePairs:
-    """All prompts as wide as the longest may be, so that programs are the same for all parts."""
-    width = max(len(ids) for side in answers for ids in side)
+    """All as wide as the longest may be, so that programs are the same for all parts and formats."""
+    width = 1 + VARIED
 
     def rows(lists: Sequence[Sequence[int]], width: int, left: bool) -> tuple[Array, Array]:
         tokens, mask = np.zeros((len(lists), width), int), np.zeros((len(lists), width), bool)

@@ -29,9 +29,3 @@ def ours_of(arrays, model):
         "position_embedding": arrays["transformer.wpe.weight"],
     }
     return tables | {"blocks": blocks, "final_norm": layer("ln_f")} | head
-
-
-def of_case(arrays, case, kind):
-    """The arrays of one kind, `weight` or `gradient`, of one case, by the outside names."""
-    start = f"{case}/{kind}/"
-    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}

@@ -100,9 +100,9 @@ def longest_sum(model, positions) -> int:
     V = model.vocab_size
     if isinstance(model, NGramMLP):
         return model.context_length * model.embedding_dim + model.hidden_dim + V + positions
-    d = model.dim
+    d, hidden = model.dim, getattr(model, "hidden", 4 * model.dim)
     attention = 2 * d + d + d // model.heads + 2 * positions + d  # norm, in, scores, softmax and mixture, out
-    return model.layers * (attention + 2 * d + d + 4 * d) + 2 * d + d + V + positions
+    return model.layers * (attention + 2 * d + d + hidden) + 2 * d + d + V + positions
 
 
 @partial(jax.jit, static_argnums=0)

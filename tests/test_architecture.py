@@ -18,13 +18,14 @@ FOLDERS = [
     {
         "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
     },
-    {"data": [{"vocabulary", "pairs"}, {"families", "sentiment"}]},
+    {"data": [{"packages", "vocabulary", "pairs"}, {"families", "sentiment", "tweets"}]},
     {
         "models": [
             {"logps"},
             {"linear", "stages"},
-            {"crowd", "flat", "mlp", "readout", "transformer"},
-            {"unconstrained"},
+            {"crowd", "flat", "llama", "mlp", "readout", "transformer"},
+            {"checkpoint", "partial", "unconstrained"},
+            {"pretrained"},
         ]
     },
     {

@@ -20,7 +20,8 @@ from strategies import seeds, worlds
 
 from toymodel import PairGram, PreferencePairs, gradients, positional_pairs, pytree, theory
 from toymodel.gradients import factored, inner_products, products
-from toymodel.models import linear, mlp, transformer, unconstrained
+from toymodel.models import linear, llama, mlp, transformer, unconstrained
+from toymodel.models.llama import Llama
 from toymodel.models.logps import token_logps
 from toymodel.models.mlp import NGramMLP
 from toymodel.models.stages import Head, Stage, affine, logits
@@ -60,7 +61,10 @@ MODELS = {
     "1 layer, untied": Transformer(V, P + T_L, layers=1, dim=4, heads=1, tied=False),
     "2 layers, untied": Transformer(V, P + T_L, layers=2, dim=4, heads=2, tied=False),
     "3 layers, tied": Transformer(V, P + T_L, layers=3, dim=6, heads=3),
+    "no biases, tied": Llama(V, layers=2, dim=8, heads=4, kv_heads=2, hidden=6),
+    "no biases, untied": Llama(V, layers=1, dim=4, heads=1, kv_heads=1, hidden=3, tied=False),
 }
+INIT = {NGramMLP: mlp.init_params, Transformer: transformer.init_params, Llama: llama.init_params}
 BY_WEIGHT = {"mlp": True, "tied bigram": False, "1 layer, untied": True, "3 layers, tied": False}
 TERMS = 200  # more than the terms of all sums between a table and a log-probability in any of these models
 
@@ -72,7 +76,7 @@ def random_params(model, key, temperature):
         shapes = {"embedding": (V + 1, 3), "joined": {"weight": (6, 3), "bias": (3,)}}
         params = jax.tree.map(lambda shape: jnp.zeros(shape), shapes, is_leaf=lambda node: isinstance(node, tuple))
     else:
-        params = (mlp if isinstance(model, NGramMLP) else transformer).init_params(key, model, temperature=temperature)
+        params = INIT[type(model)](key, model, temperature=temperature)
     flat, unravel = ravel_pytree(params)
     return unravel(flat + 0.3 * jax.random.normal(jax.random.fold_in(key, 1), flat.shape))
 

@@ -324,9 +324,9 @@ def test_runs_are_shared_out_between_devices_that_divide_them():
 def test_chunks_are_one_program_and_change_nothing(monkeypatch):
     whole = run(steps=5, batch_size=2, key=KEY)
     monkeypatch.setattr(loop, "CHUNK", 4)
-    before = loop._chunk._cache_size()
+    before = loop._chunk_in_place._cache_size()
     chunked = run(steps=5, batch_size=2, key=KEY)  # 3 + 2 steps, the last of which idles once
-    assert loop._chunk._cache_size() == before + 1
+    assert loop._chunk_in_place._cache_size() == before + 1
     assert_same(chunked, whole, 1e-13)  # one loop body, compiled twice
     both = run(rate=jnp.array([0.1, 0.2]), steps=5, batch_size=2, key=KEY, over=("learning_rate",))
     assert_same(at(both, 0), whole, 1e-12)
@@ -334,9 +334,9 @@ def test_chunks_are_one_program_and_change_nothing(monkeypatch):
 
 def test_the_learning_rate_and_the_hyperparameters_are_data():
     run()
-    before = loop._chunk._cache_size()
+    before = loop._chunk_in_place._cache_size()
     run(rate=0.2, loss=LOSSES["dpo"](beta=1))
-    assert loop._chunk._cache_size() == before
+    assert loop._chunk_in_place._cache_size() == before
 
 
 def test_updates_registered_with_jax_itself_are_told_apart():
@@ -350,11 +350,11 @@ def test_updates_registered_with_jax_itself_are_told_apart():
         return jax.tree_util.register_dataclass(dataclass(frozen=True)(Scaled))()
 
     model, pairs = linear.unigram(3), PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=3)
-    before = loop._chunk._cache_size()
+    before = loop._chunk_in_place._cache_size()
     for factor in range(1, 13):
         run = train(model, jnp.zeros((3, 1)), pairs, LOSSES["dpo"](), optax.sgd, 1.0, steps=1, update=scaled(factor))
         np.testing.assert_allclose(run.params[0], factor * 0.05, rtol=1e-12)  # d_w = β/2; one product more
-    assert loop._chunk._cache_size() == before + 12
+    assert loop._chunk_in_place._cache_size() == before + 12
 
 
 def test_progress_is_reported_and_may_stop_a_run(monkeypatch):

@@ -12,14 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import outside_models
 import pytest
 from data import make_gpt2_reference as outside
-from gpt2 import of_case, ours_of
+from gpt2 import ours_of
 from hypothesis import given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, TRANSFORMERS, longest_sum, network_worlds, random_params
 from oracles import assert_close
+from outside_models import of_case
 from strategies import seeds
 
 from toymodel import PreferencePairs, Response
@@ -50,52 +52,17 @@ RESPONSES = PreferencePairs.from_lists(
 
 @pytest.fixture(scope="module", params=outside.CASES)
 def case(request):
-    """Name, model, and per sequence: logits, log-probability and its gradient; and how far a relative change of all
-    parameters by ±1 moves each of them, to first order (root mean square over draws of the signs)."""
+    """Name, model, and what is measured of it."""
     layers, tied = outside.CASES[request.param]
     sizes = {"vocab_size": outside.V, "context_length": outside.CONTEXT, "dim": outside.DIM, "heads": outside.HEADS}
     model = Transformer(**sizes, layers=layers, tied=tied)
     params = jax.tree.map(jnp.asarray, ours_of(of_case(stored(), request.param, "weight"), model))
-    return request.param, model, *jax.tree.map(np.asarray, measured(model, params))
-
-
-@partial(jax.jit, static_argnums=0)
-def measured(model, params):
-    flat, unravel = ravel_pytree(params)
-    signs = jax.random.rademacher(jax.random.key(0), (16, flat.size), flat.dtype)
-
-    def of(response):
-        def numbers(flat):
-            logp, gradient = jax.value_and_grad(lambda flat: response_logp(model, unravel(flat), response))(flat)
-            return model.logits(unravel(flat), response), logp, unravel(gradient)
-
-        here, moves = jax.vmap(lambda sign: jax.jvp(numbers, (flat,), (sign * flat,)), out_axes=(None, 0))(signs)
-        return here, jax.tree.map(lambda move: jnp.sqrt((move**2).mean(axis=0)), moves)
-
-    return jax.vmap(of)(RESPONSES)
+    return request.param, model, outside_models.measure(model, params, RESPONSES)
 
 
 def assert_same(case, arrays):
-    """Ours against arrays of the outside implementation, to round-off.
-
-    What a layer rounds is what a relative change of its parameters does, by one unit round-off per term summed on the
-    longest way through the model, on both sides, forward and back. So numbers may differ by that often what a relative
-    change of all parameters by ±1 moves them by; in a gradient or in logits, by what it moves the array's largest entry
-    by (the gradient of the keys' biases is zero, but for round-off).
-    """
-    name, model, (z, logps, gradients), (z_size, logps_size, sizes) = case
-    unit = 4 * EPS * longest_sum(model, outside.P + outside.T)
-    real = RESPONSES.mask[..., None]
-    assert_close(np.where(real, z - arrays[f"{name}/logits"], 0), 0, (z_size + abs(z)).max(), unit)
-    assert_close(logps, arrays[f"{name}/logps"], logps_size + abs(logps), unit)
-    theirs = ours_of_each(of_case(arrays, name, "gradient"), model)
-    jax.tree.map(lambda a, b, size: assert_close(a, b, (size + abs(a)).max(), unit), gradients, theirs, sizes)
-
-
-def ours_of_each(arrays, model):
-    """`ours_of` for each of the sequences on the leading axis."""
-    each = [ours_of({name: a[i] for name, a in arrays.items()}, model) for i in range(len(outside.RESPONSES))]
-    return jax.tree.map(lambda *a: np.stack(a), *each)
+    name, model, numbers = case
+    outside_models.assert_same(model, RESPONSES, numbers, arrays, name, lambda arrays: ours_of(arrays, model))
 
 
 def test_numbers_are_those_of_gpt2(case):

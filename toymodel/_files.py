@@ -11,6 +11,15 @@ class BadFolder(ValueError):
     """A folder that cannot be used as it is; the message says what to do."""
 
 
+def cache_folder() -> Path:
+    """The user's cache folder for this package; it may not be there yet.
+
+    Raises:
+      RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toymodel"
+
+
 def write_whole(path: Path, content: bytes) -> Path:
     """The file appears with all of its content or, whatever interrupts, not at all.
 

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from pathlib import Path
+
+from toymodel._files import cache_folder
 
 
 def prepare() -> None:
@@ -19,7 +20,7 @@ def prepare() -> None:
     if os.environ.get("TOYMODEL_CACHE") == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "toymodel" / "jax"
+        folder = cache_folder() / "jax"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a home that is not there, or not ours
         return

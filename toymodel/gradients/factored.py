@@ -106,7 +106,7 @@ def _step_back(
 ) -> tuple[Cotangents, dict[str, Products]]:
     """Go back through one stage: from the cotangents of its output to those of its input, and its layers' products.
 
-    Every place gets a bias of its own, whose derivative is that of the layer's output there.
+    Every place gets a bias of its own, in layers without one too: its derivative is that of the layer's output there.
     """
     layers, inputs = given
 
@@ -118,7 +118,7 @@ def _step_back(
         def apply(x: Array, biases: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
             return stage.apply({name: layer | {"bias": biases[name]} for name, layer in layers.items()}, x)
 
-        biases = {name: jnp.broadcast_to(b := layer["bias"], (len(x), *b.shape)) for name, layer in layers.items()}
+        biases = {name: jnp.broadcast_to(b := _bias(layer), (len(x), *b.shape)) for name, layer in layers.items()}
         _, pull, went_in = jax.vjp(apply, x, biases, has_aux=True)
         if cotangents.ndim == x.ndim:
             before, deltas = pull(cotangents)
@@ -130,8 +130,14 @@ def _step_back(
     return before, {name: _multiply_layer(layer, went_in[name], deltas[name]) for name, layer in layers.items()}
 
 
+def _bias(layer: Layer) -> Float[Array, " out"]:
+    """The bias of a layer: zeros if it has none."""
+    weight = layer["gain" if "gain" in layer else "weight"]
+    return layer.get("bias", jnp.zeros(weight.shape[-1], weight.dtype))
+
+
 def _multiply_layer(layer: Layer, inputs: Array, deltas: Array) -> Products:
-    return (of_scaling if "gain" in layer else of_affine)(inputs, deltas)
+    return (of_scaling if "gain" in layer else of_affine)(inputs, deltas, bias="bias" in layer)
 
 
 def _join_layers(of_layers: list[Products]) -> Products:

@@ -44,11 +44,13 @@ def weight_is_cheaper(m: int, S: int, inputs: int, outputs: int) -> bool:
     return built < pairs
 
 
-def of_scaling(inputs: Float[Array, "2 S d"], deltas: Deltas) -> Products:
-    """Products of the gradients of g and b in x ⊙ g + b, which are Σ_s a_s ⊙ δ_s and Σ_s δ_s, d numbers each."""
+def of_scaling(inputs: Float[Array, "2 S d"], deltas: Deltas, *, bias: bool = True) -> Products:
+    """Products of the gradients of g, and of b where there is `bias`, in x ⊙ g + b: Σ_s a_s ⊙ δ_s and Σ_s δ_s."""
     if deltas.ndim == 3:
-        return _multiply_built(jnp.concatenate([inputs * deltas, deltas], axis=-1))
-    return _multiply_built(jnp.concatenate([(inputs[:, None] * deltas).sum(axis=2), deltas.sum(axis=2)], axis=-1))
+        gains, biases = inputs * deltas, deltas
+    else:
+        gains, biases = (inputs[:, None] * deltas).sum(axis=2), deltas.sum(axis=2)
+    return _multiply_built(jnp.concatenate([gains, biases], axis=-1) if bias else gains)
 
 
 def of_rows(indices: Int[Array, "2 S k"], deltas: Deltas) -> Products:

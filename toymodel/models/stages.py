@@ -2,8 +2,9 @@
 
     x = Σ_tables E[rows]  →  stage  →  stage  →  …  →  features of the last T positions  →  logits = features Uᵀ + b
 
-Every layer of a stage is affine (x W + b) or a scaling (x ⊙ g + b). Its gradient is then a sum over positions of the
-layer's input times the derivative in its output, two factors that are much smaller than the gradient itself.
+Every layer of a stage is affine (x W + b) or a scaling (x ⊙ g + b), with or without its b. Its gradient is then a sum
+over positions of the layer's input times the derivative in its output, two factors that are much smaller than the
+gradient itself.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._public import own_names
 from toymodel.data.pairs import Response
@@ -19,7 +20,7 @@ from toymodel.models.logps import Model, Params
 
 __dir__ = own_names(globals())
 
-Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}
+Layer = dict[str, Float[Array, "..."]]  # {"weight" [in, out], "bias" [out]} or {"gain" [d], "bias" [d]}; no bias: 0
 Layers = dict[str, Layer]
 Inputs = dict[str, Float[Array, "S in"]]  # by layer: what its weight or gain multiplies
 
@@ -88,7 +89,7 @@ def logits(model: Network, params: Params, response: Response) -> Float[Array, "
 
 def affine(layer: Layer, x: Float[Array, "S in"]) -> Float[Array, "S out"]:
     """X W + b."""
-    return x @ layer["weight"] + layer["bias"]
+    return x @ layer["weight"] + layer.get("bias", 0)
 
 
 def standardised(x: Float[Array, "S d"], epsilon: float) -> Float[Array, "S d"]:
@@ -99,4 +100,9 @@ def standardised(x: Float[Array, "S d"], epsilon: float) -> Float[Array, "S d"]:
 
 def scaled(layer: Layer, x: Float[Array, "S d"]) -> Float[Array, "S d"]:
     """X ⊙ g + b."""
-    return x * layer["gain"] + layer["bias"]
+    return x * layer["gain"] + layer.get("bias", 0)
+
+
+def seen_places(real: Bool[Array, " S"]) -> Bool[Array, "S S"]:
+    """A place sees all real ones up to itself. Padding sees itself, so that its softmax has something to sum."""
+    return (real & jnp.tri(len(real), dtype=bool)) | jnp.eye(len(real), dtype=bool)

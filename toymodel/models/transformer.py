@@ -96,7 +96,7 @@ class Transformer:
 
     def stages(self, params: TransformerParams, response: Response) -> tuple[Stage, ...]:
         """All blocks but the last, its two halves (the second one positionwise), and the last norm."""
-        seen = _find_seen_places(response)
+        seen = stages.seen_places(_find_real_places(response))
         attention, block = partial(self._attend, seen), partial(self._apply_block, seen)
         earlier, last = (jax.tree.map(lambda leaf, at=at: leaf[at], params["blocks"]) for at in (slice(-1), -1))
         return (
@@ -146,12 +146,6 @@ def _apply_final_norm(layers: Layers, x: Float[Array, "S d"]) -> tuple[Float[Arr
 def _find_real_places(response: Response) -> Bool[Array, " S"]:
     """False at padding. The start symbol comes right before the prompt, so the prompt's mask is shifted by one."""
     return jnp.concatenate([response.prompt_mask, jnp.ones(1, bool), response.mask[:-1]])
-
-
-def _find_seen_places(response: Response) -> Bool[Array, "S S"]:
-    """A position sees all real ones up to itself. Padding sees itself, so that its softmax has something to sum."""
-    real = _find_real_places(response)
-    return (real & jnp.tri(len(real), dtype=bool)) | jnp.eye(len(real), dtype=bool)
 
 
 def init_params(

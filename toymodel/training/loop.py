@@ -5,7 +5,7 @@ record takes another: one gradient per response, hence each pair's Gram entries 
 d_w and d_l, the slopes of all pairs along the joint step (T9, T20).
 
 `train` checks its arguments, makes the state before the first step (`_start`) and takes the steps in compiled chunks
-(`_chunk`), each step by `_step`.
+(`_take_chunk`), each step by `_step`.
 """
 
 import math
@@ -129,7 +129,7 @@ def run_steps(
     longest = steps if not eager else CHUNK if progress is None else min(CHUNK, math.ceil(steps / REPORTS))
     rows: list[_Row] = []
     for numbers in _cut_into_chunks(steps, longest, record):
-        loop, row = _chunk(program, setting, loop, numbers, steps)
+        loop, row = (_chunk_in_place if eager else _chunk)(program, setting, loop, numbers, steps)
         rows.append(row)
         if eager:
             done, reached = min(int(numbers[-1]) + 1, steps), np.asarray(loop.number)  # waits for the chunk
@@ -192,7 +192,7 @@ def _start(program: _Program, setting: Setting) -> _Loop:
 
     def start(setting: Setting) -> _Loop:
         pairs = _all_pairs(program, setting)
-        ref_logps = pairs.logps(setting.ref_params)
+        ref_logps = _reference_logps(program, setting, pairs)
         memory = setting.update.init(jnp.zeros(pairs.responses.tokens.shape, ref_logps.dtype))
         state = State(setting.params, pairs.optimizer.init(setting.params), memory)
         checkpoints = None
@@ -204,8 +204,15 @@ def _start(program: _Program, setting: Setting) -> _Loop:
     return _vectorise(program, setting, start, (program.axes,))(setting)
 
 
-@partial(jax.jit, static_argnames="program")
-def _chunk(
+def _reference_logps(program: _Program, setting: Setting, pairs: Batch) -> Float[Array, "2 n"]:
+    """Log-probabilities under the reference policy, of the pairs that the run comes to alone; 0 for others."""
+    visited = None if setting.batches is None else setting.batches.reshape(-1)
+    if visited is None or program.record == "pairs" or len(visited) >= len(pairs.members):
+        return pairs.logps(setting.ref_params)
+    return pairs.ref_logps.at[:, visited].set(pairs.take(visited).logps(setting.ref_params))
+
+
+def _take_chunk(
     program: _Program, setting: Setting, loop: _Loop, numbers: Int[np.ndarray, " length"], steps: int
 ) -> tuple[_Loop, _Row]:
     """The steps with these numbers, idling from number `steps` on."""
@@ -215,6 +222,10 @@ def _chunk(
         return jax.lax.scan(partial(_step, program, setting, pairs, steps), loop, numbers)
 
     return _vectorise(program, setting, chunk, (program.axes, 0, None, None))(setting, loop, numbers, steps)
+
+
+_chunk = jax.jit(_take_chunk, static_argnames="program")
+_chunk_in_place = jax.jit(_take_chunk, static_argnames="program", donate_argnames="loop")  # a large model's memory
 
 
 def _step(

@@ -24,6 +24,7 @@ __dir__ = own_names(globals())
 CHOSEN = 0
 #: The rejected responses' place.
 REJECTED = 1
+LOGITS = 2**25  # numbers in the logits of responses whose log-probabilities are taken at once
 
 
 class State(NamedTuple):
@@ -57,7 +58,12 @@ class Batch(NamedTuple):
 
     def logps(self, params: Params) -> Float[Array, "2 B"]:
         """Log-probabilities of all responses, in nats."""
-        return jax.vmap(jax.vmap(partial(response_logp, self.model, params)))(self.responses)
+        logp = partial(response_logp, self.model, params)
+        at_once = max(1, LOGITS // (self.responses.tokens.shape[-1] * self.model.vocab_size))
+        if self.responses.tokens[..., 0].size <= at_once:
+            return jax.vmap(jax.vmap(logp))(self.responses)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), self.responses)
+        return jax.lax.map(logp, flat, batch_size=at_once).reshape(self.responses.tokens.shape[:2])
 
     def token_logps(self, params: Params) -> Float[Array, "2 B T"]:
         """Log-probabilities of every token, in nats; 0 at padding."""

@@ -1,0 +1,76 @@
+"""Networks of which a part is learned: the same logits, and the derivatives of the whole in that part alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from neural import LENGTH, TRANSFORMERS, random_params
+from oracles import assert_close
+
+from toymodel import PreferencePairs
+from toymodel.models import llama
+from toymodel.models.llama import Llama
+from toymodel.models.logps import token_logps
+from toymodel.models.partial import LastBlocks, last_blocks, low_rank
+
+EPS = float(jnp.finfo(jnp.float64).eps)
+PAIRS = PreferencePairs.from_lists([[1, 4], [2]], [[0, 2, 3], [1]], [[1, 2], [0, 3]], vocab_size=5, length=LENGTH)
+LLAMA = Llama(vocab_size=5, layers=3, dim=8, heads=2, kv_heads=1, hidden=6)
+OF = {"llama": (LLAMA, llama.init_params(jax.random.key(0), LLAMA))}
+OF["transformer"] = TRANSFORMERS["tied"], random_params(jax.random.key(0), TRANSFORMERS["tied"])
+
+
+def logps(model, params, response):
+    return token_logps(model, params, response).sum()
+
+
+@pytest.mark.parametrize(("kind", "blocks"), [("llama", 1), ("llama", 2), ("llama", 3), ("transformer", 1)])
+def test_last_blocks_have_the_derivatives_of_the_whole(kind, blocks):
+    """Sums of a few hundred terms of size 1, in another order where loops are cut otherwise."""
+    network, params = OF[kind]
+    model, learned = last_blocks(network, params, blocks)
+    for response in (PAIRS[0].chosen_response, PAIRS[1].rejected_response):
+        whole, gradient = jax.value_and_grad(logps, argnums=1)(network, params, response)
+        part, of_part = jax.value_and_grad(logps, argnums=1)(model, learned, response)
+        assert_close(part, whole, 1 + abs(whole), 1000 * EPS)
+        wanted = {"blocks": jax.tree.map(lambda leaf: leaf[-blocks:], gradient["blocks"])}
+        wanted["final_norm"] = gradient["final_norm"]
+        jax.tree.map(lambda a, b: assert_close(a, b, 1 + abs(b).max(), 1000 * EPS), of_part, wanted)
+
+
+def test_low_rank_matrices_begin_as_the_network_and_move_it_as_their_product_does():
+    network, params = OF["llama"]
+    model, learned = low_rank(jax.random.key(1), network, params, 2)
+    response = PAIRS[0].chosen_response
+    np.testing.assert_array_equal(model.logits(learned, response), network.logits(params, response))
+    for layer in learned.values():
+        assert layer["a"].shape[-1] == layer["b"].shape[1] == 2
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, learned)
+    blocks = dict(params["blocks"])
+    for name, layer in moved.items():
+        blocks[name] = {"weight": blocks[name]["weight"] + jnp.einsum("lir,lro->lio", layer["a"], layer["b"])}
+    wanted = network.logits(params | {"blocks": blocks}, response)
+    assert_close(model.logits(moved, response), wanted, 1 + abs(wanted), 1000 * EPS)
+    assert not np.allclose(wanted, network.logits(params, response))
+
+
+def test_the_gradient_of_b_is_that_of_the_weight_times_a():
+    network, params = OF["llama"]
+    model, learned = low_rank(jax.random.key(1), network, params, 3, layers=("down",))
+    response = PAIRS[0].chosen_response
+    of_weight = jax.grad(logps, argnums=1)(network, params, response)["blocks"]["down"]["weight"]
+    found = jax.grad(logps, argnums=1)(model, learned, response)["down"]
+    wanted = jnp.einsum("lir,lio->lro", learned["down"]["a"], of_weight)
+    assert_close(found["b"], wanted, 1 + abs(wanted).max(), 1000 * EPS)
+    assert not found["a"].any()  # B is 0
+
+
+def test_bad_input():
+    network, params = OF["llama"]
+    with pytest.raises(ValueError, match=r"`blocks` must be a whole number between 1 and 3, got 4"):
+        last_blocks(network, params, 4)
+    with pytest.raises(ValueError, match=r"`rank` must be a whole number at least 1, got 0"):
+        low_rank(jax.random.key(0), network, params, 0)
+    with pytest.raises(ValueError, match=r"`layers` must be among .*queries.*, got attention_norm"):
+        low_rank(jax.random.key(0), network, params, 2, layers=("attention_norm",))
+    assert isinstance(last_blocks(network, params, 3)[0], LastBlocks)

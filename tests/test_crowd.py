@@ -291,3 +291,23 @@ def built(pairs=4, suffix_length=2, cosines=FINE, **changed):
 def test_bad_crowds(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_plain_cosines_are_checked_inside_a_trace_too():
+    @jax.jit
+    def threshold(a):
+        return (
+            crowd(2, 1, Cosines(0.5, 0.1, 1.0), vocab_size=5, p_chosen=0.2, p_rejected=0.2, a=0.3, b=0.1)[1].features
+            * a
+        )
+
+    assert jnp.isfinite(threshold(1.0)).all()
+    with pytest.raises(ValueError, match=r"`cosines.suffix` must be in"):
+        jax.jit(
+            lambda a: (
+                a
+                * crowd(2, 1, Cosines(0.5, 0.1, 2.0), vocab_size=5, p_chosen=0.2, p_rejected=0.2, a=0.3, b=0.1)[
+                    1
+                ].features
+            )
+        )(1.0)

@@ -11,6 +11,7 @@ at each position, and features of different positions are orthogonal.
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from toymodel._checks import is_concrete, require_int, require_probability
@@ -37,7 +38,7 @@ class Cosines(NamedTuple):
         """
         if pairs == 1 or not is_concrete(self):
             return
-        same, different = jnp.asarray(self.same), jnp.asarray(self.different)
+        same, different = np.asarray(self.same), np.asarray(self.different)
         if pairs is None:
             words, lowest, room = "many pairs", (0.0, 0.0), same
         else:
@@ -46,10 +47,10 @@ class Cosines(NamedTuple):
             words, lowest = f"{pairs} pairs", (-1 / max(half - 1, 1), -1 / (pairs - 1))
             room = (1 + same * (half - 1)) / half
         for name, low in zip(("same", "suffix"), lowest, strict=True):
-            value = jnp.asarray(getattr(self, name))
-            if not jnp.all((value >= low) & (value <= 1)):
+            value = np.asarray(getattr(self, name))
+            if not np.all((value >= low) & (value <= 1)):
                 raise ValueError(f"`cosines.{name}` must be in [{low:.3g}, 1] for {words}, got {value}.")
-        if not jnp.all(abs(different) <= room):
+        if not np.all(abs(different) <= room):
             raise ValueError(
                 f"`cosines.different` must be at most {room} in size for {words} with same={same}, got {different}."
             )

@@ -102,7 +102,7 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
         return found._replace(cut_off=found.cut_off or ends_early)
     rows = list(_read_assignments(text))
     if not rows and start[0] not in "[{":
-        rows = list(_read_delimited(text.strip().splitlines(), 0).rows)
+        rows = _read_delimited(text.strip().splitlines(), 0).rows
     if not rows:
         raise ValueError(f"it holds no row of a log. {KINDS}")
     return Rows(rows)
@@ -247,8 +247,9 @@ def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
     """The table below the first line that names a column we know, if there is one."""
     head = text[: 1 << 20].splitlines()
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
-        fields = _split(line, _delimiter(line))
-        if len(fields) > 1 and any(is_sided(name) or name in wanted for name in fields):
+        delimiter = _delimiter(line)
+        below = any(len(_split(row, delimiter)) > 1 and re.search(r"\d", row) for row in head[i + 1 : i + 3])
+        if below and "{" not in line and any(is_sided(name) or name in wanted for name in _split(line, delimiter)):
             return _read_delimited(text.splitlines(), i)
     return None
 
@@ -271,7 +272,9 @@ def _read_delimited(lines: list[str], first: int) -> Rows:
     head = lines[first]
     delimiter = _delimiter(head)
     names = _split(head, delimiter)
-    twice = next((name for i, name in enumerate(names) if name in names[:i] and (is_sided(name))), None)
+    if len(names) < 2:
+        return Rows([])
+    twice = next((name for i, name in enumerate(names) if name in names[:i] and is_sided(name)), None)
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]

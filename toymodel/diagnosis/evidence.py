@@ -203,8 +203,8 @@ def _weigh(table: Table, place: Place, believed: _Numbers, findings: list[Findin
     names, numbers = table.places.get(place, {}), _quantities(table, place) if place in table.places else {}
     w, l = (np.isfinite(side) for side in believed.sides)  # noqa: E741
     held = {name: np.isfinite(table.numbers(name)) for held in table.places.values() for name in held.values()}
-    mine = (w | l) | np.any([held[name] for name in names.values()], axis=0, initial=False)
-    others = np.any([there for name, there in held.items() if name not in names.values()], axis=0, initial=False)
+    mine = (w | l) | np.logical_or.reduce([held[name] for name in names.values()], axis=0)
+    others = np.logical_or.reduce([there for name, there in held.items() if name not in names.values()], axis=0)
     named = table.holds(believed.columns[0]) | table.holds(believed.columns[1])
     mine |= named & ~others  # nothing else is in these rows
     steps = table.steps(w | l, mine)

@@ -115,6 +115,7 @@ STEPS = (
     "trainer/global_step",
     "global_step",
     "global_steps",
+    "counters/updates",  # the reference implementation of DPO
     "current_steps",  # LLaMA-Factory
     "current_step",
     "step",
@@ -127,7 +128,7 @@ STEPS = (
     "iter",
     "_step",  # W&B
 )
-EXAMPLES = ("counters/examples", "examples")  # the reference implementation of DPO counts these
+EXAMPLES = ("counters/examples", "examples")  # the only steps of its evaluations
 
 _GROUPS = re.compile(
     r"reward_std|frac_reward_zero_std|advantages?$|rewards/.+/(mean|std)$|objective/|ppo/|critic/|actor/|completions?[/_]"
@@ -162,9 +163,10 @@ def read_name(name: str) -> Column | None:
     if meanings and meanings[0] == "evaluation":  # words between this one and the number are the name of the set
         number = (i for i, part in enumerate(meanings) if part not in _AROUND and _quantity(meanings[i:]))
         first = next(number, 0)
-        own = [words[i] for i in range(1, first) if meanings[i] not in ("", "average") and words[i][0].lower() != "eval"]
+        own = [i for i in range(1, first) if meanings[i] not in ("", "average") and words[i][0].lower() != "eval"]
         if own:
-            named = metric[own[0].start() : own[-1].end()]
+            start = 2 if words[1][0].lower() == "eval" else 1
+            named = metric[words[start].start() : words[own[-1]].end()]
         elif words[0][0].lower() == "test":
             named = "test"
     quantity = _quantity(meanings[first:])

@@ -275,7 +275,7 @@ def _is_average(table: Table, numbers: dict[str, np.ndarray], believed: _Numbers
     values = np.concatenate([np.abs(side[np.isfinite(side)]) for side in sides]) if sides else np.array([])
     if not values.size:
         return False
-    words = " ".join(table.names).lower()
+    words = " ".join(table.names).lower().replace(" ", "_")
     said = any(name in words for name in ("odds_ratio", "log_odds", "simpo", "per_token"))
     said |= any(column.average for name in believed.columns if (column := read_name(name)))
     return bool(np.median(values) < (_RANDOM if said else _TRAINED))

@@ -181,7 +181,8 @@ def _flat(row: Row) -> Row:
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
 _ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*)\s?[=:]\s?({_NUMBER})")
-_STEP = re.compile(r"\b(?:step|iteration|iter)[ :#]+(\d+)", re.IGNORECASE)
+_AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
+_STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
 
 
 def _read_dictionaries(text: str) -> Rows:
@@ -195,6 +196,8 @@ def _read_dictionaries(text: str) -> Rows:
         stripped = line.strip()
         whole = _read_dictionary(stripped) if stripped[0] == "{" and stripped[-1] == "}" else None
         found = [whole] if whole else [row for part in _FLAT.findall(line) if (row := _read_dictionary(part))]
+        if len(found) == 1 and not whole:
+            found[0] = _count_before(line[: line.index("{")]) | found[0]
         rows += found
         if not found and stripped[0] == "{":
             unread.append(i)
@@ -202,6 +205,12 @@ def _read_dictionaries(text: str) -> Rows:
     if rows:
         return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
     return Rows([row for part in _FLAT.findall(text) if (row := _read_dictionary(part))], cut_off)
+
+
+def _count_before(text: str) -> Row:
+    """`Step 10: {…}` is of this step, `train stats after 32 examples: {…}` of so many examples."""
+    step, examples = _STEP.search(text), _AFTER.search(text)
+    return {"step": step[1]} if step else {"counters/examples": examples[1]} if examples else {}
 
 
 def _read_dictionary(text: str) -> Row | None:
@@ -236,8 +245,7 @@ def _read_assignments(text: str) -> Iterator[Row]:
     for line in text.replace("\r", "\n").split("\n"):
         row: Row = dict(_ASSIGNMENT.findall(line))
         if any(map(is_sided, row)):
-            step = _STEP.search(line)
-            yield ({"step": step[1]} if step else {}) | row
+            yield _count_before(line) | row
 
 
 # --- Tables ---------------------------------------------------------------------------------------------------------
@@ -246,10 +254,15 @@ def _read_assignments(text: str) -> Iterator[Row]:
 def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
     """The table below the first line that names a column we know, if there is one."""
     head = text[: 1 << 20].splitlines()
+    first = next(i for i, line in enumerate(head) if line.strip())
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
         delimiter = _delimiter(line)
-        below = any(len(_split(row, delimiter)) > 1 and re.search(r"\d", row) for row in head[i + 1 : i + 3])
-        if below and "{" not in line and any(is_sided(name) or name in wanted for name in _split(line, delimiter)):
+        below = next(iter(head[i + 1 : i + 2]), "")
+        if delimiter == "|" and i > first:  # within a page, that may say more with bars
+            is_head = "-" in below and not below.strip("|:- \t")
+        else:
+            is_head = "{" not in line and len(_split(below, delimiter)) > 1 and re.search(r"\d|\|", below) is not None
+        if is_head and any(is_sided(name) or name in wanted for name in _split(line, delimiter)):
             return _read_delimited(text.splitlines(), i)
     return None
 

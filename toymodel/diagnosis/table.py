@@ -1,6 +1,7 @@
 """The rows of a log as columns of numbers, and the steps they are of."""
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ __dir__ = own_names(globals())
 
 _MISSING = {"", "-", "--", "na", "n/a", "nan", "none", "null", "no log"}  # "No log": Hugging Face's notebook table
 _END = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")  # of the row after training
+
+_DECIMAL_COMMA = re.compile(r"[-+]?(0,\d+|\d+,(?!\d{3}$)\d+)")  # "1,234" may be a thousand
 
 
 class Place(NamedTuple):
@@ -51,7 +54,7 @@ class Table:
                 split = "evaluation" if of_evaluation else column.split
                 named = self.places.setdefault(Place(column.run, split, column.set), {})
                 held = named.get(column.quantity)
-                if held is None or not np.isfinite(self.numbers(held)).any():
+                if held is None or self._is_worse(held):
                     named[column.quantity] = name
 
     def numbers(self, name: str) -> Float[np.ndarray, " R"]:
@@ -59,6 +62,10 @@ class Table:
         if name not in self._numbers:
             self._numbers[name] = np.array([_to_number(row.get(name)) for row in self.rows], dtype=np.float64)
         return self._numbers[name]
+
+    def _is_worse(self, name: str) -> bool:
+        column = read_name(name)
+        return not np.isfinite(self.numbers(name)).any() or (column is not None and column.average)
 
     def check(self, name: str) -> None:
         """Refuse a word where a number was expected."""
@@ -95,7 +102,7 @@ class Table:
 
     def _steps_in(self, name: str) -> np.ndarray:
         def first(value: Any) -> Any:
-            return value.partition("/")[0] if isinstance(value, str) else value  # "5/40"
+            return value.partition("/")[0].replace(",", "") if isinstance(value, str) else value  # "5/40", "1,000"
 
         return np.array([_to_number(first(row.get(name))) for row in self.rows], dtype=np.float64)
 
@@ -119,6 +126,8 @@ def _to_number(value: Any) -> float | None:
         value = value.strip().replace("−", "-")
         if value.lower() in _MISSING:
             return math.nan
+        if _DECIMAL_COMMA.fullmatch(value):
+            value = value.replace(",", ".")
     if value is None or isinstance(value, bool | list):
         return math.nan
     try:

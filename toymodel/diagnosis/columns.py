@@ -170,6 +170,8 @@ def read_name(name: str) -> Column | None:
         elif words[0][0].lower() == "test":
             named = "test"
     quantity = _quantity(meanings[first:])
+    if dash and not quantity:
+        return read_name(name.replace(" - ", "/"))
     split = "evaluation" if "evaluation" in meanings else "training"
     return Column(run if dash else "", split, named, quantity, "average" in meanings) if quantity else None
 

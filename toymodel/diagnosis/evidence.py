@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from toymodel._public import own_names
-from toymodel.diagnosis.columns import is_of_groups, read_name
+from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
 from toymodel.diagnosis.files import KINDS, read_rows
 from toymodel.diagnosis.table import Place, Steps, Table
 
@@ -105,6 +105,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
     try:
         believed = _named(table, columns) if columns else _best(table)
         evidence = [_weigh(table, place, numbers, findings) for place, numbers in believed.items()]
+        findings += _broken_elsewhere(table, believed)
     except ValueError as error:
         raise ValueError(f"`{path}`: {error}") from error
     if not evidence:
@@ -118,8 +119,8 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
 def _best(table: Table) -> dict[Place, _Numbers]:
     """The evaluations, else the rows of training; of one run."""
     for split in ("evaluation", "training"):
-        candidates = {place: _candidates(table, place) for place in table.places if place.split == split}
-        found = {place: best for place, numbers in candidates.items() if (best := next(filter(_two_states, numbers), None))}
+        places = [place for place in table.places if place.split == split]
+        found = {place: numbers for place in places if (numbers := _first(table, place))}
         runs = list(dict.fromkeys(place.run for place in found))
         if len(runs) > 1:
             raise ValueError(f"it holds {len(runs)} runs, {', '.join(runs)}; name the two columns of one of them.")
@@ -151,7 +152,7 @@ def _candidates(table: Table, place: Place) -> Iterator[_Numbers]:
 
 def _quantities(table: Table, place: Place) -> dict[str, np.ndarray]:
     """All numbers of a set of pairs by quantity; sums over answers as means, where their number is known."""
-    numbers = {quantity: table.numbers(name) for quantity, name in table.places[place].items()}
+    numbers = {quantity: table.numbers(name) for quantity, name in table.places.get(place, {}).items()}
     for side in SIDES:
         count = numbers.pop(f"{side}_count", None)
         for quantity in ("rewards", "logps"):
@@ -186,11 +187,20 @@ def _named(table: Table, columns: tuple[str, str]) -> dict[Place, _Numbers]:
     of_rewards = column.quantity.endswith("rewards") if column else "reward" in names[0].lower()
     sides = table.numbers(names[0]), table.numbers(names[1])
     numbers = _Numbers("rewards" if of_rewards else "logps", (names[0], names[1]), sides)
-    return {place: numbers} if _two_states(numbers) else {}
+    return {place: numbers} if _two_states(table, place, numbers) else {}
 
 
-def _two_states(numbers: _Numbers) -> bool:
-    return all(np.isfinite(side).sum() >= 2 for side in numbers.sides)
+def _two_states(table: Table, place: Place, numbers: _Numbers) -> bool:
+    """Whether each side has a number at two steps or more."""
+    if any(np.isfinite(side).sum() < 2 for side in numbers.sides):
+        return False
+    steps, _ = _place_rows(table, place, numbers)
+    return all(len(_series(steps, side).steps) >= 2 for side in numbers.sides)
+
+
+def _first(table: Table, place: Place) -> _Numbers | None:
+    """What is believed of a set of pairs, if anything is."""
+    return next((numbers for numbers in _candidates(table, place) if _two_states(table, place, numbers)), None)
 
 
 # --- What is known of them ------------------------------------------------------------------------------------------
@@ -198,45 +208,43 @@ def _two_states(numbers: _Numbers) -> bool:
 
 def _weigh(table: Table, place: Place, believed: _Numbers, findings: list[Finding]) -> Evidence:
     """The evidence of one set of pairs; what is to be said of it is added to `findings`."""
+
+    def say(code: str, text: str, step: float | None = None) -> None:
+        findings.append(Finding(code, text, step))
+
     for name in believed.columns:
         table.check(name)
-    names, numbers = table.places.get(place, {}), _quantities(table, place) if place in table.places else {}
-    w, l = (np.isfinite(side) for side in believed.sides)  # noqa: E741
-    held = {name: np.isfinite(table.numbers(name)) for held in table.places.values() for name in held.values()}
-    mine = (w | l) | np.logical_or.reduce([held[name] for name in names.values()], axis=0)
-    others = np.logical_or.reduce([there for name, there in held.items() if name not in names.values()], axis=0)
-    named = table.holds(believed.columns[0]) | table.holds(believed.columns[1])
-    mine |= named & ~others  # nothing else is in these rows
-    steps = table.steps(w | l, mine)
+    steps, mine = _place_rows(table, place, believed)
+    numbers = _quantities(table, place)
     chosen, rejected = (_series(steps, side) for side in believed.sides)
+    known = read_name(believed.columns[0]) is not None
     of = f" of `{place.set}`" if place.set else ""
-    if steps.sorted:
-        findings.append(Finding("sorted_rows", f"The rows{of} were not in the order of their {steps.kind}s: sorted."))
     again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
     if again:
         text = f"Rows{of} repeat {steps.kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
-        findings.append(Finding("replaced_rows", text, min(again)))
-    one_sided = int((w ^ l).sum())
-    if one_sided:
-        text = f"{one_sided} of {int((w | l).sum())} rows{of} hold one side only, as KTO and BCO log: each is read by itself."
-        findings.append(Finding("one_sided", text))
-    if believed.source == "logps" and place.split == "training":
+        say("replaced_rows", text, min(again))
+    elif steps.sorted:
+        order = "epochs" if steps.kind == "row" else f"{steps.kind}s"
+        say("sorted_rows", f"The rows{of} were not in the order of their {order}: they were sorted.")
+    alone, both = np.setxor1d(chosen.steps, rejected.steps), np.union1d(chosen.steps, rejected.steps)
+    if alone.size:
+        say("one_sided", f"{alone.size} of {both.size} {steps.kind}s{of} hold one side only: each is read by itself.")
+    if believed.source == "logps" and place.split == "training" and known:
         text = (
             f"`{believed.columns[0]}` and `{believed.columns[1]}` are of a different batch at every state, and jump for "
             "that reason alone, unless you logged fixed pairs: an evaluation would tell more."
         )
-        findings.append(Finding("different_batches", text))
-    average = _is_average(table, numbers, believed)
+        say("different_batches", text)
+    average = known and _is_average(table, numbers, believed)
     if average:
         text = (
-            "The log-probabilities are so small that they are means over tokens, as length-normalised losses (SimPO, "
-            "ORPO, IPO) log them, or of answers of very few tokens: a sum over tokens may move the other way."
+            f"The log-probabilities{of} are so small that they are means over tokens, as length-normalised losses "
+            "(SimPO, ORPO, IPO) log them, or of answers of very few tokens: sums over tokens may move otherwise."
         )
-        findings.append(Finding("average_logps", text))
-    broke_at = _broke_at(steps, mine, [table.holds(name) for name in believed.columns], (w, l))
+        say("average_logps", text)
+    broke_at = _broke_at(table, steps, mine, believed)
     if broke_at is not None:
-        text = f"Not a number from {steps.kind} {broke_at:g} on{of}: the run broke there."
-        findings.append(Finding("not_a_number", text, broke_at))
+        say("not_a_number", f"Not a number from {steps.kind} {broke_at:g} on{of}: the run broke there.", broke_at)
     return Evidence(
         name=place.set,
         split=place.split,
@@ -249,6 +257,37 @@ def _weigh(table: Table, place: Place, believed: _Numbers, findings: list[Findin
         others={name: series for name, column in numbers.items() if len((series := _series(steps, column)).steps)},
         broke_at=broke_at,
     )
+
+
+def _broken_elsewhere(table: Table, believed: dict[Place, _Numbers]) -> Iterator[Finding]:
+    """Numbers that are not believed, and yet say that the run broke: in training, or in a column without any number."""
+    for place, names in table.places.items():
+        if place.run not in {used.run for used in believed}:
+            continue
+        used = believed.get(place) or _first(table, place)
+        if used is None:
+            continue
+        steps, mine = _place_rows(table, place, used)
+        broke_at = None if place in believed else _broke_at(table, steps, mine, used)
+        if broke_at is not None:
+            text = f"`{used.columns[0]}` is not a number from {steps.kind} {broke_at:g} on: the run broke there."
+            yield Finding("not_a_number", text, broke_at)
+        for name in names.values():
+            gone = table.holds(name) & mine
+            if is_sided(name) and gone.sum() > 1 and not np.isfinite(table.numbers(name)).any():
+                text = f"`{name}` is not a number in any row."
+                yield Finding("not_a_number", text, float(np.nanmin(steps.of_rows[gone])))
+
+
+def _place_rows(table: Table, place: Place, numbers: _Numbers) -> tuple[Steps, np.ndarray]:
+    """The steps of the rows, and which rows are of this set of pairs: they hold a number of it, or none of any other."""
+    used = np.isfinite(numbers.sides[0]) | np.isfinite(numbers.sides[1])
+    mine, others = used.copy(), np.zeros_like(used)
+    for other, names in table.places.items():
+        for name in names.values():
+            (mine if other == place else others)[np.isfinite(table.numbers(name))] = True
+    mine |= (table.holds(numbers.columns[0]) | table.holds(numbers.columns[1])) & ~others
+    return table.steps(used, mine), mine
 
 
 def _series(steps: Steps, numbers: np.ndarray) -> Series:
@@ -272,33 +311,31 @@ def _is_average(table: Table, numbers: dict[str, np.ndarray], believed: _Numbers
     sides = [numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers]
     if believed.source == "logps":
         sides = list(believed.sides)
-    values = np.concatenate([np.abs(side[np.isfinite(side)]) for side in sides]) if sides else np.array([])
-    if not values.size:
-        return False
-    words = " ".join(table.names).lower().replace(" ", "_")
-    said = any(name in words for name in ("odds_ratio", "log_odds", "simpo", "per_token"))
+    values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
+    names = " ".join(table.names).lower().replace(" ", "_")
+    said = any(name in names for name in ("odds_ratio", "log_odds", "simpo", "per_token"))
     said |= any(column.average for name in believed.columns if (column := read_name(name)))
-    return bool(np.median(values) < (_RANDOM if said else _TRAINED))
+    return bool(values.size) and bool(-(_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
 
-def _broke_at(
-    steps: Steps, mine: np.ndarray, named: list[np.ndarray], there: tuple[np.ndarray, np.ndarray]
-) -> float | None:
+def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: _Numbers) -> float | None:
     """The first step from which on a side has no number, though rows of its set go on.
 
-    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, a row
-    has a number as soon as one side has.
+    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
+    takes both sides to break.
     """
-    w, l = there  # noqa: E741
-    one_sided = (w ^ l)[: max(np.flatnonzero(w)[-1], np.flatnonzero(l)[-1]) + 1].mean()
+    there = [np.isfinite(side) for side in numbers.sides]
+    last = min(np.flatnonzero(has)[-1] for has in there)
+    if (there[0] ^ there[1])[: last + 1].any():
+        there = [there[0] | there[1]] * 2
     found = []
-    for has, holds in zip(there, named, strict=True):
-        ok = w | l if one_sided > 0.1 else has
-        at = np.unique(steps.of_rows[ok & np.isfinite(steps.of_rows)])
-        bad = np.setdiff1d(steps.of_rows[mine & holds & ~ok & np.isfinite(steps.of_rows)], at)
-        after = bad[bad > at[-1]]
-        gaps = np.unique(np.searchsorted(at, bad[bad < at[-1]]), return_counts=True)[1]
-        if len(after) > gaps.max(initial=0):
+    for has, name in zip(there, numbers.columns, strict=True):
+        at = np.unique(steps.of_rows[has])
+        gone = steps.of_rows[mine & table.holds(name) & ~has]
+        gone = np.setdiff1d(gone[np.isfinite(gone)], at)
+        longest = np.unique(np.searchsorted(at, gone[gone < at[-1]]), return_counts=True)[1].max(initial=0)
+        after = gone[gone > at[-1]]
+        if len(after) > longest:
             found.append(float(after[0]))
     return min(found, default=None)
 

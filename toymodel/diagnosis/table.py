@@ -128,10 +128,10 @@ def _to_number(value: Any) -> float | None:
             return math.nan
         if _DECIMAL_COMMA.fullmatch(value):
             value = value.replace(",", ".")
-    if value is None or isinstance(value, bool | list):
+    if value is None or isinstance(value, bool):
         return math.nan
     try:
-        number = float(value)
+        number = float(np.mean(value) if isinstance(value, list) and value else value)  # a list is of pairs
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else math.nan

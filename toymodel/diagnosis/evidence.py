@@ -183,7 +183,9 @@ def _named(table: Table, columns: tuple[str, str]) -> dict[Place, _Numbers]:
     if names[0] is None or names[1] is None:
         return {}
     column = read_name(names[0])
-    place = next((place for place, held in table.places.items() if names[0] in held.values()), Place("", "training", ""))
+    place = next(
+        (place for place, held in table.places.items() if names[0] in held.values()), Place("", "training", "")
+    )
     of_rewards = column.quantity.endswith("rewards") if column else "reward" in names[0].lower()
     sides = table.numbers(names[0]), table.numbers(names[1])
     numbers = _Numbers("rewards" if of_rewards else "logps", (names[0], names[1]), sides)
@@ -221,7 +223,9 @@ def _weigh(table: Table, place: Place, believed: _Numbers, findings: list[Findin
     of = f" of `{place.set}`" if place.set else ""
     again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
     if again:
-        text = f"Rows{of} repeat {steps.kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
+        text = (
+            f"Rows{of} repeat {steps.kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
+        )
         say("replaced_rows", text, min(again))
     elif steps.sorted:
         order = "epochs" if steps.kind == "row" else f"{steps.kind}s"
@@ -352,7 +356,9 @@ def _explain_absence(path: str | os.PathLike[str], table: Table, columns: tuple[
     for side, other in (SIDES, SIDES[::-1]):
         has = [name for quantity, name in sided.items() if quantity.startswith(side)]
         if has and not any(quantity.startswith(other) for quantity in sided):
-            return f"`{path}` holds `{has[0]}` and nothing of the {other} answers: export both; its columns are {listed}."
+            return (
+                f"`{path}` holds `{has[0]}` and nothing of the {other} answers: export both; its columns are {listed}."
+            )
     broken = [name for name in sided.values() if name.lower() and table.holds(name).sum() >= 2]
     broken = [name for name in broken if np.isfinite(table.numbers(name)).sum() < 2 and read_name(name)]
     if not any(quantity.startswith(SIDES) for quantity in sided) and any(map(is_of_groups, known)):

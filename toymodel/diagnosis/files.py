@@ -27,15 +27,14 @@ KINDS = (
     ".npz and .safetensors"
 )
 _SAVE = "numpy.savez('FILE.npz', chosen_grad=…, rejected_grad=…)"
-_OTHER = {  # by ending, and by first bytes, which tell more
-    ".pt": f"it is a torch file: load it there, and save its arrays by {_SAVE}, each `tensor.float().numpy()`",
-    ".npy": f"it holds one array without a name: save the two by {_SAVE}, each `numpy.load(FILE)`",
+_OTHER = {  # by the ending of the name, which the first bytes overrule
+    ".pt": f"it is a torch or pickle file: load it there, and save its arrays by {_SAVE}, each as `x.float().numpy()`",
+    ".npy": f"it is not an .npz archive but one array without a name: save both by {_SAVE}, each as `numpy.load(FILE)`",
+    ".npz": "it is an archive of arrays: let its name end in .npz",
     ".xlsx": "it is a spreadsheet: save it as CSV",
     ".parquet": "it is a Parquet table: save it as CSV, as `polars.read_parquet(FILE).write_csv('log.csv')` does",
     ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
-    ".npz": "it is an archive of arrays: let its name end in .npz",
 }
-_ENDINGS = {".pth": ".pt", ".bin": ".pt", ".ckpt": ".pt", ".pkl": ".pt", ".pickle": ".pt", ".xls": ".xlsx"}
 _SEARCHED = 200  # lines in which the head of a table is looked for
 
 
@@ -48,20 +47,17 @@ class Rows(NamedTuple):
 
 
 def explain_kind(path: Path, head: bytes) -> str | None:
-    """Why a file is no log, and how to make one of it, told from its first bytes and its name; None if it may be one.
-
-    An empty `head` leaves the name alone to tell.
-    """
-    ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
-    ending = _ENDINGS.get(ending, ending)
+    """Why a file is no log, and how to make one of it, by its first bytes and its name; None where it is text."""
     if head.startswith(b"PK"):
-        names = (b"xl/", ".xlsx"), (b".npy", ".npz"), (b"data.pkl", ".pt")
-        ending = next((kind for name, kind in names if name in head), ending)
-    elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02")):
-        ending = {b"\x93N": ".npy", b"PA": ".parquet", b"\x80\x02": ".pt"}[head[:2]]
-    elif head and b"\0" not in head[:4096]:
-        return None  # text, whatever its name
-    return _OTHER.get(ending)
+        inside = (b"xl/", ".xlsx"), (b"data.pkl", ".pt"), (b".npy", ".npz")
+        ending = next((kind for name, kind in inside if name in head), path.suffix.lower())
+    elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        ending = {b"\x93N": ".npy", b"PA": ".parquet"}.get(head[:2], ".pt")
+    elif b"\0" not in head[:4096]:
+        return None
+    else:
+        ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
+    return _OTHER.get(".pt" if ending in (".pth", ".bin", ".ckpt") else ending)
 
 
 def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
@@ -76,7 +72,7 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
       ValueError: it is empty or no log; the message says what else it is.
     """
     if path.is_dir():
-        raise ValueError("it is a folder; a training log lies in it, such as trainer_state.json")
+        raise ValueError("Is a directory: give the log in it, such as trainer_state.json")
     found = _read(_decode(path, path.read_bytes()), wanted)
     return found._replace(rows=_widen(found.rows))
 

@@ -14,6 +14,8 @@ from toymodel.diagnosis.files import KINDS, explain_kind
 
 __dir__ = own_names(globals())
 
+ARCHIVES = (".npz", ".safetensors")  # endings of names; other files are logs
+
 GRADIENTS = ("chosen_grad", "rejected_grad")
 GRAMS = ("chosen_sq", "rejected_sq", "inner")
 GRAM = "gram"  # of all pairs
@@ -24,6 +26,7 @@ MASKS = ("chosen_mask", "rejected_mask")
 ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
 
 IGNORED = -100  # in Hugging Face's labels: no token of the response
+
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays of an .npz or .safetensors file, by name: of gradients, or of token log-probabilities along a run.
@@ -73,16 +76,18 @@ def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray,
         return array != IGNORED
     odd = array[(array != 0) & (array != 1)]
     if odd.size:
-        raise ValueError(f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}.")
+        raise ValueError(
+            f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}."
+        )
     return array.astype(bool)
 
 
 def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if not zipfile.is_zipfile(path):
-            Path(path).open("rb").close()  # raises the reason when the file cannot be read at all
-            why = explain_kind(Path(path), b"") or "it is not an .npz archive, as numpy.savez writes one"
-            raise ValueError(f"{why}. {KINDS}")
+            with Path(path).open("rb") as file:  # raises the reason when the file cannot be read at all
+                why = explain_kind(Path(path), file.read(4096))
+            raise ValueError(f"{why or 'it is not an .npz archive, as numpy.savez writes one'}. {KINDS}")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except MemoryError as error:

@@ -70,7 +70,15 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"batch", "columns"}, {"files"}, {"readers", "table"}, {"evidence", "gradients", "logs"}]},
+    {
+        "diagnosis": [
+            {"batch", "columns"},
+            {"files"},
+            {"readers", "table"},
+            {"belief", "gradients", "logs"},
+            {"evidence"},
+        ]
+    },
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

@@ -188,4 +188,5 @@ def is_sided(name: str) -> bool:
 
 def is_of_groups(name: str) -> bool:
     """Whether a column belongs to GRPO, RLOO or PPO, where answers come in groups or alone."""
-    return _GROUPS.match(re.sub(r"^(train|eval)[/_]", "", name.strip().lower())) is not None
+    metric = name.strip().lower().rpartition(" - ")[2]
+    return _GROUPS.match(re.sub(r"^(train|eval)[/_]", "", metric)) is not None

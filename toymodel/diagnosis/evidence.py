@@ -59,6 +59,7 @@ class LogFile(NamedTuple):
     findings: list[Finding]
 
 
+_ONE_SIDED = 0.1  # share of steps with one side from which on this is the way of the log
 _SHOWN = 30  # names of columns in a message
 _RUNS = ("run", "run_id", "run_name", "run id", "run name")
 # A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
@@ -150,7 +151,7 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     alone = np.setxor1d(evidence.chosen.steps, evidence.rejected.steps)
     alone = alone if broke_at is None else alone[alone < broke_at]
     all_steps = np.union1d(evidence.chosen.steps, evidence.rejected.steps)
-    if alone.size > 0.1 * all_steps.size:
+    if alone.size > _ONE_SIDED * all_steps.size:
         text = f"{alone.size} of {all_steps.size} {kind}s{of} hold one side only: each is read by itself."
         yield Finding("one_sided", text)
     if believed.source == "logps" and place.split == "training" and read_name(believed.columns[0]):
@@ -185,9 +186,9 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     if not columns:
         return False  # the user named them, and we do not know what they are
     numbers = quantities(table, place)
-    sides = believed.sides
-    if believed.source != "logps":
-        sides = tuple(numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers)
+    sides = [numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers]
+    if believed.source == "logps":
+        sides = list(believed.sides)
     values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
     said = any(name in names for name in _OF_AVERAGES) or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
@@ -203,13 +204,12 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
     A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
     takes both sides to break.
     """
-    at = [by_step(steps, side)[0] for side in numbers.sides]
-    before = min(steps_of_side[-1] for steps_of_side in at)
-    alone = np.setxor1d(*at)
-    if (alone <= before).sum() > 0.1 * len(at[0]):
-        at = [np.union1d(*at)] * 2
+    chosen, rejected = (by_step(steps, side)[0] for side in numbers.sides)
+    alone = np.setxor1d(chosen, rejected)
+    if (alone <= min(chosen[-1], rejected[-1])).sum() > _ONE_SIDED * len(chosen):
+        chosen = rejected = np.union1d(chosen, rejected)
     found = []
-    for has, name in zip(at, numbers.columns, strict=True):
+    for has, name in zip((chosen, rejected), numbers.columns, strict=True):
         rows = steps.of_rows[mine & table.holds(name)]
         gone = np.setdiff1d(rows[np.isfinite(rows)], has)
         longest = np.unique(np.searchsorted(has, gone[gone < has[-1]]), return_counts=True)[1].max(initial=0)

@@ -71,7 +71,7 @@ class Table:
         """Refuse a word where a number was expected."""
         for i, row in enumerate(self.rows, 1):
             if _to_number(row.get(name)) is None:
-                raise ValueError(f"`{name}` in row {i} must be a finite number, got {row[name]!r}.")
+                raise ValueError(f"must hold a finite number as `{name}` in row {i}, got {row[name]!r}.")
 
     def holds(self, name: str) -> Bool[np.ndarray, " R"]:
         """Which rows have the column at all, with a number or not."""
@@ -94,7 +94,7 @@ class Table:
         if name is None and filled:
             name = next(iter(filled))
             i = int(np.flatnonzero(used & ~np.isfinite(filled[name]))[0])
-            raise ValueError(f"`{name}` in row {i + 1} must be a finite number, got {self.rows[i].get(name)!r}.")
+            raise ValueError(f"must hold a finite number as `{name}` in row {i + 1}, got {self.rows[i].get(name)!r}.")
         if name is not None:
             kind = "example" if name.strip().lower() in EXAMPLES else "step"
             return Steps(columns[name], kind, _falls(_last_of_each(columns[name][used])))

@@ -349,6 +349,18 @@ FORMATS = {
         [f"{'':5}{'step':>8}  {'eval_logps/chosen':>20}  {'eval_logps/rejected':>20}"]
         + [f"{i:5}{t:8}  {w:20}  {v:20}" for i, (t, w, v) in enumerate(evaluations(rows))]
     ),
+    "console wrapped anywhere": lambda rows: (
+        "Start\n" + "\n".join(str(row)[i : i + 79] for row in rows for i in range(0, len(str(row)), 79))
+    ),
+    "comments": lambda rows: "\n".join(f"# {row}" for row in rows),
+    "mlx": lambda rows: (
+        "Starting, iters: 500\n"
+        + "\n".join(
+            f"Iter {t}: Val loss 0.055, Val chosen logps {w}, Val rejected logps {v}, Val took 0.645s\n"
+            f"Iter {t}: Train loss 0.061, Chosen reward -0.206, Rejected reward -0.227, It/sec 0.103"
+            for t, w, v in evaluations(rows)
+        )
+    ),
     "torchtune": lambda rows: "\n".join(
         f"Step {t} | loss:0.5 val_log_probs/chosen:{w} val_log_probs/rejected:{v} " for t, w, v in evaluations(rows)
     ),

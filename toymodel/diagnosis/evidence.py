@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -61,10 +62,10 @@ class LogFile(NamedTuple):
 
 _ONE_SIDED = 0.1  # share of steps with one side from which on this is the way of the log
 _SHOWN = 30  # names of columns in a message
-_RUNS = ("run", "run_id", "run_name", "run id", "run name")
+_RUNS = ("run", "run_id", "run_name", "loss_type")
 # A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
 _TRAINED, _RANDOM = -3.0, -12.0
-_OF_AVERAGES = ("odds_ratio", "log_odds", "simpo", "per_token")  # what losses that average name their columns
+_OF_AVERAGES = re.compile(r"odds_ratio|log_odds|per_token|(^|[^a-z])(ipo|orpo|simpo)([^a-z]|$)")  # names of columns
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> LogFile:
@@ -106,7 +107,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
 
 
 def _require_one_run(table: Table) -> None:
-    name = next((name for name in table.names if name.strip().lower() in _RUNS), None)
+    name = next((name for name in table.names if name.strip().lower().replace(" ", "_") in _RUNS), None)
     runs = list(dict.fromkeys(str(row[name]) for row in table.rows if row.get(name))) if name else []
     if len(runs) > 1:
         raise ValueError(f"holds {len(runs)} runs in `{name}`, {', '.join(runs[:_SHOWN])}: give one of them at a time.")
@@ -190,7 +191,7 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     if believed.source == "logps":
         sides = list(believed.sides)
     values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
-    said = any(name in names for name in _OF_AVERAGES) or any(column.average for column in columns)
+    said = _OF_AVERAGES.search(names) is not None or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
     return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 

@@ -135,14 +135,15 @@ def _decode(path: Path, content: bytes) -> str:
 
 def _rows_of(value: Any, wanted: tuple[str, ...]) -> list[Row]:
     """The rows in a JSON value: of all lists in it, the one with the most rows that have columns we know."""
-
-    def known(rows: list[Row]) -> int:
-        return sum(any(is_sided(name) or name in wanted for name in row) for row in rows)
-
     found = list(_find_rows(value))
     if not found:
         raise ValueError("it must be a `log_history`, a list of objects, or one object a line")
-    return max(found, key=known)
+    return max(found, key=lambda rows: _known(rows, wanted))
+
+
+def _known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
+    """How many rows have a column of either side."""
+    return sum(any(is_sided(name) or name in wanted for name in row) for row in rows)
 
 
 def _find_rows(value: Any, depth: int = 0) -> Iterator[list[Row]]:
@@ -190,7 +191,7 @@ def _flat(row: Row) -> Row:
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
 _NUMERAL = re.compile(rf"{_NUMBER}$")
-_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*)\s?[=:]\s?({_NUMBER})")
+_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*(?: [A-Za-z_][\w/.]*){{0,3}})\s?[=: ]\s?({_NUMBER})")
 _AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
 _STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
 
@@ -213,9 +214,11 @@ def _read_dictionaries(text: str) -> Rows:
         if not found and not before:
             unread.append(i)
     cut_off = "{" in text[text.rfind("}") + 1 :] or unread[-1:] == [len(lines) - 1]
-    if rows:
-        return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
-    return Rows([row for part in _FLAT.findall(text) if (row := _read_dictionary(part))], cut_off)
+    if unread or not rows:
+        wrapped = [row for part in _FLAT.findall(text) if (row := _read_dictionary(part))]
+        if not rows or _known(wrapped) > _known(rows):
+            return Rows(wrapped, cut_off)
+    return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
 
 
 def _count_before(text: str) -> Row:
@@ -231,7 +234,7 @@ def _read_dictionary(text: str) -> Row | None:
     except (ValueError, RecursionError):
         pass
     try:
-        node = ast.parse(text, mode="eval").body
+        node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(node, ast.Dict) or not all(isinstance(key, ast.Constant) for key in node.keys):
@@ -252,7 +255,7 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _read_assignments(text: str) -> Iterator[Row]:
-    """`loss=0.69, chosen_reward=0.1` as progress bars show it, and `Step 1 | loss:0.69 rewards/chosen:0.1`."""
+    """`loss=0.69, chosen_reward=0.1`, `loss:0.69 rewards/chosen:0.1` or `Train loss 0.69, Chosen reward 0.1`."""
     for line in text.replace("\r", "\n").split("\n"):
         row: Row = dict(_ASSIGNMENT.findall(line))
         if any(map(is_sided, row)):
@@ -303,12 +306,12 @@ def _read_delimited(lines: list[str], first: int) -> Rows:
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]
-    if delimiter == "|":
-        end = next((i for i, line in enumerate(body) if "|" not in line), len(body))
-        fields = [_split(line, delimiter) for line in body[:end] if line.strip("|:- \t")]
-    elif delimiter is None:
-        fields = [_split(line, delimiter) for line in body if line.strip()]
-        fields = [row[1:] if len(row) == len(names) + 1 else row for row in fields]  # pandas prints an index first
+    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line that has none of them is cut off
+        end = next((i for i, line in enumerate(body) if delimiter not in line), len(body))
+        body = body if not any(map(str.strip, body[end + 1 :])) else body[:end]
+    if delimiter in (None, "|"):
+        fields = [_split(line, delimiter) for line in body if line.strip("|:- \t")]
+        fields = [row[1:] if delimiter is None and len(row) > len(names) else row for row in fields]  # pandas' index
     else:
         fields = [row for row in csv.reader(io.StringIO("\n".join(body)), delimiter=delimiter) if any(row)]
     decimal_comma = delimiter == ";"

@@ -44,18 +44,26 @@ class Table:
         sided = [name for name in self.names if is_sided(name)]
         self.rows = [{} if _any_number(row, _END) and not _any_number(row, sided) else row for row in rows]
         self._numbers: dict[str, np.ndarray] = {}
-        # Under "Validation Loss", the table of the Hugging Face trainer has one row an evaluation.
-        evaluations = any(name.strip().lower() == "validation loss" for name in self.names)
+        of_evaluation = self._rows_are_evaluations(sided)
         self.places: dict[Place, dict[str, str]] = {}
         for name in self.names:
             column = read_name(name)
-            if column is not None:
-                of_evaluation = evaluations and column.quantity.startswith(("chosen", "rejected", "accuracy", "margin"))
-                split = "evaluation" if of_evaluation else column.split
-                named = self.places.setdefault(Place(column.run, split, column.set), {})
-                held = named.get(column.quantity)
-                if held is None or self._is_worse(held):
-                    named[column.quantity] = name
+            if column is None:
+                continue
+            moved = of_evaluation and column.quantity.startswith(("chosen", "rejected", "accuracy", "margin"))
+            place = Place(column.run, "evaluation" if moved else column.split, column.set)
+            named = self.places.setdefault(place, {})
+            held = named.get(column.quantity)
+            if held is None or self._is_worse(held):
+                named[column.quantity] = name
+
+    def _rows_are_evaluations(self, sided: list[str]) -> bool:
+        """Whether this is a table of the Hugging Face trainer, one row an evaluation, with names as in training."""
+        loss = next((name for name in self.names if name.strip().lower() == "validation loss"), None)
+        if loss is None or not sided:
+            return False
+        used = np.isfinite([self.numbers(name) for name in sided]).any(axis=0)
+        return bool(np.isfinite(self.numbers(loss))[used].mean() > 0.5) if used.any() else False
 
     def numbers(self, name: str) -> Float[np.ndarray, " R"]:
         """A column, NaN where it holds no number."""

@@ -430,6 +430,12 @@ def test_a_broken_line_is_told(tmp_path):
     assert (states(found.chosen), codes) == (CHOSEN, ["unread_rows"])
 
 
+def test_a_row_without_a_step_is_left_out(tmp_path):
+    last = {name: value for name, value in ROWS[0].items() if name != "step"}
+    found, codes = only(written(tmp_path, "log.jsonl", lines([*ROWS, last])))
+    assert (states(found.chosen), codes) == (CHOSEN, ["unread_rows"])
+
+
 def broken(*steps, **numbers):
     return [{"step": step, "loss": 0.0, "rewards/chosen": NAN, "rewards/rejected": NAN} | numbers for step in steps]
 
@@ -471,6 +477,14 @@ def test_where_numbers_end(tmp_path, name, form):
 def test_training_that_breaks_is_told_beside_the_evaluations(tmp_path):
     (found,), (finding,) = load_log(written(tmp_path, "log.json", [*ROWS, *EVALS, *broken(40, 50)]))
     assert (found.split, found.broke_at) == ("evaluation", None)
+    assert (finding.code, finding.step) == ("not_a_number", 40)
+
+
+def test_log_probabilities_that_break_are_told_beside_rewards(tmp_path):
+    rows = [row | {"logps/chosen": -50.0, "logps/rejected": -60.0} for row in ROWS]
+    rows += [ROWS[0] | {"step": 40, "logps/chosen": NAN, "logps/rejected": NAN}]
+    (found,), (finding,) = load_log(written(tmp_path, "log.json", rows))
+    assert (found.source, found.broke_at) == ("rewards", None)
     assert (finding.code, finding.step) == ("not_a_number", 40)
 
 

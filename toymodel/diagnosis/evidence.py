@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from toymodel._public import own_names
-from toymodel.diagnosis.belief import SIDES, Believed, best, first, named, quantities, ratio, rows_of
+from toymodel.diagnosis.belief import SIDES, Believed, best, candidates, named, quantities, ratio, rows_of
 from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
 from toymodel.diagnosis.files import read_rows
 from toymodel.diagnosis.table import Place, Steps, Table, by_step
@@ -96,14 +96,14 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
         believed = named(table, columns) if columns else best(table)
         if not believed:
             raise ValueError(_explain_absence(table, columns))
-        evidence = []
+        evidence = {place: _weigh(table, place, numbers) for place, numbers in believed.items()}
         for place, numbers in believed.items():
-            evidence.append(_weigh(table, place, numbers))
-            findings += _findings(table, place, numbers, evidence[-1])
-        findings += _broken_elsewhere(table, believed)
+            findings += _findings(table, place, numbers, evidence[place])
+        broken = {place for place, found in evidence.items() if found.broke_at is not None}
+        findings += _broken_elsewhere(table, believed, broken)
     except ValueError as error:
         raise ValueError(f"`{path}` {error}") from error
-    return LogFile(evidence, list(dict.fromkeys(findings)))
+    return LogFile(list(evidence.values()), list(dict.fromkeys(findings)))
 
 
 def _require_one_run(table: Table) -> None:
@@ -142,6 +142,9 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     kind, broke_at = evidence.step_kind, evidence.broke_at
     of = f" of `{place.set}`" if place.set else ""
     steps = table.steps(believed.used, rows_of(table, place, believed.columns))
+    stepless = int((believed.used & ~np.isfinite(steps.of_rows)).sum())
+    if stepless:
+        yield Finding("unread_rows", f"{stepless} row(s){of} without a {kind} were left out.")
     again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
     if again:
         text = f"Rows{of} repeat {kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
@@ -220,20 +223,20 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
     return min(found, default=None)
 
 
-def _broken_elsewhere(table: Table, believed: dict[Place, Believed]) -> Iterator[Finding]:
-    """Of the same run: other rows that break, and columns without any number."""
+def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set[Place]) -> Iterator[Finding]:
+    """Of the same run, where the believed numbers do not break: others that do, and columns without any number."""
     runs = {place.run for place in believed}
     for place, names in table.places.items():
-        if place.run not in runs:
+        if place.run not in runs or place in broken:
             continue
-        other = None if place in believed else first(table, place)
-        if other:
+        for other in candidates(table, place):
             mine = rows_of(table, place, other.columns)
             steps = table.steps(other.used, mine)
             broke_at = _broke_at(table, steps, mine, other)
             if broke_at is not None:
                 text = f"`{other.columns[0]}` is not a number from {steps.kind} {broke_at:g} on: the run broke there."
                 yield Finding("not_a_number", text, broke_at)
+                break
         for name in filter(is_sided, names.values()):
             if table.holds(name).sum() > 1 and not np.isfinite(table.numbers(name)).any():
                 yield Finding("not_a_number", f"`{name}` is not a number in any row.")

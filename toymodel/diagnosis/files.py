@@ -96,9 +96,12 @@ def _read(text: str, wanted: tuple[str, ...]) -> Rows:
     elif table := _read_table(text, wanted):
         return table
     found = _read_dictionaries(text)
-    if found.rows:
-        return found._replace(cut_off=found.cut_off or ends_early)
+    found = found._replace(cut_off=found.cut_off or ends_early)
+    if _known(found.rows, wanted):
+        return found
     rows = list(_read_assignments(text))
+    if not rows and found.rows:
+        return found
     if not rows and start[0] not in "[{":
         rows = _read_delimited(text.strip().splitlines(), 0).rows
     if not rows:

@@ -86,26 +86,26 @@ class Table:
         return np.array([name in row for row in self.rows], dtype=bool)
 
     def steps(self, used: Bool[np.ndarray, " R"], of_set: Bool[np.ndarray, " R"]) -> Steps:
-        """The steps of the rows: from the best column that all rows in use have, else the number of the row.
+        """The steps of the rows: from the best column that all rows in use have, or one; else the number of the row.
 
         Args:
           used: rows that hold the numbers in question; `of_set`: all rows of their set of pairs.
 
         Raises:
-          ValueError: the only column of steps lacks some of them.
+          ValueError: the best column of steps holds something else in a row.
         """
         known = {name.strip().lower(): name for name in reversed(self.names)}
         names = [known[name] for name in (*STEPS, *EXAMPLES) if name in known]
         columns = {name: self._steps_in(name) for name in names}
         filled = {name: column for name, column in columns.items() if np.isfinite(column[used]).any()}
-        name = next((name for name, column in filled.items() if np.isfinite(column[used]).all()), None)
-        if name is None and filled:
-            name = next(iter(filled))
-            i = int(np.flatnonzero(used & ~np.isfinite(filled[name]))[0])
-            raise ValueError(f"must hold a finite number as `{name}` in row {i + 1}, got {self.rows[i].get(name)!r}.")
+        whole = (name for name, column in filled.items() if np.isfinite(column[used]).all())
+        name = next(whole, next(iter(filled), None))
         if name is not None:
+            at = columns[name]
+            for i in np.flatnonzero(used & ~np.isfinite(at) & self.holds(name)):
+                raise ValueError(f"must hold a finite number as `{name}` in row {i + 1}, got {self.rows[i][name]!r}.")
             kind = "example" if name.strip().lower() in EXAMPLES else "step"
-            return Steps(columns[name], kind, _falls(_last_of_each(columns[name][used])))
+            return Steps(at, kind, _falls(_last_of_each(at[used & np.isfinite(at)])))
         return self._row_numbers(of_set, known.get("epoch", known.get("train/epoch")))
 
     def _steps_in(self, name: str) -> np.ndarray:

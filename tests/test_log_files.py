@@ -238,7 +238,7 @@ def evaluations(rows):
 
 
 def console(rows):
-    text = "Loading checkpoint shards: 100%\n"
+    text = "Loading checkpoint shards: 100%, tokens {'a\\d': {1}}\n"
     for i, row in enumerate(rows):
         text += f" {i}%|##5       | {i}/40 [00:30<01:30,  3.01s/it]\r" + "\n" * (i % 2) + f"{row}\n"
     return text
@@ -262,7 +262,7 @@ def notebook(rows):
     rows = [row for row in rows if "eval_loss" in row]
     head = "Step\tTraining Loss\tValidation Loss\tlogps / chosen\tlogps / rejected"
     body = [f"{r['step']}\tNo log\t0.25\t{r['eval_logps/chosen']}\t{r['eval_logps/rejected']}" for r in rows]
-    return "\n".join(["==((====))==  Num GPUs = 1", " [120/120 05:58, Epoch 17/18]", head, *body])
+    return "\n".join([" [120/120 05:58, Epoch 17/18]", "==((====))==  Num GPUs | 1", head, *body])
 
 
 def panel(rows):
@@ -723,6 +723,7 @@ KINDS = "Logs are read as JSON, JSON lines, console output, CSV and Markdown; gr
 BAD = {
     "missing.csv": (None, "cannot read .*No such file"),
     "empty.csv": ("", "it is empty"),
+    "heads.csv": (2 * TABLE[: TABLE.index("0,")], "must have two rows or more .*its columns are none"),
     "blank.jsonl": ("\n \n", "it is empty"),
     "page.json": ("<!DOCTYPE html><html></html>", "it is a web page, not the log that it shows"),
     "pointer.json": ("version https://git-lfs.github.com/spec/v1\noid sha256:1", "it is a pointer of Git LFS"),

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ _OTHER = {  # by the ending of the name, which the first bytes overrule
     ".npy": f"it is not an .npz archive but one array without a name: save both by {_SAVE}, each as `numpy.load(FILE)`",
     ".npz": "it is an archive of arrays: let its name end in .npz",
     ".xlsx": "it is a spreadsheet: save it as CSV",
-    ".parquet": "it is a Parquet table: save it as CSV, as `polars.read_parquet(FILE).write_csv('log.csv')` does",
+    ".parquet": "it is a Parquet table: save it as CSV by `polars.read_parquet(FILE).write_csv('log.csv')`",
     ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
 }
 _SEARCHED = 200  # lines in which the head of a table is looked for
@@ -48,12 +49,13 @@ class Rows(NamedTuple):
 
 def explain_kind(path: Path, head: bytes) -> str | None:
     """Why a file is no log, and how to make one of it, by its first bytes and its name; None where it is text."""
-    if head.startswith(b"PK"):
+    head = head[:4096]
+    if head.startswith(b"PK\x03\x04"):
         inside = (b"xl/", ".xlsx"), (b"data.pkl", ".pt"), (b".npy", ".npz")
         ending = next((kind for name, kind in inside if name in head), path.suffix.lower())
     elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         ending = {b"\x93N": ".npy", b"PA": ".parquet"}.get(head[:2], ".pt")
-    elif b"\0" not in head[:4096]:
+    elif b"\0" not in head:
         return None
     else:
         ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
@@ -93,7 +95,7 @@ def _read(text: str, wanted: tuple[str, ...]) -> Rows:
             ends_early = error.pos >= len(text.rstrip())
         except RecursionError:
             raise ValueError("its JSON is nested too deeply") from None
-    elif table := _read_table(text, wanted):
+    if table := _read_table(text, wanted):
         return table
     found = _read_dictionaries(text)
     found = found._replace(cut_off=found.cut_off or ends_early)
@@ -111,7 +113,7 @@ def _read(text: str, wanted: tuple[str, ...]) -> Rows:
 
 def _widen(rows: list[Row]) -> list[Row]:
     """Rows of one number each, `step, tag, value` as exports of TensorBoard have them, with the tag as column."""
-    known = {name.strip().lower(): name for name in rows[0]}
+    known = {name.strip().lower(): name for name in rows[0]} if rows else {}
     tag = next((known[name] for name in ("tag", "metric", "key", "name", "variable") if name in known), None)
     if tag is None or "value" not in known:
         return rows
@@ -237,7 +239,8 @@ def _read_dictionary(text: str) -> Row | None:
     except (ValueError, RecursionError):
         pass
     try:
-        node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
+        with warnings.catch_warnings(action="ignore"):  # of other text in braces, with escapes that are none
+            node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(node, ast.Dict) or not all(isinstance(key, ast.Constant) for key in node.keys):
@@ -271,7 +274,7 @@ def _read_assignments(text: str) -> Iterator[Row]:
 def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
     """The table below the first line that names a column we know, if there is one."""
     head = text[: 1 << 20].splitlines()
-    first = next(i for i, line in enumerate(head) if line.strip())
+    first = next((i for i, line in enumerate(head) if line.strip()), 0)
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
         delimiter = _delimiter(line)
         below = next(iter(head[i + 1 : i + 2]), "")

@@ -12,6 +12,7 @@ import io
 import json
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +38,7 @@ _OTHER = {  # by the ending of the name, which the first bytes overrule
     ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
 }
 _SEARCHED = 200  # lines in which the head of a table is looked for
+_LONGEST = 50_000  # of these: its letters
 
 
 class Rows(NamedTuple):
@@ -196,7 +198,8 @@ def _flat(row: Row) -> Row:
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
 _NUMERAL = re.compile(rf"{_NUMBER}$")
-_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*(?: [A-Za-z_][\w/.]*){{0,3}})\s?[=: ]\s?({_NUMBER})")
+# Possessive, and from the start of a word on, so that a long line takes no longer than its length.
+_ASSIGNMENT = re.compile(rf"(?<![\w/.])([A-Za-z_][\w/.]*+(?: [A-Za-z_][\w/.]*+){{0,3}})\s?[=: ]\s?({_NUMBER})")
 _AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
 _STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
 
@@ -276,8 +279,10 @@ def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
     head = text[: 1 << 20].splitlines()
     first = next((i for i, line in enumerate(head) if line.strip()), 0)
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
+        if len(line) > _LONGEST:
+            continue
         delimiter = _delimiter(line)
-        below = next(iter(head[i + 1 : i + 2]), "")
+        below = next(iter(head[i + 1 : i + 2]), "")[:_LONGEST]
         if delimiter == "|" and i > first:  # within a page, that may say more with bars
             is_head = "-" in below and not below.strip("|:- \t")
         else:
@@ -308,7 +313,7 @@ def _read_delimited(lines: list[str], first: int) -> Rows:
     names = _split(head, delimiter)
     if len(names) < 2:
         return Rows([])
-    twice = next((name for i, name in enumerate(names) if name in names[:i] and is_sided(name)), None)
+    twice = next((name for name, times in Counter(names).items() if times > 1 and is_sided(name)), None)
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]

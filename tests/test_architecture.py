@@ -73,10 +73,10 @@ FOLDERS = [
     {
         "diagnosis": [
             {"batch", "columns"},
-            {"files"},
-            {"readers", "table"},
-            {"belief", "gradients", "logs"},
-            {"evidence"},
+            {"text"},
+            {"files", "table"},
+            {"readers", "belief"},
+            {"evidence", "gradients", "logs"},
         ]
     },
     {

@@ -71,7 +71,15 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"batch", "readers"}, {"gradients", "logs"}]},
+    {
+        "diagnosis": [
+            {"batch", "columns"},
+            {"text"},
+            {"files", "table"},
+            {"readers", "belief"},
+            {"evidence", "gradients", "logs"},
+        ]
+    },
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

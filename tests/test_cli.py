@@ -168,7 +168,9 @@ def test_diagnose_log_of_many_stretches_is_cut_and_says_so(tmp_path, capsys):
 
 
 def test_the_longest_stretch_of_both_down_is_named(tmp_path, capsys):
-    (tmp_path / "log.csv").write_text("step,chosen_logps,rejected_logps\n0,0,0\n1,-1,-1\n2,0,-2\n9,-1,-3\n12,0,-4\n")
+    (tmp_path / "log.csv").write_text(
+        "step,chosen_logps,rejected_logps\n0,-10,-10\n1,-11,-11\n2,-10,-12\n9,-11,-13\n12,-10,-14\n"
+    )
     assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
     out = capsys.readouterr().out
     assert "Both down: 2 stretch(es), 8 of 12 steps, chosen -2 and rejected -2 nats in them" in out
@@ -286,7 +288,7 @@ def write_bad_files(folder):
         "text.npz": "not an .npz archive",
         "empty.npz": "not an .npz archive",
         "pickled.npz": "allow_pickle=False",
-        "pickle.npz": "not an .npz archive",
+        "pickle.npz": "it is a torch or pickle file: load it there, and save its arrays by numpy.savez",
         "truncated.npz": "cannot read",
         "corrupted.npz": "cannot read",
         "unknown.npz": "unknown array 'chosen_grads'",

@@ -1,7 +1,6 @@
-"""Training logs: their stretches are what a plain reading of the signs says, and files give what was written."""
+"""Training logs: their stretches are what a plain reading of the signs says."""
 
 import itertools
-import json
 import math
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 from oracles import assert_close
 
 from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
-from toymodel.diagnosis.readers import load, load_log
+from toymodel.diagnosis.readers import load
 from toymodel.theory import CASES, case_of_slopes
 
 # Whole numbers of nats, so that sums and differences are exact; few of them, so that states repeat.
@@ -132,65 +131,7 @@ def test_tokens_are_the_log_of_their_sums_and_positions_add_up(S, N, T_w, T_l, s
         assert_close(found.mean.summary[f"{side}_change"], mean, 16, 8 * EPS)
 
 
-# --- Files ----------------------------------------------------------------------------------------------------------
-
-CSV = "step,chosen_logps,rejected_logps\n0,-10,-12\n5,-9.5,-13\n10,-11,-14.5\n"
-TRAIN = [
-    {"step": t, "logps/chosen": -t, "logps/rejected": t, "rewards/chosen": 0.1, "rewards/rejected": 0} for t in (1, 2)
-]
-EVALS = [{"step": t, "eval_loss": 0.6, "eval_logps/chosen": t, "eval_logps/rejected": -t} for t in (1, 2)]
-
-
-def written(folder, name, content):
-    (folder / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return folder / name
-
-
-def test_csv(tmp_path):
-    for text in (CSV, "\ufeff" + CSV, CSV.replace("\n", "\r\n"), CSV + "15,,\n"):
-        log = load_log(written(tmp_path, "log.csv", text))
-        assert [list(x) for x in log[:3]] == [[0, 5, 10], [-10, -9.5, -11], [-12, -13, -14.5]]
-        assert (log.columns, log.unit) == (("chosen_logps", "rejected_logps"), "nats")
-        found = diagnose_log(log.chosen, log.rejected, steps=log.steps)
-        assert [s["case"] for s in found.stretches] == ["chosen_up_rejected_down", "both_down"]
-        assert found.stretches[1]["first_step"] == 5
-
-
-@pytest.mark.parametrize("shape", ["trainer_state.json", "log_history.json", "lines.jsonl", "lines.json"])
-def test_what_trl_writes_in_each_form(tmp_path, shape):
-    """Rows of training, of evaluation and of the end of training take turns; evaluations go first."""
-    rows = [row for pair in zip(TRAIN, EVALS, strict=True) for row in pair] + [{"step": 2, "train_runtime": 1.5}]
-    lines = "\n".join(map(json.dumps, rows)) + "\n\n"
-    content = {"trainer_state.json": {"global_step": 2, "log_history": rows}, "log_history.json": rows}
-    log = load_log(written(tmp_path, shape, content.get(shape, lines)))
-    assert log.columns == ("eval_logps/chosen", "eval_logps/rejected")
-    assert [list(x) for x in log[:3]] == [[1, 2], [1, 2], [-1, -2]]
-
-
-def test_which_columns_are_read(tmp_path):
-    rewards = [{"step": t, "rewards/chosen": t, "rewards/rejected": -t} for t in (1, 2)]
-    by_wandb = [
-        {"train/global_step": t, "train/logps/chosen": 0, "train/logps/rejected": 0, "eval/rewards/chosen": t}
-        | {"eval/rewards/rejected": -t}
-        for t in (3, 4)
-    ]
-    for rows, columns, unit, steps in [
-        (TRAIN, ("logps/chosen", "logps/rejected"), "nats", [1, 2]),
-        (TRAIN + EVALS[:1], ("logps/chosen", "logps/rejected"), "nats", [1, 2]),  # one evaluation has no change
-        (rewards, ("rewards/chosen", "rewards/rejected"), "reward", [1, 2]),
-        (by_wandb, ("eval/rewards/chosen", "eval/rewards/rejected"), "reward", [3, 4]),
-        ([{"chosen_logps": -1, "rejected_logps": -2}] * 3, ("chosen_logps", "rejected_logps"), "nats", [0, 1, 2]),
-    ]:
-        log = load_log(written(tmp_path, "log.json", rows))
-        assert (log.columns, log.unit, list(log.steps)) == (columns, unit, steps)
-    log = load_log(written(tmp_path, "log.json", TRAIN + EVALS), ("rewards/chosen", "rewards/rejected"))
-    assert (list(log.chosen), log.unit) == ([0.1, 0.1], "reward")
-
-
-def test_the_last_row_of_a_step_counts(tmp_path):
-    rows = [{"step": t, "chosen_logps": c, "rejected_logps": 0} for t, c in ((0, -1), (5, -2), (5, -3), (9, -4))]
-    log = load_log(written(tmp_path, "log.jsonl", "\n".join(map(json.dumps, rows))))
-    assert [list(log.steps), list(log.chosen)] == [[0, 5, 9], [-1, -3, -4]]
+# --- Files and bad input ----------------------------------------------------------------------------------------------
 
 
 def test_tokens_from_a_file(tmp_path):
@@ -236,27 +177,3 @@ BAD = {
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-BAD_FILES = {
-    "missing.csv": (None, "No such file"),
-    "empty.csv": ("", "its columns are none"),
-    "other.csv": ("step,loss\n1,2\n2,3\n", "its columns are step, loss"),
-    "short.csv": (CSV[: CSV.index("5,")], "must have two rows or more with `chosen_logps` and `rejected_logps`"),
-    "word.csv": (CSV.replace("-9.5", "x"), "`chosen_logps` in row 2 of .* must be a finite number, got 'x'"),
-    "nan.csv": (CSV.replace("-9.5", "nan"), "must be a finite number, got 'nan'"),
-    "stepless.csv": (CSV.replace("5,-9.5", ",-9.5"), "`step` in row 2 of .* must be a finite number, got ''"),
-    "broken.json": ('[{"step": 1', "cannot read"),
-    "number.json": ("3", "it must be a `log_history`, a list of objects, or one object a line"),
-    "numbers.jsonl": ("1\n2\n", "it must be a `log_history`"),
-    "half.json": ([{"step": 1, "logps/chosen": 1}] * 2, "its columns are step, logps/chosen"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_bad_files(tmp_path, name):
-    content, message = BAD_FILES[name]
-    path = tmp_path / name if content is None else written(tmp_path, name, content)
-    with pytest.raises(ValueError, match=message) as error:
-        load_log(path)
-    assert "\n" not in str(error.value)

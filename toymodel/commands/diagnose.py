@@ -11,9 +11,9 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from toymodel.diagnosis.evidence import Evidence
     from toymodel.diagnosis.gradients import Diagnosis
     from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis
-    from toymodel.diagnosis.readers import Log
 
 SHOWN = 40  # rows of a table; more is for scripts
 POSITIONS = 10  # of a response, those that moved most
@@ -60,15 +60,16 @@ def run(
       window: of logs: take means over W states first, W odd: less noise
       columns: of a log: the two columns to read
     """
+    from toymodel.diagnosis.evidence import load_log
     from toymodel.diagnosis.gradients import diagnose
     from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
-    from toymodel.diagnosis.readers import TOKENS, load, load_log
+    from toymodel.diagnosis.readers import ARCHIVES, TOKENS, load
 
     given = {"tolerance": tolerance, "window": window}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if file.suffix.lower() in LOGS:
-        log = load_log(file, columns)
-        regimes = diagnose_log(log.chosen, log.rejected, steps=log.steps, **reading)
+    if file.suffix.lower() not in ARCHIVES:
+        log = load_log(file, columns).evidence[0]
+        regimes = diagnose_log(log.chosen.values, log.rejected.values, steps=log.chosen.steps, **reading)
         regimes.summary.update(columns=log.columns, unit=log.unit)
         return _print_json(regimes._asdict()) if json else _print_log(regimes, log)
     arrays = load(file)
@@ -89,7 +90,7 @@ def _print_json(value: dict[str, Any]) -> int:
     return 0
 
 
-def _print_log(diagnosis: "LogDiagnosis", log: "Log") -> int:
+def _print_log(diagnosis: "LogDiagnosis", log: "Evidence") -> int:
     _print_stretches(diagnosis, log.unit)
     print(f"Read from `{log.columns[0]}` and `{log.columns[1]}`.")
     if log.columns[0].startswith("eval"):

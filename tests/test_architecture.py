@@ -70,7 +70,7 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"batch", "readers"}, {"gradients", "logs"}]},
+    {"diagnosis": [{"batch", "columns"}, {"files"}, {"readers", "table"}, {"evidence", "gradients", "logs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

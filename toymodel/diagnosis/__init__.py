@@ -1,8 +1,9 @@
 """Diagnosis of a user's data: `diagnose` reads gradients of pairs, `diagnose_log` a log, `diagnose_tokens` a run."""
 
+from toymodel.diagnosis.evidence import load_log
 from toymodel.diagnosis.gradients import Diagnosis, diagnose
 from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
-from toymodel.diagnosis.readers import load, load_log
+from toymodel.diagnosis.readers import load
 
 __all__ = [
     "Diagnosis",

@@ -1,0 +1,309 @@
+"""From the bytes of any log to its rows, dictionaries by column.
+
+The format is told by what a file holds, not by its name: JSON (a list of rows, by column, or either inside other
+objects), JSON lines, dictionaries in console output, `name=value` of progress bars, CSV of any delimiter, tables of
+Markdown and of aligned text. Values stay as they are: numbers, words or None.
+"""
+
+import ast
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from toymodel._public import own_names
+from toymodel.diagnosis.columns import is_sided
+
+__dir__ = own_names(globals())
+
+Row = dict[str, Any]
+
+KINDS = (
+    "Logs are read as JSON, JSON lines, console output, CSV and Markdown; gradients and token log-probabilities as "
+    ".npz and .safetensors"
+)
+_SAVE = "numpy.savez('FILE.npz', chosen_grad=…, rejected_grad=…)"
+_OTHER = {  # by ending, and by first bytes, which tell more
+    ".pt": f"it is a torch file: load it there, and save its arrays by {_SAVE}, each `tensor.float().numpy()`",
+    ".npy": f"it holds one array without a name: save the two by {_SAVE}, each `numpy.load(FILE)`",
+    ".xlsx": "it is a spreadsheet: save it as CSV",
+    ".parquet": "it is a Parquet table: save it as CSV, as `polars.read_parquet(FILE).write_csv('log.csv')` does",
+    ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
+    ".npz": "it is an archive of arrays: let its name end in .npz",
+}
+_ENDINGS = {".pth": ".pt", ".bin": ".pt", ".ckpt": ".pt", ".pkl": ".pt", ".pickle": ".pt", ".xls": ".xlsx"}
+_SEARCHED = 200  # lines in which the head of a table is looked for
+
+
+class Rows(NamedTuple):
+    """The rows of a log, in the order of the file."""
+
+    rows: list[Row]
+    cut_off: bool = False  # the file ends within a row, which is left out
+    unread: int = 0  # other lines that begin like a row and are none
+
+
+def explain_kind(path: Path, head: bytes) -> str | None:
+    """Why a file is no log, and how to make one of it, told from its first bytes and its name; None if it may be one.
+
+    An empty `head` leaves the name alone to tell.
+    """
+    ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
+    ending = _ENDINGS.get(ending, ending)
+    if head.startswith(b"PK"):
+        names = (b"xl/", ".xlsx"), (b".npy", ".npz"), (b"data.pkl", ".pt")
+        ending = next((kind for name, kind in names if name in head), ending)
+    elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02")):
+        ending = {b"\x93N": ".npy", b"PA": ".parquet", b"\x80\x02": ".pt"}[head[:2]]
+    elif head and b"\0" not in head[:4096]:
+        return None  # text, whatever its name
+    return _OTHER.get(ending)
+
+
+def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
+    """The rows of a log.
+
+    Args:
+      path: the file; gzip is unpacked, and any Unicode encoding with a byte order mark is read, else UTF-8.
+      wanted: names of columns that also tell the head of a table, beside those we know.
+
+    Raises:
+      OSError: the file cannot be read.
+      ValueError: it is empty or no log; the message says what else it is.
+    """
+    if path.is_dir():
+        raise ValueError("it is a folder; a training log lies in it, such as trainer_state.json")
+    text = _decode(path, path.read_bytes())
+    start = text.lstrip()[:100].lower()
+    if not start:
+        raise ValueError("it is empty")
+    if start.startswith(("<!doctype", "<html", "<?xml")):
+        raise ValueError("it is a web page, not the log that it shows: fetch the raw file")
+    if start.startswith("version https://git-lfs"):
+        raise ValueError("it is a pointer of Git LFS, not the file itself: run `git lfs pull`")
+    ends_early = False
+    if start[0] in "[{":
+        try:
+            return Rows(_rows_of(json.loads(text), wanted))
+        except json.JSONDecodeError as error:
+            ends_early = error.pos >= len(text.rstrip())
+        except RecursionError:
+            raise ValueError("its JSON is nested too deeply") from None
+    else:
+        table = _read_table(text, wanted)
+        if table is not None:
+            return table
+    found = _read_dictionaries(text)
+    if found.rows:
+        return found._replace(cut_off=found.cut_off or ends_early)
+    rows = list(_read_assignments(text))
+    if not rows and start[0] not in "[{":
+        rows = _read_delimited(text.strip().splitlines(), 0).rows
+    if not rows:
+        raise ValueError(f"it holds no row of a log. {KINDS}")
+    return Rows(rows)
+
+
+def _decode(path: Path, content: bytes) -> str:
+    if content.startswith(b"\x1f\x8b"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise ValueError(f"it is a broken gzip file ({error})") from error
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as PowerShell writes what it redirects
+        return content.decode("utf-16", errors="replace")
+    why = explain_kind(path, content)
+    if why or b"\0" in content[:4096]:
+        raise ValueError(f"{why or 'it is not text'}. {KINDS}")
+    return content.decode("utf-8-sig", errors="replace")  # a progress bar may hold anything
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _rows_of(value: Any, wanted: tuple[str, ...]) -> list[Row]:
+    """The rows in a JSON value: of all lists in it, the one with the most rows that have columns we know."""
+
+    def known(rows: list[Row]) -> int:
+        return sum(any(is_sided(name) or name in wanted for name in row) for row in rows)
+
+    found = list(_find_rows(value))
+    if not found:
+        raise ValueError("it must be a `log_history`, a list of objects, or one object a line")
+    return max(found, key=known)
+
+
+def _find_rows(value: Any, depth: int = 0) -> Iterator[list[Row]]:
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        yield [_flat(item) for item in value]
+    if not isinstance(value, dict) or depth > 4:
+        return
+    names, table = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(table, list) and all(isinstance(item, list) for item in table):
+        yield [dict(zip(map(str, names), item, strict=False)) for item in table]
+        return
+    for item in value.values():
+        yield from _find_rows(item, depth + 1)
+    columns = {name: list(item) for name, item in value.items() if isinstance(item, list) and not _has_parts(item)}
+    columns |= {
+        name: list(item.values()) for name, item in value.items() if isinstance(item, dict) and not _has_parts(item)
+    }
+    long = {name: column for name, column in columns.items() if column}
+    if len({len(column) for column in long.values()}) == 1 and any(is_sided(name) for name in long):
+        yield [dict(zip(long, row, strict=True)) for row in zip(*long.values(), strict=True)]
+    elif any(not isinstance(item, list | dict) for item in value.values()):
+        yield [_flat(value)]
+
+
+def _has_parts(value: Any) -> bool:
+    return any(isinstance(item, list | dict) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def _flat(row: Row) -> Row:
+    """{"rewards": {"chosen": 1}} as {"rewards/chosen": 1}."""
+    if not any(isinstance(value, dict) for value in row.values()):
+        return row
+    flat: Row = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}/{inner}": part for inner, part in _flat(value).items()}
+        else:
+            flat[name] = value
+    return flat
+
+
+# --- Rows within text -----------------------------------------------------------------------------------------------
+
+_FLAT = re.compile(r"\{[^{}]*\}")
+_NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
+_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*)\s?[=:]\s?({_NUMBER})")
+_AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
+_STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
+
+
+def _read_dictionaries(text: str) -> Rows:
+    """One dictionary a line of JSON or Python, also after other text; or dictionaries over several lines."""
+    rows: list[Row] = []
+    unread: list[int] = []
+    lines = text.replace("\r", "\n").rstrip().split("\n")
+    for i, line in enumerate(lines):
+        if "{" not in line:
+            continue
+        stripped = line.strip()
+        whole = _read_dictionary(stripped) if stripped[0] == "{" and stripped[-1] == "}" else None
+        found = [whole] if whole else [row for part in _FLAT.findall(line) if (row := _read_dictionary(part))]
+        if len(found) == 1 and not whole:
+            found[0] = _count_before(line[: line.index("{")]) | found[0]
+        rows += found
+        if not found and stripped[0] == "{":
+            unread.append(i)
+    cut_off = "{" in text[text.rfind("}") + 1 :] or unread[-1:] == [len(lines) - 1]
+    if rows:
+        return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
+    return Rows([row for part in _FLAT.findall(text) if (row := _read_dictionary(part))], cut_off)
+
+
+def _count_before(text: str) -> Row:
+    """`Step 10: {…}` is of this step, `train stats after 32 examples: {…}` of so many examples."""
+    step, examples = _STEP.search(text), _AFTER.search(text)
+    return {"step": step[1]} if step else {"counters/examples": examples[1]} if examples else {}
+
+
+def _read_dictionary(text: str) -> Row | None:
+    try:
+        value = json.loads(text)
+        return _flat(value) if value and isinstance(value, dict) else None
+    except (ValueError, RecursionError):
+        pass
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if not isinstance(node, ast.Dict) or not all(isinstance(key, ast.Constant) for key in node.keys):
+        return None
+    return {str(key.value): _constant(item) for key, item in zip(node.keys, node.values, strict=True)} or None  # type: ignore[union-attr]
+
+
+def _constant(node: ast.expr) -> Any:
+    """A number, word, nan or inf as Python prints them, also within `tensor(…)` or `np.float64(…)`; else None."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _constant(node.operand)
+        return -inner if isinstance(inner, int | float) else None
+    if isinstance(node, ast.Call) and node.args:
+        return _constant(node.args[0])
+    if isinstance(node, ast.Name) and node.id.lower() in ("nan", "inf"):
+        return float(node.id)
+    return node.value if isinstance(node, ast.Constant) else None
+
+
+def _read_assignments(text: str) -> Iterator[Row]:
+    """`loss=0.69, chosen_reward=0.1` as progress bars show it, and `Step 1 | loss:0.69 rewards/chosen:0.1`."""
+    for line in text.replace("\r", "\n").split("\n"):
+        row: Row = dict(_ASSIGNMENT.findall(line))
+        if any(map(is_sided, row)):
+            yield _count_before(line) | row
+
+
+# --- Tables ---------------------------------------------------------------------------------------------------------
+
+
+def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
+    """The table below the first line that names a column we know, if there is one."""
+    head = text[: 1 << 20].splitlines()
+    first = next(i for i, line in enumerate(head) if line.strip())
+    for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
+        delimiter = _delimiter(line)
+        below = next(iter(head[i + 1 : i + 2]), "")
+        if delimiter == "|" and i > first:  # within a page, that may say more with bars
+            is_head = "-" in below and not below.strip("|:- \t")
+        else:
+            is_head = "{" not in line and len(_split(below, delimiter)) > 1 and re.search(r"\d|\|", below) is not None
+        if is_head and any(is_sided(name) or name in wanted for name in _split(line, delimiter)):
+            return _read_delimited(text.splitlines(), i)
+    return None
+
+
+def _delimiter(line: str) -> str | None:
+    """What separates fields; None: two spaces or more."""
+    best = max(",\t;|", key=line.count)
+    return best if best in line else None
+
+
+def _split(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return re.split(r"\s{2,}", line.strip())
+    if delimiter == "|":
+        return [field.strip() for field in line.strip().strip("|").split("|")]
+    return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
+
+
+def _read_delimited(lines: list[str], first: int) -> Rows:
+    head = lines[first]
+    delimiter = _delimiter(head)
+    names = _split(head, delimiter)
+    if len(names) < 2:
+        return Rows([])
+    twice = next((name for i, name in enumerate(names) if name in names[:i] and is_sided(name)), None)
+    if twice:
+        raise ValueError(f"it has two columns named `{twice}`")
+    body = lines[first + 1 :]
+    if delimiter == "|":
+        end = next((i for i, line in enumerate(body) if "|" not in line), len(body))
+        fields = [_split(line, delimiter) for line in body[:end] if line.strip("|:- \t")]
+    elif delimiter is None:
+        fields = [_split(line, delimiter) for line in body if line.strip()]
+        fields = [row[1:] if len(row) == len(names) + 1 else row for row in fields]  # pandas prints an index first
+    else:
+        fields = [row for row in csv.reader(io.StringIO("\n".join(body)), delimiter=delimiter) if any(row)]
+    decimal_comma = delimiter == ";"
+    rows = [
+        {name: value.replace(",", ".") if decimal_comma else value for name, value in zip(names, row, strict=False)}
+        for row in fields
+        if row != names  # a resumed run may have written its head again
+    ]
+    cut_off = len(rows) > 1 and len(rows[-1]) < len(names) == len(rows[-2])
+    return Rows(rows[:-1] if cut_off else rows, cut_off)

@@ -70,7 +70,18 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"batch", "columns"}, {"files"}, {"readers", "table"}, {"evidence", "gradients", "logs"}]},
+    {
+        "diagnosis": [
+            {"batch", "columns"},
+            {"files"},
+            {"readers", "table"},
+            {"evidence", "gradients"},
+            {"trend"},
+            {"logs"},
+            {"checkpoints", "health", "plot", "runs"},
+            {"report"},
+        ]
+    },
     {
         "experiments": [
             {"code", "statistics", "catalogue"},
@@ -91,7 +102,7 @@ FOLDERS = [
     },
     {
         "commands": [
-            {"_environment", "_progress", "_settings"},
+            {"_environment", "_log_report", "_progress", "_settings"},
             {"account", "check", "diagnose", "sentiment", "sweep"},
         ]
     },

@@ -12,22 +12,20 @@ from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from toymodel.diagnosis.gradients import Diagnosis
-    from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis
-    from toymodel.diagnosis.readers import Log
 
 SHOWN = 40  # rows of a table; more is for scripts
-POSITIONS = 10  # of a response, those that moved most
 RIGHT = "chosen_up_rejected_down"
-LOGS = (".csv", ".json", ".jsonl")
+ARRAYS = (".npz", ".safetensors")
 
 
 def run(
     file: Positional[Annotated[Path, arg(metavar="FILE")]],
+    more: Positional[Annotated[tuple[Path, ...], arg(metavar="FILE", help_behavior_hint="")]] = (),
     *,
     json: bool = False,
     tolerance: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None,
-    window: Annotated[int | None, arg(metavar="W", help_behavior_hint="")] = None,
     columns: Annotated[tuple[str, str] | None, arg(metavar="CHOSEN REJECTED", help_behavior_hint="")] = None,
+    plot: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
 ) -> int:
     """Say what one small step does to each preference pair, from its gradients; or
     in which steps of a training run chosen and rejected rose or fell, from a log.
@@ -39,112 +37,90 @@ def run(
           or gram [2N, 2N], inner products of all gradients, chosen first.
           Weights d_chosen, d_rejected [N] are optional (default 1).
           examples/torch_gradients.py takes them from a torch model.
-      .npz, .safetensors: log-probabilities of tokens at S states of a run
-          chosen_token_logps, rejected_token_logps [S, N, T]; optional are
-          chosen_mask, rejected_mask [N, T] (1 at real tokens) and steps [S].
-      .csv, .json, .jsonl: a training log
-          step, chosen_logps, rejected_logps; or TRL's names, as in its
-          trainer_state.json: logps/chosen and logps/rejected, else rewards/...;
-          those of evaluations (eval_logps/chosen) are preferred.
+      .npz, .safetensors: log-probabilities of the same pairs at S states of a run
+          chosen_logps, rejected_logps [S, N]; or of tokens,
+          chosen_token_logps, rejected_token_logps [S, N, T], with optional
+          chosen_mask, rejected_mask [N, T] (1 at real tokens); optional steps [S].
+      anything else: a training log, as trainers and loggers write it
+          trainer_state.json, JSON lines, console output, CSV, Markdown tables;
+          numbers of evaluations come first, then rewards of training. With a
+          column `pair`: the same pairs at the states of a run. Several logs
+          are compared at equal margin.
 
     for example:
       toymodel diagnose gradients.npz --json
-      toymodel diagnose checkpoint-500/trainer_state.json
-      toymodel diagnose log.csv --window 5 --tolerance 0.01
+      toymodel diagnose checkpoint-500/trainer_state.json --plot run.png
+      toymodel diagnose log.csv --tolerance 0.5
       toymodel diagnose run.jsonl --columns rewards/chosen rewards/rejected
+      toymodel diagnose one/trainer_state.json other/trainer_state.json
 
     Args:
       file: what to diagnose: see above
+      more: logs of further runs
       json: print JSON instead of tables
-      tolerance: of logs: changes from state to state up to X count as none
-      window: of logs: take means over W states first, W odd: less noise
+      tolerance: of logs: a side that moved by up to X in a stretch is unchanged
       columns: of a log: the two columns to read
+      plot: of logs: draw them into this file (.png, .pdf, .svg)
     """
     from toymodel.diagnosis.gradients import diagnose
-    from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
-    from toymodel.diagnosis.readers import TOKENS, load, load_log
+    from toymodel.diagnosis.readers import load
 
-    given = {"tolerance": tolerance, "window": window}
-    reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if file.suffix.lower() in LOGS:
-        log = load_log(file, columns)
-        regimes = diagnose_log(log.chosen, log.rejected, steps=log.steps, **reading)
-        regimes.summary.update(columns=log.columns, unit=log.unit)
-        return _print_json(regimes._asdict()) if json else _print_log(regimes, log)
+    arrays_too = [path for path in (file, *more) if path.suffix.lower() in ARRAYS]
+    if not arrays_too:
+        return _diagnose_logs([file, *more], columns, tolerance or 0.0, plot, json)
+    if more:
+        raise ValueError(f"several files are compared where all are logs; `{arrays_too[0]}` is none.")
+    for name, value in {"columns": columns, "plot": plot}.items():
+        if value:
+            raise ValueError(f"--{name} is for logs; `{file}` holds arrays.")
     arrays = load(file)
-    if columns:
-        raise ValueError(f"--columns is for logs ({', '.join(LOGS)}), got `{file}`.")
-    if TOKENS[0] in arrays:
-        tokens = diagnose_tokens(**arrays, **reading)
-        as_json = {"mean": tokens.mean._asdict(), "pairs": [pair._asdict() for pair in tokens.pairs]}
-        return _print_json(as_json) if json else _print_tokens(tokens)
-    if reading:
-        raise ValueError(f"--{next(iter(reading))} is for logs and token log-probabilities; `{file}` holds gradients.")
+    if "steps" in arrays or not {"chosen_sq", "chosen_grad", "gram"} & set(arrays):
+        return _diagnose_pairs(arrays, tolerance or 0.0, json)
+    if tolerance is not None:
+        raise ValueError(f"--tolerance is for logs and log-probabilities along a run; `{file}` holds gradients.")
     diagnosis = diagnose(**arrays)
     return _print_json(diagnosis._asdict()) if json else _print_diagnosis(diagnosis)
+
+
+def _diagnose_logs(
+    files: list[Path], columns: tuple[str, str] | None, tolerance: float, plot: Path | None, json: bool
+) -> int:
+    from toymodel.commands import _log_report
+    from toymodel.diagnosis.checkpoints import load_pairs
+    from toymodel.diagnosis.evidence import load_log
+    from toymodel.diagnosis.plot import plot_logs
+    from toymodel.diagnosis.report import report, report_runs
+
+    pairs = load_pairs(files[0]) if len(files) == 1 else None
+    if pairs is not None:
+        return _diagnose_pairs(pairs, tolerance, json)
+    logs = {str(file): load_log(file, columns) for file in files}
+    if plot:
+        panels = {f"{name} {e.name}".strip(): e for name, log in logs.items() for e in log.evidence}
+        plot_logs(panels, plot, tolerance=tolerance)
+    if len(files) > 1:
+        found = report_runs(logs, tolerance)
+        return _print_json(found) if json else _log_report.print_runs(found)
+    found = report(logs[str(files[0])], tolerance)
+    return _print_json(found) if json else _log_report.print_log(found)
+
+
+def _diagnose_pairs(arrays: dict[str, Any], tolerance: float, json: bool) -> int:
+    from toymodel.commands import _log_report
+    from toymodel.diagnosis.checkpoints import diagnose_pairs, diagnose_tokens
+
+    diagnosis = (diagnose_pairs if "chosen_logps" in arrays else diagnose_tokens)(**arrays, tolerance=tolerance)
+    as_json = {
+        "mean": diagnosis.mean._asdict(),
+        "pairs": [pair._asdict() for pair in diagnosis.pairs],
+        "falls": diagnosis.falls,
+    }
+    return _print_json(as_json) if json else _log_report.print_pairs(diagnosis)
 
 
 def _print_json(value: dict[str, Any]) -> int:
     print(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
     return 0
-
-
-def _print_log(diagnosis: "LogDiagnosis", log: "Log") -> int:
-    _print_stretches(diagnosis, log.unit)
-    print(f"Read from `{log.columns[0]}` and `{log.columns[1]}`.")
-    if log.columns[0].startswith("eval"):
-        print("An evaluation: the same pairs at every state.")
-    elif "/" in log.columns[0]:
-        print("In training, states are means over different pairs, so changes are noisy: --window W smooths them.")
-        if log.unit == "nats":
-            print("Rewards, if logged, are less noisy: the reference's log-probability of the same pairs is taken off.")
-    if log.unit == "reward":
-        print("Rewards are β times a log-ratio: changes have the signs of those of log π; divide by β for nats.")
-    return 0
-
-
-def _print_tokens(diagnosis: "TokenDiagnosis") -> int:
-    print("Means over pairs:")
-    _print_stretches(diagnosis.mean, "nats")
-    summary = diagnosis.mean.summary
-    for side in ("chosen", "rejected"):
-        moved = summary[f"{side}_positions"]
-        first = sorted(range(len(moved)), key=lambda i: -abs(moved[i]))[:POSITIONS]
-        listed = ", ".join(f"{i}: {_signed(moved[i])}" for i in first)
-        print(f"The {side}'s {_signed(summary[f'{side}_change'])} nats by position, the largest first: {listed}.")
-    cases = [pair.summary["case"] for pair in diagnosis.pairs]
-    found = ", ".join(f"{cases.count(name)} {_words(name)}" for name in summary["cases"] if name in cases)
-    print(f"Each pair from the first state to the last: {found}.")
-    return 0
-
-
-def _print_stretches(diagnosis: "LogDiagnosis", unit: str) -> None:
-    stretches, summary = diagnosis
-    table = Table("steps", "case", f"chosen, {unit}", f"rejected, {unit}", f"margin, {unit}")
-    for stretch in stretches[:SHOWN]:
-        name = _words(stretch["case"])
-        shown = f"[bold]{name}" if stretch["case"] == "both_down" else name
-        table.add_row(_steps(stretch), shown, *map(_signed, _changes(stretch)))
-    _print_table(table)
-    if len(stretches) > SHOWN:
-        print(
-            f"The first {SHOWN} of {len(stretches)} stretches; --json prints all, --window and --tolerance make fewer."
-        )
-    down = [stretch for stretch in stretches if stretch["case"] == "both_down"]
-    whole, of_down = (_changes(entry) for entry in (summary, summary["both_down"]))
-    print(
-        f"Steps {_steps(summary)}, {summary['states']} states: chosen {_signed(whole[0])}, "
-        f"rejected {_signed(whole[1])}, margin {_signed(whole[2])} {unit}: {_words(summary['case'])}."
-    )
-    if not down:
-        print("Both down: never.")
-        return
-    longest = max(down, key=lambda stretch: stretch["last_step"] - stretch["first_step"])
-    print(
-        f"Both down: {len(down)} stretch(es), {summary['both_down']['steps']:g} of "
-        f"{summary['last_step'] - summary['first_step']:g} steps, chosen {_signed(of_down[0])} and rejected "
-        f"{_signed(of_down[1])} {unit} in them; the longest is steps {_steps(longest)}."
-    )
 
 
 def _print_diagnosis(diagnosis: "Diagnosis") -> int:
@@ -233,16 +209,6 @@ def _print_table(table: Table) -> None:
 
 def _words(case: str) -> str:
     return case.replace("_", " ")
-
-
-def _steps(entry: dict[str, Any]) -> str:
-    return f"{entry['first_step']} to {entry['last_step']}"
-
-
-def _changes(entry: dict[str, Any]) -> tuple[float, float, float]:
-    """Of chosen, rejected and margin."""
-    chosen, rejected = entry["chosen_change"], entry["rejected_change"]
-    return chosen, rejected, chosen - rejected
 
 
 def _signed(value: float) -> str:

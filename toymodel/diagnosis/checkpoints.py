@@ -3,7 +3,10 @@
 Nothing here is noise of batches. Errors of means are over pairs: how far what happened to these may differ from others.
 """
 
+import csv
 import math
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +15,14 @@ from jaxtyping import Bool, Float, Int
 from toymodel._checks import require_finite
 from toymodel._public import own_names
 from toymodel.diagnosis.evidence import Series
+from toymodel.diagnosis.files import read_rows
 from toymodel.diagnosis.logs import LogDiagnosis, check_numbers, check_steps, judge
-from toymodel.diagnosis.readers import LOGPS, MASKS, TOKENS
+from toymodel.diagnosis.readers import LOGPS, MASKS, TOKENS, read_mask
+from toymodel.diagnosis.table import Table
 
 __dir__ = own_names(globals())
+
+PAIRS = ("pair", "pair_id")  # names of the column that tells pairs apart
 
 
 class PairsDiagnosis(NamedTuple):
@@ -78,6 +85,41 @@ def diagnose_tokens(
     return _diagnose(TOKENS, [chosen, rejected], steps, tolerance, positions=True)
 
 
+def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The same pairs at the states of a run, from a table with a row for each pair at each state.
+
+    It has a column `pair` (or `pair_id`), one of steps, and both log-probabilities. Returns the arguments of
+    `diagnose_pairs`, the pairs in the order of the table; None if the file has no such column.
+
+    Raises:
+      ValueError: the file cannot be read, or a pair is missing at a state.
+    """
+    try:
+        table = Table(read_rows(Path(path)).rows)
+    except (OSError, ValueError, csv.Error):
+        return None  # `load_log` says why
+    name = next((name for name in table.names if name.strip().lower() in PAIRS), None)
+    held = next((held for held in table.places.values() if held.keys() >= {*LOGPS}), None)
+    if name is None or held is None:
+        return None
+    of = [row.get(name) for row in table.rows]
+    pairs = {pair: i for i, pair in enumerate(dict.fromkeys(pair for pair in of if pair is not None))}
+    sides = [table.numbers(held[side]) for side in LOGPS]
+    used = np.isfinite(sides[0]) & np.isfinite(sides[1]) & np.array([pair is not None for pair in of])
+    steps = table.steps(used, used).of_rows
+    at = np.unique(steps[used])
+    arrays = np.full((2, len(at), len(pairs)), np.nan)
+    for row in np.flatnonzero(used):
+        arrays[:, np.searchsorted(at, steps[row]), pairs[of[row]]] = sides[0][row], sides[1][row]
+    lacking = np.argwhere(np.isnan(arrays[0]))
+    if len(lacking):
+        state, pair = lacking[0]
+        raise ValueError(
+            f"`{path}` lacks pair {list(pairs)[pair]} at step {at[state]:g}; it must have all, everywhere."
+        )
+    return {LOGPS[0]: arrays[0], LOGPS[1]: arrays[1], "steps": at}
+
+
 def _diagnose(
     names: tuple[str, str], sides: list[np.ndarray], steps: Any, tolerance: float, *, positions: bool
 ) -> PairsDiagnosis:
@@ -113,9 +155,9 @@ def _diagnose(
 def _check_tokens(name: str, value: Any, mask_name: str, mask: Any) -> np.ndarray:
     array = check_numbers(name, value, "[S, N, T]")
     if mask is not None:
-        real = np.asarray(mask)
+        real = read_mask(mask_name, mask)
         if real.shape != array.shape[1:]:
             raise ValueError(f"`{mask_name}` must have shape {array.shape[1:]}, got {real.shape}.")
-        array = np.where(real.astype(bool), array, 0)
+        array = np.where(real, array, 0)
     require_finite(name, array)
     return array

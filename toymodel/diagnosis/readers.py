@@ -25,6 +25,7 @@ ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
 
 IGNORED = -100  # in Hugging Face's labels: no token of the response
 
+
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays of an .npz or .safetensors file, by name: of gradients, or of token log-probabilities along a run.
 
@@ -47,12 +48,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             found.setdefault(kind, {})[layer] = array
         else:
             found[kind] = array
-    of_tokens = [name for name in (*TOKENS, *MASKS, "steps") if name in found]
-    if of_tokens and len(of_tokens) < len(found):
-        raise ValueError(f"`{path}` must hold gradients or token log-probabilities, got {', '.join(found)}.")
-    for name in TOKENS if of_tokens else ():
-        if name not in found:
-            raise ValueError(f"`{name}` is missing from `{path}`; `{'`, `'.join(TOKENS)}` go together.")
+    if not {*GRADIENTS, *GRAMS, GRAM, *WEIGHTS} & found.keys():  # of a run
+        names = LOGPS if found.keys() & {*LOGPS} else TOKENS
+        if found and not found.keys() <= {*names, "steps", *(MASKS if names == TOKENS else ())}:
+            raise ValueError(f"`{path}` must hold log-probabilities of answers or of tokens, got {', '.join(found)}.")
+        for name in names:
+            if name not in found:
+                raise ValueError(f"`{name}` is missing from `{path}`; `{'`, `'.join(names)}` go together.")
+    elif found.keys() & {*TOKENS, *MASKS, "steps"}:
+        raise ValueError(f"`{path}` must hold gradients or log-probabilities along a run, got {', '.join(found)}.")
     of_labels = any((np.asarray(found[name]) == IGNORED).any() for name in MASKS if name in found)
     return found | {name: read_mask(name, found[name], of_labels) for name in MASKS if name in found}
 
@@ -73,7 +77,9 @@ def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray,
         return array != IGNORED
     odd = array[(array != 0) & (array != 1)]
     if odd.size:
-        raise ValueError(f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}.")
+        raise ValueError(
+            f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}."
+        )
     return array.astype(bool)
 
 

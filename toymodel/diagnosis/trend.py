@@ -2,7 +2,8 @@
 
 Rows        Change                 Told from noise if
 below 5     last less first        it is more than half of the way that was walked; there is no error so early
-below 20    last less first        ranks say so (Kendall's exact test: any bend is allowed, rows are independent)
+below 20    last less first        ranks say so (Kendall's exact test: any bend is allowed, rows are independent),
+                                   or it is far beyond what neighbours differ by
 more        of a fitted line       it is large against its error, which knows that neighbours resemble each other
 
 Evaluations of fixed pairs have no noise of sampling: any change is what happened to these pairs, but from 5 states on
@@ -27,6 +28,7 @@ LEVEL = 0.025  # chance of telling a change of one side that is none: 5 % for bo
 BEND_LEVEL = 1e-4  # likewise for a bend, at the best of up to 100 places
 TOO_FEW, FEW = 5, 20  # rows
 JITTER = 2.5  # standard errors, in evaluations; normal noise is as large in one of eighty
+CLEAR = 8  # standard errors, in training, where the error itself may be of three rows
 BLOCKS = 100  # longer series are averaged in blocks, this many to twice as many
 BENDS = 8  # at most
 
@@ -58,7 +60,7 @@ class Rows(NamedTuple):
         elif error is None:
             told = abs(size) > abs(np.diff(self.values)).sum() / 2
         else:
-            told = size != 0 and _kendall(self.values * np.sign(size)) < LEVEL
+            told = abs(size) > CLEAR * error or (size != 0 and _kendall(self.values * np.sign(size)) < LEVEL)
         return Change(size, error, bool(told))
 
     def error(self) -> float | None:

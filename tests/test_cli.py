@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import subprocess
@@ -116,8 +117,8 @@ def test_an_archive_that_is_too_large_says_what_to_do(gradients_file, capsys, mo
 
 @pytest.fixture
 def log_file(tmp_path):
-    """As TRL writes it: evaluations with a stretch up and down, then one of both down; training logs beside them."""
-    chosen, rejected = (-10, -9, -11, -13), (-12, -14, -15, -16)
+    """As TRL writes it: evaluations in which the chosen rises, then falls; training logs beside them."""
+    chosen, rejected = (-10, -9, -8, -9, -11, -13, -15), (-12, -14, -16, -18, -20, -22, -24)
     rows = [
         {"step": 10 * i, f"{prefix}{kind}/chosen": up, f"{prefix}{kind}/rejected": down}
         for i, (up, down) in enumerate(zip(chosen, rejected, strict=True))
@@ -130,28 +131,29 @@ def log_file(tmp_path):
 def test_diagnose_log_json(log_file, capsys):
     assert cli.main(["diagnose", log_file, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["stretches"] == [
+    assert [{name: value for name, value in s.items() if "error" not in name} for s in found["stretches"]] == [
         {
             "case": "chosen_up_rejected_down",
-            **{"first_step": 0, "last_step": 10, "chosen_change": 1, "rejected_change": -2},
+            **{"first_step": 0, "last_step": 20, "chosen_change": 2, "rejected_change": -4},
         },
-        {"case": "both_down", "first_step": 10, "last_step": 30, "chosen_change": -4, "rejected_change": -2},
+        {"case": "both_down", "first_step": 20, "last_step": 60, "chosen_change": -7, "rejected_change": -8},
     ]
-    assert found["summary"]["columns"] == ["eval_logps/chosen", "eval_logps/rejected"]
-    assert found["summary"]["unit"] == "nats"
+    assert {**found["summary"], "chosen_error": 0, "rejected_error": 0} == {
+        **{"case": "both_down", "chosen_change": -5, "rejected_change": -12, "chosen_error": 0, "rejected_error": 0},
+        **{"unit": "nats", "source": "logps", "rows": 7, "first_step": 0, "last_step": 60, "step_kind": "step"},
+        **{"columns": ["eval_logps/chosen", "eval_logps/rejected"], "split": "evaluation", "name": ""},
+    }
+    assert found["warnings"] == []
+    assert len(found["to_do"]) == 3
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (
-            [],
-            ["Both down: 1 stretch(es), 20 of 30 steps", "longest is steps 10 to 30", "the same pairs at every state"],
-        ),
-        (["--tolerance", "3"], ["stationary", "Both down: never."]),
-        (["--window", "3"], ["Steps 10 to 20, 2 states"]),
-        (["--columns", "logps/chosen", "logps/rejected"], ["changes are noisy: --window", "Rewards, if logged"]),
-        (["--columns", "rewards/chosen", "rewards/rejected"], ["changes are noisy", "divide by β for nats", "reward:"]),
+        ([], ["0 to 20  │ chosen up rejected down", "20 to 60", "both down", "rejected -12 ± 0,", "the same pairs at every"]),
+        (["--tolerance", "6"], ["margin +7 nats: chosen unchanged rejected down."]),
+        (["--columns", "logps/chosen", "logps/rejected"], ["other pairs at every row", "different_batches: "]),
+        (["--columns", "rewards/chosen", "rewards/rejected"], ["other pairs at every row", "divide by β for nats"]),
     ],
 )
 def test_diagnose_log_table(log_file, capsys, options, told):
@@ -160,19 +162,37 @@ def test_diagnose_log_table(log_file, capsys, options, told):
     assert all(words in out for words in told), out
 
 
-def test_diagnose_log_of_many_stretches_is_cut_and_says_so(tmp_path, capsys):
-    lines = [f"{i},{i % 2},{-i}" for i in range(50)]
-    (tmp_path / "log.csv").write_text("\n".join(["step,chosen_logps,rejected_logps", *lines]))
+def test_no_number_of_a_table_is_cut_at_80_columns(tmp_path, capsys):
+    """Steps of seven digits, numbers of four and their errors, and words that are too long for the rest."""
+    time = np.arange(300)
+    noise = 20 * np.random.default_rng(0).standard_normal((2, 300))
+    chosen = np.where(time < 150, 0, 12 * (150 - time)) - 12345 + noise[0]
+    rejected = np.where(time < 150, -10 * time, -1500) - 12345 + noise[1]
+    rows = zip(1_000_000 + 5_000 * time, chosen, rejected, strict=True)
+    (tmp_path / "log.csv").write_text(
+        "step,logps/chosen,logps/rejected\n" + "\n".join(",".join(map(str, row)) for row in rows)
+    )
     assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
-    assert "The first 40 of 49 stretches" in capsys.readouterr().out
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert len(table) >= 2
+    assert all(len(line) <= 80 and "…" not in line for line in table)
+    assert re.search(r"1000000 to 17\d+ +│ chosen unchanged +rejected down +│ [-+]\S+ ± \d+ +│ -1\d{3} ± \d+ +│", table[0])
 
 
-def test_the_longest_stretch_of_both_down_is_named(tmp_path, capsys):
-    (tmp_path / "log.csv").write_text("step,chosen_logps,rejected_logps\n0,0,0\n1,-1,-1\n2,0,-2\n9,-1,-3\n12,0,-4\n")
-    assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
+def test_diagnose_runs_side_by_side(tmp_path, capsys):
+    for name, pay in (("a.csv", 1), ("b.csv", 2)):
+        rows = [f"{10 * i},{-80 - pay * i},{-90 - (pay + 1) * i}" for i in range(4)]
+        (tmp_path / name).write_text("\n".join(["step,eval_logps/chosen,eval_logps/rejected", *rows]))
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    assert cli.main(["diagnose", *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["margin"] == 3
+    assert [found["runs"][file]["at_margin"]["chosen_change"] for file in files] == [-3, -6]
+    assert cli.main(["diagnose", *files, "--plot", str(tmp_path / "runs.svg")]) == 0
     out = capsys.readouterr().out
-    assert "Both down: 2 stretch(es), 8 of 12 steps, chosen -2 and rejected -2 nats in them" in out
-    assert "the longest is steps 2 to 9." in out
+    assert "When the margin had grown by 3 nats, the most that all reached:" in out
+    assert f"The chosen is highest in {files[0]} and lowest in {files[1]}, 3 nats apart." in out
+    assert (tmp_path / "runs.svg").is_file()
 
 
 def test_diagnose_tokens(tmp_path, capsys):
@@ -281,7 +301,7 @@ def write_bad_files(folder):
     np.savez(folder / "cauchy.npz", chosen_sq=np.ones(1), rejected_sq=np.ones(1), inner=np.full(1, 2.0))
     return {
         "missing.npz": "No such file",
-        ".": "Is a directory",
+        ".": "it is a folder",
         "array.npy": "not an .npz archive",
         "text.npz": "not an .npz archive",
         "empty.npz": "not an .npz archive",
@@ -329,9 +349,9 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
         (["check", "--exmples", "3"], "--exmples"),
         (["check", "more"], "more"),
         (["diagnose"], "FILE"),
-        (["diagnose", "a", "b"], "b"),
+        (["diagnose", "a.npz", "b"], "several files are compared where all are logs; `a.npz` is none"),
         (["diagnose", "a", "--columns", "b"], "--columns: tuple[str, str]: input length 1 did not match"),
-        (["diagnose", "a", "--window", "1.5"], "--window: <class 'int'>: invalid literal"),
+        (["diagnose", "a", "--tolerance", "x"], "--tolerance: <class 'float'>: could not convert"),
         (["sweep", "--devices", "x"], "--devices: <class 'int'>: invalid literal"),
         (["sentiment", "--out", "x"], "--seeds FIRST:STOP"),
         (["sentiment", "--seeds", "0:2", "--out", "x", "--model", "y"], "'--model'. Expected one of ('transformer',"),
@@ -349,9 +369,9 @@ def test_bad_arguments_give_one_line_and_exit_code_2(arguments, message, capsys)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "3"], "--window is for logs and token log-probabilities"),
-        (["--tolerance", "0.1"], "--tolerance is for logs and token log-probabilities"),
-        (["--columns", "a", "b"], "--columns is for logs (.csv, .json, .jsonl)"),
+        (["--tolerance", "0.1"], "--tolerance is for logs and log-probabilities along a run"),
+        (["--columns", "a", "b"], "--columns is for logs"),
+        (["--plot", "a.png"], "--plot is for logs"),
     ],
 )
 def test_options_that_gradients_do_not_have(gradients_file, capsys, options, message):
@@ -405,7 +425,7 @@ def test_help_has_examples_that_parse_and_fits_a_terminal(command, capsys, monke
         assert config is None or (ROOT / config).is_file()
     assert max(map(len, out.splitlines())) <= 80
     if command:
-        assert all(f"--{option}" in out for option in options(command) if option not in ("file", "config"))
+        assert all(f"--{option}" in out for option in options(command) if option not in ("file", "more", "config"))
     else:
         assert {line.split()[1] for line in parsed} == set(cli.COMMANDS)
         assert "toymodel --print-completion bash" in out
@@ -439,8 +459,8 @@ def test_completion_knows_commands_and_options(shell, capsys):
     for name in cli.COMMANDS:
         assert name in script
         for option in options(name):
-            assert option in ("file", "config") or f"--{option}" in script or shell != "bash", option
-            assert option in ("file", "config") or option in script, option
+            assert option in ("file", "more", "config") or f"--{option}" in script or shell != "bash", option
+            assert option in ("file", "more", "config") or option in script, option
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 

@@ -20,7 +20,7 @@ ARRAYS = (".npz", ".safetensors")
 
 def run(
     file: Positional[Annotated[Path, arg(metavar="FILE")]],
-    more: Positional[Annotated[tuple[Path, ...], arg(metavar="FILE", help_behavior_hint="")]] = (),
+    more: Positional[Annotated[tuple[Path, ...], arg(metavar="[FILE ...]", help_behavior_hint="")]] = (),
     *,
     json: bool = False,
     tolerance: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None,

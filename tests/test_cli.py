@@ -306,7 +306,7 @@ def write_bad_files(folder):
         "text.npz": "not an .npz archive",
         "empty.npz": "not an .npz archive",
         "pickled.npz": "allow_pickle=False",
-        "pickle.npz": "not an .npz archive",
+        "pickle.npz": "it is a torch or pickle file: load it there, and save its arrays by numpy.savez",
         "truncated.npz": "cannot read",
         "corrupted.npz": "cannot read",
         "unknown.npz": "unknown array 'chosen_grads'",

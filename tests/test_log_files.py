@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import math
-import random
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toymodel.diagnosis import diagnose_tokens, load, load_log
-from toymodel.diagnosis.columns import read_name
+from toymodel.diagnosis import load_log
 
 LOGS = Path(__file__).parent / "data" / "logs"
 NAN = math.nan
@@ -60,31 +58,93 @@ def change(series):
 # File: set, split, source, unit, kind of step, first and last step and change of chosen, of rejected; codes.
 STEPS = {
     "a1_stuck_at_ln2.json": ["", "training", "rewards", "reward", "step", (10, 40, 0), (10, 40, 0), []],
-    "a2_logps_contradict_rewards.jsonl": ["", "training", "rewards", "reward", "step", (10, 30, -0.15), (10, 30, -0.28), []],
-    "b1_noise_only.csv": ["", "training", "logps", "nats", "step", (0, 590, -16.3), (0, 590, -13.5), ["different_batches"]],
+    "a2_logps_contradict_rewards.jsonl": [
+        "",
+        "training",
+        "rewards",
+        "reward",
+        "step",
+        (10, 30, -0.15),
+        (10, 30, -0.28),
+        [],
+    ],
+    "b1_noise_only.csv": [
+        "",
+        "training",
+        "logps",
+        "nats",
+        "step",
+        (0, 590, -16.3),
+        (0, 590, -13.5),
+        ["different_batches"],
+    ],
     "b3_tolerance_hides_a_fall.csv": ["", "evaluation", "logps", "nats", "step", (0, 300, 0.1), (0, 300, -30), []],
-    "b5_tie_of_rounded_logs.jsonl": ["", "training", "logps", "nats", "step", (10, 20, 8), (10, 20, 0), ["different_batches"]],
+    "b5_tie_of_rounded_logs.jsonl": [
+        "",
+        "training",
+        "logps",
+        "nats",
+        "step",
+        (10, 20, 8),
+        (10, 20, 0),
+        ["different_batches"],
+    ],
     "c1_console.log": ["", "training", "rewards", "reward", "row", (1, 3, -0.11), (1, 3, -0.24), []],
-    "c3_nan_from_step_40.json": ["", "training", "rewards", "reward", "step", (10, 30, -0.2), (10, 30, -0.8), ["not_a_number"]],
+    "c3_nan_from_step_40.json": [
+        "",
+        "training",
+        "rewards",
+        "reward",
+        "step",
+        (10, 30, -0.2),
+        (10, 30, -0.8),
+        ["not_a_number"],
+    ],
     "c4_nan_is_missing.csv": ["", "evaluation", "logps", "nats", "step", (20, 40, -1), (20, 40, -8), []],
     "c5_capital_step.csv": ["", "evaluation", "logps", "nats", "step", (500, 1500, -4.5), (500, 1500, -10), []],
     "c6_swift_steps.jsonl": ["", "training", "rewards", "reward", "step", (5, 20, 0.06), (5, 20, -0.3), []],
     "c7_model_card.md": ["", "evaluation", "logps", "nats", "step", (100, 300, -4.5), (100, 300, -10), []],
-    "c11_kto_one_side_a_row.jsonl": ["", "training", "rewards", "reward", "step", (1, 5, 0.2), (2, 6, -0.4), ["one_sided"]],
+    "c11_kto_one_side_a_row.jsonl": [
+        "",
+        "training",
+        "rewards",
+        "reward",
+        "step",
+        (1, 5, 0.2),
+        (2, 6, -0.4),
+        ["one_sided"],
+    ],
     "c12_openrlhf.jsonl": ["", "training", "rewards", "reward", "step", (10, 40, -0.3), (10, 40, -0.9), []],
     "c13_wandb_panel.csv": ["", "training", "rewards", "reward", "step", (10, 30, -0.23), (10, 30, -0.68), []],
     "c16_average_logps.jsonl": [
         *("", "training", "logps", "nats per token", "step", (10, 40, -0.06), (10, 40, -0.15)),
         ["different_batches", "average_logps"],
     ],
-    "c17_rewards_start_far_from_zero.csv": ["", "training", "rewards", "reward", "step", (10, 600, 18), (10, 600, 16.6), []],
+    "c17_rewards_start_far_from_zero.csv": [
+        "",
+        "training",
+        "rewards",
+        "reward",
+        "step",
+        (10, 600, 18),
+        (10, 600, 16.6),
+        [],
+    ],
 }
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_cases(name):
     found, codes = only(LOGS / name)
-    told = [found.name, found.split, found.source, found.unit, found.step_kind, change(found.chosen), change(found.rejected)]
+    told = [
+        found.name,
+        found.split,
+        found.source,
+        found.unit,
+        found.step_kind,
+        change(found.chosen),
+        change(found.rejected),
+    ]
     assert [*told, codes] == STEPS[name]
 
 
@@ -103,7 +163,16 @@ def test_groups_of_answers_are_refused_with_a_pointer():
 def test_other_columns_come_along():
     found, _ = only(LOGS / "a1_stuck_at_ln2.json")
     assert set(found.others) == {
-        *("loss", "grad_norm", "accuracy", "margin", "chosen_rewards", "rejected_rewards", "chosen_logps", "rejected_logps")
+        *(
+            "loss",
+            "grad_norm",
+            "accuracy",
+            "margin",
+            "chosen_rewards",
+            "rejected_rewards",
+            "chosen_logps",
+            "rejected_logps",
+        )
     }
     assert states(found.others["chosen_logps"]) == {10: -61, 20: -60, 30: -59, 40: -58.5}
     found, _ = only(LOGS / "a2_logps_contradict_rewards.jsonl")
@@ -122,7 +191,7 @@ def test_where_it_broke():
 
 quarters = st.integers(-4000, -40).map(lambda k: k / 4)  # exact in any number of decimals that a writer keeps
 histories = st.lists(st.tuples(quarters, quarters), min_size=2, max_size=6).flatmap(
-    lambda pairs: st.lists(st.integers(0, 5000), min_size=len(pairs), max_size=len(pairs), unique=True).map(
+    lambda pairs: st.lists(st.integers(2, 5000), min_size=len(pairs), max_size=len(pairs), unique=True).map(
         lambda steps: [(step, *pair) for step, pair in zip(sorted(steps), pairs, strict=True)]
     )
 )
@@ -157,6 +226,15 @@ def by_wandb(name):
     return {"step": "train/global_step"}.get(name, f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}")
 
 
+def by_reference_dpo(name):
+    return {"step": "counters/updates", "eval_loss": "loss/eval"}.get(name, name.replace("eval_logps", "logps_eval"))
+
+
+def evaluations(rows):
+    """Step, chosen and rejected of the evaluations."""
+    return [(row["step"], row["eval_logps/chosen"], row["eval_logps/rejected"]) for row in rows if "eval_loss" in row]
+
+
 def console(rows):
     text = "Loading checkpoint shards: 100%\n"
     for i, row in enumerate(rows):
@@ -166,7 +244,11 @@ def console(rows):
 
 def markdown(rows):
     rows = [row for row in rows if "eval_loss" in row]
-    names = {"eval_loss": "Validation Loss", "eval_logps/chosen": "Logps/chosen", "eval_logps/rejected": "Logps/rejected"}
+    names = {
+        "eval_loss": "Validation Loss",
+        "eval_logps/chosen": "Logps/chosen",
+        "eval_logps/rejected": "Logps/rejected",
+    }
     head = ["Step", "Epoch", *names.values()]
     body = [[row["step"], row["epoch"], *(row[name] for name in names)] for row in rows]
     table = [head, [":---:"] * len(head), *body]
@@ -226,9 +308,11 @@ FORMATS = {
     "csv with an index": lambda rows: as_csv([{"": i, **row} for i, row in enumerate(frame(rows))]),
     "tsv": lambda rows: as_csv(rows, "\t"),
     "semicolons": lambda rows: as_csv(rows, ";").replace(".", ","),
-    "csv twice begun": lambda rows: as_csv(frame(rows[:3])) + as_csv(frame(rows))[len(as_csv(frame(rows[:3]))) :]
-    if list(frame(rows)[0]) == list(frame(rows[:3])[0])
-    else as_csv(rows),
+    "csv twice begun": lambda rows: (
+        as_csv(frame(rows[:3])) + as_csv(frame(rows))[len(as_csv(frame(rows[:3]))) :]
+        if list(frame(rows)[0]) == list(frame(rows[:3])[0])
+        else as_csv(rows)
+    ),
     "windows": lambda rows: as_csv(rows).replace("\r\n", "\n").replace("\n", "\r\n"),
     "byte order mark": lambda rows: ("\ufeff" + as_csv(rows)).encode(),
     "utf-16": lambda rows: console(rows).encode("utf-16"),
@@ -242,37 +326,33 @@ FORMATS = {
     "swift": lambda rows: lines([{**row, "global_step/max_steps": f"{row['step']}/9000"} for row in rows]).replace(
         '"step"', '"n"'
     ),
-    "reference dpo": lambda rows: lines(
-        renamed(
-            rows,
-            lambda n: {"step": "counters/updates", "eval_logps/chosen": "logps_eval/chosen"}.get(
-                n, n.replace("eval_logps/rejected", "logps_eval/rejected").replace("eval_loss", "loss/eval")
-            ),
-        )
-    ),
+    "reference dpo": lambda rows: lines(renamed(rows, by_reference_dpo)),
     "reference dpo's console": lambda rows: "\n".join(
-        f"eval after {row['step']}: { {n.replace('eval_logps', 'logps_eval'): str(v) for n, v in row.items() if n != 'step'} }"
+        f"eval after {row.pop('step')}: {renamed(strings([row]), by_reference_dpo)[0]}"
         for row in rows
         if "eval_loss" in row
     ),
     "own names": lambda rows: as_csv(
+        [{"iteration": t, "Val Policy_Chosen_Log_Probs": w, "Val_Log_Prob/Reject": v} for t, w, v in evaluations(rows)]
+    ),
+    "long": lambda rows: as_csv(
         [
-            {"iteration": r["step"], "Val Policy_Chosen_Log_Probs": r["eval_logps/chosen"]}
-            | {"Val Policy_Rejected_Log_Probs": r["eval_logps/rejected"]}
-            for r in rows
-            if "eval_loss" in r
+            {"step": t, "tag": f"eval/{side}_logps", "value": x}
+            for t, w, v in evaluations(rows)
+            for side, x in (("chosen", w), ("rejected", v))
         ]
     ),
-    "assignments": lambda rows: "\n".join(
-        f"Step {r['step']} | loss:0.5 eval_logps/chosen:{r['eval_logps/chosen']} eval_logps/rejected:{r['eval_logps/rejected']}"
-        for r in rows
-        if "eval_loss" in r
+    "by step": lambda rows: {t: {"eval_logps": {"chosen": w, "rejected": v}} for t, w, v in evaluations(rows)},
+    "printed frame": lambda rows: "\n".join(
+        [f"{'':5}{'step':>8}  {'eval_logps/chosen':>20}  {'eval_logps/rejected':>20}"]
+        + [f"{i:5}{t:8}  {w:20}  {v:20}" for i, (t, w, v) in enumerate(evaluations(rows))]
+    ),
+    "torchtune": lambda rows: "\n".join(
+        f"Step {t} | loss:0.5 val_log_probs/chosen:{w} val_log_probs/rejected:{v} " for t, w, v in evaluations(rows)
     ),
     "progress bar": lambda rows: "\r".join(
-        f"Eval:  10%|# | 1/10 [00:01<00:09, step={r['step']}, val_chosen_logps={r['eval_logps/chosen']}, "
-        f"val_rejected_logps={r['eval_logps/rejected']}]"
-        for r in rows
-        if "eval_loss" in r
+        f"Eval:  10%|# | 1/10 [00:01<00:09, step={t}, val_chosen_logps={w}, val_reject_logps={v}]"
+        for t, w, v in evaluations(rows)
     ),
 }
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # rows of a table; more is for scripts
 RIGHT = "chosen_up_rejected_down"
-ARRAYS = (".npz", ".safetensors")
 
 
 def run(
@@ -63,9 +62,9 @@ def run(
       plot: of logs: draw them into this file (.png, .pdf, .svg)
     """
     from toymodel.diagnosis.gradients import diagnose
-    from toymodel.diagnosis.readers import load
+    from toymodel.diagnosis.readers import ARCHIVES, load
 
-    arrays_too = [path for path in (file, *more) if path.suffix.lower() in ARRAYS]
+    arrays_too = [path for path in (file, *more) if path.suffix.lower() in ARCHIVES]
     if not arrays_too:
         return _diagnose_logs([file, *more], columns, tolerance or 0.0, plot, json)
     if more:

@@ -170,6 +170,8 @@ def read_name(name: str) -> Column | None:
         elif words[0][0].lower() == "test":
             named = "test"
     quantity = _quantity(meanings[first:])
+    if dash and not quantity:
+        return read_name(name.replace(" - ", "/"))
     split = "evaluation" if "evaluation" in meanings else "training"
     return Column(run if dash else "", split, named, quantity, "average" in meanings) if quantity else None
 
@@ -186,4 +188,5 @@ def is_sided(name: str) -> bool:
 
 def is_of_groups(name: str) -> bool:
     """Whether a column belongs to GRPO, RLOO or PPO, where answers come in groups or alone."""
-    return _GROUPS.match(re.sub(r"^(train|eval)[/_]", "", name.strip().lower())) is not None
+    metric = name.strip().lower().rpartition(" - ")[2]
+    return _GROUPS.match(re.sub(r"^(train|eval)[/_]", "", metric)) is not None

@@ -1,10 +1,4 @@
-"""Which numbers of a training log are believed, and what its reader has to know of them.
-
-Evaluations come first, because they are of the same pairs at every state: their log-probabilities, else their rewards,
-which are β times these, less what the reference gives. Rows of training are of other pairs at every state, so that
-log-probabilities jump. There, rewards come first: the reference's log-probability of the same pairs is taken off; then
-log-probabilities less the reference's; and log-probabilities alone only where nothing else is logged.
-"""
+"""From a training log to evidence: the numbers that are believed, and what their reader has to know of them."""
 
 import csv
 import os
@@ -16,9 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from toymodel._public import own_names
-from toymodel.diagnosis.columns import is_of_groups, read_name
-from toymodel.diagnosis.files import KINDS, read_rows
-from toymodel.diagnosis.table import Place, Steps, Table
+from toymodel.diagnosis.belief import SIDES, Believed, best, first, named, quantities, ratio, rows_of
+from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
+from toymodel.diagnosis.files import read_rows
+from toymodel.diagnosis.table import Place, Steps, Table, by_step
 
 __dir__ = own_names(globals())
 
@@ -64,19 +59,11 @@ class LogFile(NamedTuple):
     findings: list[Finding]
 
 
-SIDES = ("chosen", "rejected")
 _SHOWN = 30  # names of columns in a message
-# The mean of a language model's log-probabilities over tokens is above −3 once it is trained, and above −ln V ≈ −12
-# even at random.
-_TRAINED, _RANDOM = 3.0, 12.0
-
-
-class _Numbers(NamedTuple):
-    """Numbers of both sides, one for each of R rows, NaN where there is none."""
-
-    source: str
-    columns: tuple[str, str]
-    sides: tuple[np.ndarray, np.ndarray]
+_RUNS = ("run", "run_id", "run_name", "run id", "run name")
+# A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
+_TRAINED, _RANDOM = -3.0, -12.0
+_OF_AVERAGES = ("odds_ratio", "log_odds", "simpo", "per_token")  # what losses that average name their columns
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> LogFile:
@@ -90,248 +77,195 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
 
     Raises:
       ValueError: the file is missing, malformed, no log, or a log of something else; or its columns do not hold two
-        states of either side.
+        states of each side.
     """
     try:
         found = read_rows(Path(path), columns or ())
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"cannot read `{path}`: {error}") from error
-    table = Table(found.rows)
     findings = []
     if found.cut_off:
         findings.append(Finding("cut_off", "The file ends within a row, which is left out."))
     if found.unread:
-        findings.append(Finding("unread_rows", f"{found.unread} broken lines were left out."))
+        findings.append(Finding("unread_rows", f"{found.unread} broken line(s) were left out."))
+    table = Table(found.rows)
     try:
-        believed = _named(table, columns) if columns else _best(table)
-        evidence = [_weigh(table, place, numbers, findings) for place, numbers in believed.items()]
+        _require_one_run(table)
+        believed = named(table, columns) if columns else best(table)
+        if not believed:
+            raise ValueError(_explain_absence(table, columns))
+        evidence = []
+        for place, numbers in believed.items():
+            evidence.append(_weigh(table, place, numbers))
+            findings += _findings(table, place, numbers, evidence[-1])
+        findings += _broken_elsewhere(table, believed)
     except ValueError as error:
-        raise ValueError(f"`{path}`: {error}") from error
-    if not evidence:
-        raise ValueError(_explain_absence(path, table, columns))
+        raise ValueError(f"`{path}` {error}") from error
     return LogFile(evidence, list(dict.fromkeys(findings)))
 
 
-# --- Which numbers are believed -------------------------------------------------------------------------------------
+def _require_one_run(table: Table) -> None:
+    name = next((name for name in table.names if name.strip().lower() in _RUNS), None)
+    runs = list(dict.fromkeys(str(row[name]) for row in table.rows if row.get(name))) if name else []
+    if len(runs) > 1:
+        raise ValueError(f"holds {len(runs)} runs in `{name}`, {', '.join(runs[:_SHOWN])}: give one of them at a time.")
 
 
-def _best(table: Table) -> dict[Place, _Numbers]:
-    """The evaluations, else the rows of training; of one run."""
-    for split in ("evaluation", "training"):
-        candidates = {place: _candidates(table, place) for place in table.places if place.split == split}
-        found = {place: best for place, numbers in candidates.items() if (best := next(filter(_two_states, numbers), None))}
-        runs = list(dict.fromkeys(place.run for place in found))
-        if len(runs) > 1:
-            raise ValueError(f"it holds {len(runs)} runs, {', '.join(runs)}; name the two columns of one of them.")
-        if found:
-            return found
-    return {}
-
-
-def _candidates(table: Table, place: Place) -> Iterator[_Numbers]:
-    """What may be believed of a set of pairs, best first."""
-    names = table.places[place]
-    numbers = _quantities(table, place)
-
-    def both(source: str, quantity: str) -> Iterator[_Numbers]:
-        wanted = [f"{side}_{quantity}" for side in SIDES]
-        if all(name in numbers for name in wanted):
-            held = [names.get(name, names.get(f"{name}_sum", "")) for name in wanted]
-            yield _Numbers(source, (held[0], held[1]), (numbers[wanted[0]], numbers[wanted[1]]))
-
-    logps, rewards = list(both("logps", "logps")), list(both("rewards", "rewards"))
-    if place.split == "evaluation" or _are_multiples(rewards, logps):
-        yield from logps
-    yield from rewards
-    for policy, reference in zip(logps, both("", "ref_logps"), strict=False):
-        w, l = (a - b for a, b in zip(policy.sides, reference.sides, strict=True))  # noqa: E741
-        yield policy._replace(source="logps_minus_reference", sides=(w, l))
-    yield from logps
-
-
-def _quantities(table: Table, place: Place) -> dict[str, np.ndarray]:
-    """All numbers of a set of pairs by quantity; sums over answers as means, where their number is known."""
-    numbers = {quantity: table.numbers(name) for quantity, name in table.places[place].items()}
-    for side in SIDES:
-        count = numbers.pop(f"{side}_count", None)
-        for quantity in ("rewards", "logps"):
-            total = numbers.pop(f"{side}_{quantity}_sum", None)
-            if total is not None and count is not None:
-                mean = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
-                numbers.setdefault(f"{side}_{quantity}", mean)
-    return numbers
-
-
-def _are_multiples(rewards: list[_Numbers], logps: list[_Numbers]) -> bool:
-    """Whether rewards are β log π: without a reference, they say no more than log-probabilities do."""
-    if not rewards or not logps:
-        return False
-    r, l = np.concatenate(rewards[0].sides), np.concatenate(logps[0].sides)  # noqa: E741
-    there = np.isfinite(r) & np.isfinite(l)
-    if there.sum() < 4 or not (r[there] * l[there]).all():
-        return False
-    beta = (r[there] @ l[there]) / (l[there] @ l[there])
-    # bfloat16 rounds by 0.4 %.
-    return bool(beta > 0 and (abs(r[there] - beta * l[there]) < 0.01 * abs(r[there])).all())
-
-
-def _named(table: Table, columns: tuple[str, str]) -> dict[Place, _Numbers]:
-    """The two columns that the user named, whatever the case."""
-    known = {name.lower(): name for name in reversed(table.names)} | {name: name for name in table.names}
-    names = [known.get(name, known.get(name.lower())) for name in columns]
-    if names[0] is None or names[1] is None:
-        return {}
-    column = read_name(names[0])
-    place = next((place for place, held in table.places.items() if names[0] in held.values()), Place("", "training", ""))
-    of_rewards = column.quantity.endswith("rewards") if column else "reward" in names[0].lower()
-    sides = table.numbers(names[0]), table.numbers(names[1])
-    numbers = _Numbers("rewards" if of_rewards else "logps", (names[0], names[1]), sides)
-    return {place: numbers} if _two_states(numbers) else {}
-
-
-def _two_states(numbers: _Numbers) -> bool:
-    return all(np.isfinite(side).sum() >= 2 for side in numbers.sides)
-
-
-# --- What is known of them ------------------------------------------------------------------------------------------
-
-
-def _weigh(table: Table, place: Place, believed: _Numbers, findings: list[Finding]) -> Evidence:
-    """The evidence of one set of pairs; what is to be said of it is added to `findings`."""
+def _weigh(table: Table, place: Place, believed: Believed) -> Evidence:
+    """The evidence of one set of pairs."""
     for name in believed.columns:
         table.check(name)
-    names, numbers = table.places.get(place, {}), _quantities(table, place) if place in table.places else {}
-    w, l = (np.isfinite(side) for side in believed.sides)  # noqa: E741
-    held = {name: np.isfinite(table.numbers(name)) for held in table.places.values() for name in held.values()}
-    mine = (w | l) | np.logical_or.reduce([held[name] for name in names.values()], axis=0)
-    others = np.logical_or.reduce([there for name, there in held.items() if name not in names.values()], axis=0)
-    named = table.holds(believed.columns[0]) | table.holds(believed.columns[1])
-    mine |= named & ~others  # nothing else is in these rows
-    steps = table.steps(w | l, mine)
-    chosen, rejected = (_series(steps, side) for side in believed.sides)
-    of = f" of `{place.set}`" if place.set else ""
-    if steps.sorted:
-        findings.append(Finding("sorted_rows", f"The rows{of} were not in the order of their {steps.kind}s: sorted."))
-    again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
-    if again:
-        text = f"Rows{of} repeat {steps.kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
-        findings.append(Finding("replaced_rows", text, min(again)))
-    one_sided = int((w ^ l).sum())
-    if one_sided:
-        text = f"{one_sided} of {int((w | l).sum())} rows{of} hold one side only, as KTO and BCO log: each is read by itself."
-        findings.append(Finding("one_sided", text))
-    if believed.source == "logps" and place.split == "training":
-        text = (
-            f"`{believed.columns[0]}` and `{believed.columns[1]}` are of a different batch at every state, and jump for "
-            "that reason alone, unless you logged fixed pairs: an evaluation would tell more."
-        )
-        findings.append(Finding("different_batches", text))
-    average = _is_average(table, numbers, believed)
-    if average:
-        text = (
-            "The log-probabilities are so small that they are means over tokens, as length-normalised losses (SimPO, "
-            "ORPO, IPO) log them, or of answers of very few tokens: a sum over tokens may move the other way."
-        )
-        findings.append(Finding("average_logps", text))
-    broke_at = _broke_at(steps, mine, [table.holds(name) for name in believed.columns], (w, l))
-    if broke_at is not None:
-        text = f"Not a number from {steps.kind} {broke_at:g} on{of}: the run broke there."
-        findings.append(Finding("not_a_number", text, broke_at))
+    mine = rows_of(table, place, believed.columns)
+    steps = table.steps(believed.used, mine)
+    numbers = quantities(table, place)
+    unit = "reward" if believed.source == "rewards" else "nats"
+    if unit == "nats" and _is_average(table, place, believed):
+        unit = "nats per token"
     return Evidence(
         name=place.set,
         split=place.split,
         source=believed.source,
         columns=believed.columns,
-        unit="reward" if believed.source == "rewards" else "nats per token" if average else "nats",
+        unit=unit,
         step_kind=steps.kind,
-        chosen=chosen,
-        rejected=rejected,
-        others={name: series for name, column in numbers.items() if len((series := _series(steps, column)).steps)},
-        broke_at=broke_at,
+        chosen=Series(*by_step(steps, believed.sides[0])),
+        rejected=Series(*by_step(steps, believed.sides[1])),
+        others={name: Series(*by_step(steps, side)) for name, side in numbers.items() if np.isfinite(side).any()},
+        broke_at=_broke_at(table, steps, mine, believed),
     )
 
 
-def _series(steps: Steps, numbers: np.ndarray) -> Series:
-    """The last number of each step."""
-    there = np.isfinite(numbers) & np.isfinite(steps.of_rows)
-    at, first = np.unique(steps.of_rows[there][::-1], return_index=True)
-    return Series(at, numbers[there][::-1][first])
+def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence) -> Iterator[Finding]:
+    """What the reader of one set's evidence has to know."""
+    kind, broke_at = evidence.step_kind, evidence.broke_at
+    of = f" of `{place.set}`" if place.set else ""
+    steps = table.steps(believed.used, rows_of(table, place, believed.columns))
+    again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
+    if again:
+        text = f"Rows{of} repeat {kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
+        yield Finding("replaced_rows", text, min(again))
+    elif steps.sorted:
+        order = "epochs" if kind == "row" else f"{kind}s"
+        yield Finding("sorted_rows", f"The rows{of} were not in the order of their {order}: they were sorted.")
+    alone = np.setxor1d(evidence.chosen.steps, evidence.rejected.steps)
+    alone = alone if broke_at is None else alone[alone < broke_at]
+    all_steps = np.union1d(evidence.chosen.steps, evidence.rejected.steps)
+    if alone.size > 0.1 * all_steps.size:
+        text = f"{alone.size} of {all_steps.size} {kind}s{of} hold one side only: each is read by itself."
+        yield Finding("one_sided", text)
+    if believed.source == "logps" and place.split == "training" and read_name(believed.columns[0]):
+        text = (
+            f"`{believed.columns[0]}` and `{believed.columns[1]}` are of a different batch at every state and jump for "
+            "that reason alone, unless you logged fixed pairs: an evaluation would tell more."
+        )
+        yield Finding("different_batches", text)
+    if _is_average(table, place, believed):
+        text = (
+            f"The log-probabilities{of} are so small that they are means over tokens, as length-normalised losses "
+            "(SimPO, ORPO, IPO) log them, or of answers of very few tokens: sums over tokens may move otherwise."
+        )
+        yield Finding("average_logps", text)
+    if broke_at is not None:
+        yield Finding("not_a_number", f"Not a number from {kind} {broke_at:g} on{of}: the run broke there.", broke_at)
 
 
 def _replaced(steps: Steps, numbers: np.ndarray) -> float | None:
     """The first step at which a later row says something else."""
     there = np.isfinite(numbers) & np.isfinite(steps.of_rows)
     at, values = steps.of_rows[there], numbers[there]
-    last = _series(steps, numbers)
-    differs = values != last.values[np.searchsorted(last.steps, at)]
+    distinct, last = by_step(steps, numbers)
+    differs = values != last[np.searchsorted(distinct, at)]
     return float(at[differs].min()) if differs.any() else None
 
 
-def _is_average(table: Table, numbers: dict[str, np.ndarray], believed: _Numbers) -> bool:
-    """Whether log-probabilities are means over tokens: by their size, and by names that only such losses log."""
-    sides = [numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers]
-    if believed.source == "logps":
-        sides = list(believed.sides)
-    values = np.concatenate([np.abs(side[np.isfinite(side)]) for side in sides]) if sides else np.array([])
-    if not values.size:
-        return False
-    words = " ".join(table.names).lower().replace(" ", "_")
-    said = any(name in words for name in ("odds_ratio", "log_odds", "simpo", "per_token"))
-    said |= any(column.average for name in believed.columns if (column := read_name(name)))
-    return bool(np.median(values) < (_RANDOM if said else _TRAINED))
+def _is_average(table: Table, place: Place, believed: Believed) -> bool:
+    """Whether log-probabilities are means over tokens: by their size, and by what only losses that average log."""
+    names = " ".join(table.names).lower().replace(" ", "_")
+    columns = [column for name in believed.columns if (column := read_name(name))]
+    if not columns:
+        return False  # the user named them, and we do not know what they are
+    numbers = quantities(table, place)
+    sides = believed.sides
+    if believed.source != "logps":
+        sides = tuple(numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers)
+    values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
+    said = any(name in names for name in _OF_AVERAGES) or any(column.average for column in columns)
+    said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
+    return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
 
-def _broke_at(
-    steps: Steps, mine: np.ndarray, named: list[np.ndarray], there: tuple[np.ndarray, np.ndarray]
-) -> float | None:
+# --- Runs that broke ------------------------------------------------------------------------------------------------
+
+
+def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -> float | None:
     """The first step from which on a side has no number, though rows of its set go on.
 
-    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, a row
-    has a number as soon as one side has.
+    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
+    takes both sides to break.
     """
-    w, l = there  # noqa: E741
-    one_sided = (w ^ l)[: max(np.flatnonzero(w)[-1], np.flatnonzero(l)[-1]) + 1].mean()
+    at = [by_step(steps, side)[0] for side in numbers.sides]
+    before = min(steps_of_side[-1] for steps_of_side in at)
+    alone = np.setxor1d(*at)
+    if (alone <= before).sum() > 0.1 * len(at[0]):
+        at = [np.union1d(*at)] * 2
     found = []
-    for has, holds in zip(there, named, strict=True):
-        ok = w | l if one_sided > 0.1 else has
-        at = np.unique(steps.of_rows[ok & np.isfinite(steps.of_rows)])
-        bad = np.setdiff1d(steps.of_rows[mine & holds & ~ok & np.isfinite(steps.of_rows)], at)
-        after = bad[bad > at[-1]]
-        gaps = np.unique(np.searchsorted(at, bad[bad < at[-1]]), return_counts=True)[1]
-        if len(after) > gaps.max(initial=0):
+    for has, name in zip(at, numbers.columns, strict=True):
+        rows = steps.of_rows[mine & table.holds(name)]
+        gone = np.setdiff1d(rows[np.isfinite(rows)], has)
+        longest = np.unique(np.searchsorted(has, gone[gone < has[-1]]), return_counts=True)[1].max(initial=0)
+        after = gone[gone > has[-1]]
+        if len(after) > longest:
             found.append(float(after[0]))
     return min(found, default=None)
+
+
+def _broken_elsewhere(table: Table, believed: dict[Place, Believed]) -> Iterator[Finding]:
+    """Of the same run: other rows that break, and columns without any number."""
+    runs = {place.run for place in believed}
+    for place, names in table.places.items():
+        if place.run not in runs:
+            continue
+        other = None if place in believed else first(table, place)
+        if other:
+            mine = rows_of(table, place, other.columns)
+            steps = table.steps(other.used, mine)
+            broke_at = _broke_at(table, steps, mine, other)
+            if broke_at is not None:
+                text = f"`{other.columns[0]}` is not a number from {steps.kind} {broke_at:g} on: the run broke there."
+                yield Finding("not_a_number", text, broke_at)
+        for name in filter(is_sided, names.values()):
+            if table.holds(name).sum() > 1 and not np.isfinite(table.numbers(name)).any():
+                yield Finding("not_a_number", f"`{name}` is not a number in any row.")
 
 
 # --- What is said where nothing is believed -------------------------------------------------------------------------
 
 
-def _explain_absence(path: str | os.PathLike[str], table: Table, columns: tuple[str, str] | None) -> str:
-    known = list(table.names)
-    listed = ", ".join(known[:_SHOWN]) + (f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else "") or "none"
+def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
+    known = table.names
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    listed = f"its columns are {', '.join(known[:_SHOWN]) or 'none'}{more}."
     if columns:
-        return f"`{path}` must have two rows or more with `{columns[0]}` and `{columns[1]}`; its columns are {listed}."
-    sided = {quantity: name for names in table.places.values() for quantity, name in names.items() if "_" in quantity}
+        return f"must have two rows or more with `{columns[0]}` and `{columns[1]}`; {listed}"
+    sided = {name: str(read_name(name)) for name in filter(is_sided, known)}
+    if not sided and any(map(is_of_groups, known)):
+        return (
+            "is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; which answers such groups "
+            "displace is T21: `toymodel.theory.displaced`."
+        )
     for side, other in (SIDES, SIDES[::-1]):
-        has = [name for quantity, name in sided.items() if quantity.startswith(side)]
-        if has and not any(quantity.startswith(other) for quantity in sided):
-            return f"`{path}` holds `{has[0]}` and nothing of the {other} answers: export both; its columns are {listed}."
-    broken = [name for name in sided.values() if name.lower() and table.holds(name).sum() >= 2]
-    broken = [name for name in broken if np.isfinite(table.numbers(name)).sum() < 2 and read_name(name)]
-    if not any(quantity.startswith(SIDES) for quantity in sided) and any(map(is_of_groups, known)):
-        return (
-            f"`{path}` is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; which answers such "
-            "groups displace is T21: `toymodel.theory.displaced`."
-        )
-    if broken:
-        return (
-            f"`{path}` has fewer than two numbers in `{broken[0]}`, the other rows are not a number: the run broke at its "
-            "start (a loss in half precision, or an empty answer after truncation)."
-        )
+        if sided and not any(f"'{other}_" in column for column in sided.values()):
+            return f"holds `{next(iter(sided))}` ({side}) and nothing of the {other} answers: export both; {listed}"
+    for name in sided:
+        if table.holds(name).sum() > 1 and np.isfinite(table.numbers(name)).sum() < 2:
+            return (
+                f"has fewer than two numbers in `{name}`, and others that are not a number: the run broke at its start "
+                "(a loss in half precision, or an empty answer after truncation)."
+            )
     hint = ""
     if "current_steps" in known:
         hint = " LLaMA-Factory writes both sides into `trainer_state.json`, beside this file."
     return (
-        f"`{path}` must have two rows or more with `chosen_logps` and `rejected_logps` (or other names of them, such as "
-        f"TRL's `logps/chosen` and `logps/rejected`, or of rewards); its columns are {listed}.{hint}"
+        "must have two rows or more with `chosen_logps` and `rejected_logps` (or other names of them, as TRL's "
+        f"`logps/chosen` and `logps/rejected`, or of rewards); {listed}{hint}"
     )

@@ -27,15 +27,14 @@ KINDS = (
     ".npz and .safetensors"
 )
 _SAVE = "numpy.savez('FILE.npz', chosen_grad=…, rejected_grad=…)"
-_OTHER = {  # by ending, and by first bytes, which tell more
-    ".pt": f"it is a torch file: load it there, and save its arrays by {_SAVE}, each `tensor.float().numpy()`",
-    ".npy": f"it holds one array without a name: save the two by {_SAVE}, each `numpy.load(FILE)`",
+_OTHER = {  # by the ending of the name, which the first bytes overrule
+    ".pt": f"it is a torch or pickle file: load it there, and save its arrays by {_SAVE}, each as `x.float().numpy()`",
+    ".npy": f"it is not an .npz archive but one array without a name: save both by {_SAVE}, each as `numpy.load(FILE)`",
+    ".npz": "it is an archive of arrays: let its name end in .npz",
     ".xlsx": "it is a spreadsheet: save it as CSV",
     ".parquet": "it is a Parquet table: save it as CSV, as `polars.read_parquet(FILE).write_csv('log.csv')` does",
     ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
-    ".npz": "it is an archive of arrays: let its name end in .npz",
 }
-_ENDINGS = {".pth": ".pt", ".bin": ".pt", ".ckpt": ".pt", ".pkl": ".pt", ".pickle": ".pt", ".xls": ".xlsx"}
 _SEARCHED = 200  # lines in which the head of a table is looked for
 
 
@@ -48,20 +47,17 @@ class Rows(NamedTuple):
 
 
 def explain_kind(path: Path, head: bytes) -> str | None:
-    """Why a file is no log, and how to make one of it, told from its first bytes and its name; None if it may be one.
-
-    An empty `head` leaves the name alone to tell.
-    """
-    ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
-    ending = _ENDINGS.get(ending, ending)
+    """Why a file is no log, and how to make one of it, by its first bytes and its name; None where it is text."""
     if head.startswith(b"PK"):
-        names = (b"xl/", ".xlsx"), (b".npy", ".npz"), (b"data.pkl", ".pt")
-        ending = next((kind for name, kind in names if name in head), ending)
-    elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02")):
-        ending = {b"\x93N": ".npy", b"PA": ".parquet", b"\x80\x02": ".pt"}[head[:2]]
-    elif head and b"\0" not in head[:4096]:
-        return None  # text, whatever its name
-    return _OTHER.get(ending)
+        inside = (b"xl/", ".xlsx"), (b"data.pkl", ".pt"), (b".npy", ".npz")
+        ending = next((kind for name, kind in inside if name in head), path.suffix.lower())
+    elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        ending = {b"\x93N": ".npy", b"PA": ".parquet"}.get(head[:2], ".pt")
+    elif b"\0" not in head[:4096]:
+        return None
+    else:
+        ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
+    return _OTHER.get(".pt" if ending in (".pth", ".bin", ".ckpt") else ending)
 
 
 def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
@@ -76,8 +72,12 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
       ValueError: it is empty or no log; the message says what else it is.
     """
     if path.is_dir():
-        raise ValueError("it is a folder; a training log lies in it, such as trainer_state.json")
-    text = _decode(path, path.read_bytes())
+        raise ValueError("Is a directory: give the log in it, such as trainer_state.json")
+    found = _read(_decode(path, path.read_bytes()), wanted)
+    return found._replace(rows=_widen(found.rows))
+
+
+def _read(text: str, wanted: tuple[str, ...]) -> Rows:
     start = text.lstrip()[:100].lower()
     if not start:
         raise ValueError("it is empty")
@@ -93,10 +93,8 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
             ends_early = error.pos >= len(text.rstrip())
         except RecursionError:
             raise ValueError("its JSON is nested too deeply") from None
-    else:
-        table = _read_table(text, wanted)
-        if table is not None:
-            return table
+    elif table := _read_table(text, wanted):
+        return table
     found = _read_dictionaries(text)
     if found.rows:
         return found._replace(cut_off=found.cut_off or ends_early)
@@ -106,6 +104,16 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
     if not rows:
         raise ValueError(f"it holds no row of a log. {KINDS}")
     return Rows(rows)
+
+
+def _widen(rows: list[Row]) -> list[Row]:
+    """Rows of one number each, `step, tag, value` as exports of TensorBoard have them, with the tag as column."""
+    known = {name.strip().lower(): name for name in rows[0]}
+    tag = next((known[name] for name in ("tag", "metric", "key", "name", "variable") if name in known), None)
+    if tag is None or "value" not in known:
+        return rows
+    rest = [{name: row[name] for name in row if name not in (tag, known["value"])} for row in rows]
+    return [others | {str(row.get(tag)): row.get(known["value"])} for others, row in zip(rest, rows, strict=True)]
 
 
 def _decode(path: Path, content: bytes) -> str:
@@ -148,19 +156,20 @@ def _find_rows(value: Any, depth: int = 0) -> Iterator[list[Row]]:
         return
     for item in value.values():
         yield from _find_rows(item, depth + 1)
-    columns = {name: list(item) for name, item in value.items() if isinstance(item, list) and not _has_parts(item)}
-    columns |= {
-        name: list(item.values()) for name, item in value.items() if isinstance(item, dict) and not _has_parts(item)
-    }
-    long = {name: column for name, column in columns.items() if column}
-    if len({len(column) for column in long.values()}) == 1 and any(is_sided(name) for name in long):
-        yield [dict(zip(long, row, strict=True)) for row in zip(*long.values(), strict=True)]
-    elif any(not isinstance(item, list | dict) for item in value.values()):
+    items = list(value.items())
+    if items and all(name.isdigit() and isinstance(item, dict) for name, item in items):
+        counted = [int(name) for name, _ in items] == list(range(len(items)))  # the index of a frame; else steps
+        yield [({} if counted else {"step": name}) | _flat(item) for name, item in items]
+    columns = {name: list(item.values()) if isinstance(item, dict) else item for name, item in items}
+    columns = {name: item for name, item in columns.items() if isinstance(item, list) and not _has_parts(item)}
+    if len({len(column) for column in columns.values()}) == 1 and any(map(is_sided, columns)):
+        yield [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    elif not all(isinstance(item, list | dict) for item in value.values()):
         yield [_flat(value)]
 
 
-def _has_parts(value: Any) -> bool:
-    return any(isinstance(item, list | dict) for item in (value.values() if isinstance(value, dict) else value))
+def _has_parts(values: list[Any]) -> bool:
+    return any(isinstance(item, list | dict) for item in values)
 
 
 def _flat(row: Row) -> Row:
@@ -180,6 +189,7 @@ def _flat(row: Row) -> Row:
 
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
+_NUMERAL = re.compile(rf"{_NUMBER}$")
 _ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*)\s?[=:]\s?({_NUMBER})")
 _AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
 _STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
@@ -193,13 +203,14 @@ def _read_dictionaries(text: str) -> Rows:
     for i, line in enumerate(lines):
         if "{" not in line:
             continue
-        stripped = line.strip()
-        whole = _read_dictionary(stripped) if stripped[0] == "{" and stripped[-1] == "}" else None
-        found = [whole] if whole else [row for part in _FLAT.findall(line) if (row := _read_dictionary(part))]
-        if len(found) == 1 and not whole:
-            found[0] = _count_before(line[: line.index("{")]) | found[0]
+        before, brace, rest = line.strip().rstrip(",").partition("{")
+        whole = _read_dictionary(brace + rest) if rest[-1:] == "}" else None
+        parts = _FLAT.findall(brace + rest) if before.strip() or _FLAT.match(brace + rest) else []
+        found = [whole] if whole else [row for part in parts if (row := _read_dictionary(part))]
+        if len(found) == 1:
+            found[0] = _count_before(before) | found[0]
         rows += found
-        if not found and stripped[0] == "{":
+        if not found and not before:
             unread.append(i)
     cut_off = "{" in text[text.rfind("}") + 1 :] or unread[-1:] == [len(lines) - 1]
     if rows:
@@ -262,7 +273,8 @@ def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
             is_head = "-" in below and not below.strip("|:- \t")
         else:
             is_head = "{" not in line and len(_split(below, delimiter)) > 1 and re.search(r"\d|\|", below) is not None
-        if is_head and any(is_sided(name) or name in wanted for name in _split(line, delimiter)):
+        fields = _split(line, delimiter) if is_head else []
+        if any(is_sided(name) or name in wanted for name in fields) and not any(map(_NUMERAL.match, fields)):
             return _read_delimited(text.splitlines(), i)
     return None
 

@@ -14,6 +14,8 @@ from toymodel.diagnosis.files import KINDS, explain_kind
 
 __dir__ = own_names(globals())
 
+ARCHIVES = (".npz", ".safetensors")  # endings of names; other files are logs
+
 GRADIENTS = ("chosen_grad", "rejected_grad")
 GRAMS = ("chosen_sq", "rejected_sq", "inner")
 GRAM = "gram"  # of all pairs
@@ -86,9 +88,9 @@ def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray,
 def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if not zipfile.is_zipfile(path):
-            Path(path).open("rb").close()  # raises the reason when the file cannot be read at all
-            why = explain_kind(Path(path), b"") or "it is not an .npz archive, as numpy.savez writes one"
-            raise ValueError(f"{why}. {KINDS}")
+            with Path(path).open("rb") as file:  # raises the reason when the file cannot be read at all
+                why = explain_kind(Path(path), file.read(4096))
+            raise ValueError(f"{why or 'it is not an .npz archive, as numpy.savez writes one'}. {KINDS}")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except MemoryError as error:

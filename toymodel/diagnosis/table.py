@@ -120,6 +120,13 @@ class Table:
         return Steps(of_rows, "row", falls and _falls(_last_of_each(keys)))
 
 
+def by_step(steps: Steps, numbers: Float[np.ndarray, " R"]) -> tuple[Float[np.ndarray, " S"], Float[np.ndarray, " S"]]:
+    """The steps at which a column has a number, increasing, and the last number of each."""
+    there = np.isfinite(numbers) & np.isfinite(steps.of_rows)
+    at, first = np.unique(steps.of_rows[there][::-1], return_index=True)
+    return at, numbers[there][::-1][first]
+
+
 def _to_number(value: Any) -> float | None:
     """A number; NaN for what stands for none; None for a word."""
     if isinstance(value, str):
@@ -128,10 +135,10 @@ def _to_number(value: Any) -> float | None:
             return math.nan
         if _DECIMAL_COMMA.fullmatch(value):
             value = value.replace(",", ".")
-    if value is None or isinstance(value, bool | list):
+    if value is None or isinstance(value, bool):
         return math.nan
     try:
-        number = float(value)
+        number = float(np.mean(value) if isinstance(value, list) and value else value)  # a list is of pairs
     except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else math.nan

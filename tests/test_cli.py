@@ -150,7 +150,16 @@ def test_diagnose_log_json(log_file, capsys):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ([], ["0 to 20  │ chosen up rejected down", "20 to 60", "both down", "rejected -12 ± 0,", "the same pairs at every"]),
+        (
+            [],
+            [
+                "0 to 20  │ chosen up rejected down",
+                "20 to 60",
+                "both down",
+                "rejected -12 ± 0,",
+                "the same pairs at every",
+            ],
+        ),
         (["--tolerance", "6"], ["margin +7 nats: chosen unchanged rejected down."]),
         (["--columns", "logps/chosen", "logps/rejected"], ["other pairs at every row", "different_batches: "]),
         (["--columns", "rewards/chosen", "rewards/rejected"], ["other pairs at every row", "divide by β for nats"]),
@@ -176,7 +185,8 @@ def test_no_number_of_a_table_is_cut_at_80_columns(tmp_path, capsys):
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert len(table) >= 2
     assert all(len(line) <= 80 and "…" not in line for line in table)
-    assert re.search(r"1000000 to 17\d+ +│ chosen unchanged +rejected down +│ [-+]\S+ ± \d+ +│ -1\d{3} ± \d+ +│", table[0])
+    number = r"[-+][\d.]+ ± [\d.]+ +"
+    assert re.fullmatch(rf"│ 1000000 to 17\d+ │ chosen unchanged rejected │ {number}│ {number}│", table[0])
 
 
 def test_diagnose_runs_side_by_side(tmp_path, capsys):
@@ -301,7 +311,7 @@ def write_bad_files(folder):
     np.savez(folder / "cauchy.npz", chosen_sq=np.ones(1), rejected_sq=np.ones(1), inner=np.full(1, 2.0))
     return {
         "missing.npz": "No such file",
-        ".": "it is a folder",
+        ".": "Is a directory",
         "array.npy": "not an .npz archive",
         "text.npz": "not an .npz archive",
         "empty.npz": "not an .npz archive",

@@ -122,9 +122,9 @@ def test_rows_that_jump_tell_nothing_and_rows_that_part_do():
 
 @pytest.mark.parametrize("rows", [6, 12, 40, 200])
 def test_a_curve_is_told_whatever_its_bend(rows):
-    """Training that slows down, with noise of a fiftieth of what it does."""
+    """Training that slows down, with noise of a hundredth of what it does."""
     time = np.linspace(0, 1, rows)
-    noise = 0.1 * np.random.default_rng(rows).standard_normal((2, rows))
+    noise = 0.02 * np.random.default_rng(rows).standard_normal((2, rows))
     chosen, rejected = [[-2], [-5]] * (1 - np.exp(-4 * time)) + noise
     assert diagnose_log(chosen, rejected).summary["case"] == "both_down"
     assert {s["case"] for s in diagnose_log(chosen, rejected, fixed_pairs=True).stretches} == {"both_down"}

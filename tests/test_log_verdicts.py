@@ -130,6 +130,21 @@ def test_a_curve_is_told_whatever_its_bend(rows):
     assert {s["case"] for s in diagnose_log(chosen, rejected, fixed_pairs=True).stretches} == {"both_down"}
 
 
+def test_stretches_of_one_case_are_one():
+    time = np.linspace(0, 1, 200)
+    noise = 0.02 * np.random.default_rng(0).standard_normal((2, 200))
+    chosen, rejected = [[-2], [-5]] * (1 - np.exp(-2 * time)) + noise
+    (_, _), cuts = follow([series(chosen), series(rejected)], fixed=False)
+    assert len(cuts) > 3
+    assert [s["case"] for s in diagnose_log(chosen, rejected).stretches] == ["both_down"]
+
+
+def test_an_evaluation_that_only_wanders_has_not_moved():
+    wandering = 0.1 * np.random.default_rng(0).standard_normal((100, 2, 8)) - 80
+    cases = [diagnose_log(*log, fixed_pairs=True).summary["case"] for log in wandering]
+    assert cases.count("not_told_from_noise") > 85
+
+
 def hump(rows, spread, seed=0):
     """Both sides of a run: the chosen rises for the first third and falls twice as far, the rejected falls."""
     time = np.linspace(0, 1, rows)

@@ -135,7 +135,7 @@ def test_stretches_of_one_case_are_one():
     noise = 0.02 * np.random.default_rng(0).standard_normal((2, 200))
     chosen, rejected = [[-2], [-5]] * (1 - np.exp(-2 * time)) + noise
     (_, _), cuts = follow([series(chosen), series(rejected)], fixed=False)
-    assert len(cuts) > 3
+    assert len(cuts) > 2  # there is a bend
     assert [s["case"] for s in diagnose_log(chosen, rejected).stretches] == ["both_down"]
 
 

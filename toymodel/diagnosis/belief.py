@@ -42,7 +42,7 @@ def best(table: Table) -> dict[Place, Believed]:
     """
     for split in ("evaluation", "training"):
         places = [place for place in table.places if place.split == split]
-        found = {place: numbers for place in places if (numbers := first(table, place))}
+        found = {place: numbers for place in places if (numbers := next(candidates(table, place), None))}
         runs = list(dict.fromkeys(place.run for place in found))
         if len(runs) > 1:
             raise ValueError(f"holds {len(runs)} runs, {', '.join(runs)}; name the two columns of one of them.")
@@ -66,9 +66,30 @@ def named(table: Table, columns: tuple[str, str]) -> dict[Place, Believed]:
     return {place: numbers} if _has_two_states(table, place, numbers) else {}
 
 
-def first(table: Table, place: Place) -> Believed | None:
-    """What is believed of one set of pairs; None where nothing has two states."""
-    return next((numbers for numbers in _candidates(table, place) if _has_two_states(table, place, numbers)), None)
+def candidates(table: Table, place: Place) -> Iterator[Believed]:
+    """What may be believed of one set of pairs, best first: numbers of both sides at two steps or more."""
+    names, numbers = table.places[place], quantities(table, place)
+
+    def both(source: str, quantity: str) -> list[Believed]:
+        wanted = [f"{side}_{quantity}" for side in SIDES]
+        if not all(name in numbers for name in wanted):
+            return []
+        held = [names[name] if name in names else names[f"{name}_sum"] for name in wanted]
+        return [Believed(source, (held[0], held[1]), (numbers[wanted[0]], numbers[wanted[1]]))]
+
+    logps, rewards = both("logps", "logps"), both("rewards", "rewards")
+    ratios = [
+        ours._replace(
+            source="logps_minus_reference",
+            sides=(ours.sides[0] - reference.sides[0], ours.sides[1] - reference.sides[1]),
+        )
+        for ours, reference in zip(logps, both("", "ref_logps"), strict=False)
+    ]
+    if place.split == "evaluation" or ratio(numbers) is not None:
+        order = [*logps, *rewards]
+    else:
+        order = [*rewards, *ratios, *logps]
+    return (numbers for numbers in order if _has_two_states(table, place, numbers))
 
 
 def rows_of(table: Table, place: Place, columns: tuple[str, str]) -> Bool[np.ndarray, " R"]:
@@ -109,27 +130,6 @@ def ratio(numbers: dict[str, np.ndarray]) -> float | None:
         return None
     beta = float(rewards @ logps / (logps @ logps))
     return beta if (abs(rewards - beta * logps) < 0.01 * abs(rewards)).all() else None  # bfloat16 rounds by 0.4 %
-
-
-def _candidates(table: Table, place: Place) -> Iterator[Believed]:
-    """What may be believed of a set of pairs, best first."""
-    names, numbers = table.places[place], quantities(table, place)
-
-    def both(source: str, quantity: str) -> list[Believed]:
-        wanted = [f"{side}_{quantity}" for side in SIDES]
-        if not all(name in numbers for name in wanted):
-            return []
-        held = [names[name] if name in names else names[f"{name}_sum"] for name in wanted]
-        return [Believed(source, (held[0], held[1]), (numbers[wanted[0]], numbers[wanted[1]]))]
-
-    logps, rewards, reference = both("logps", "logps"), both("rewards", "rewards"), both("", "ref_logps")
-    if place.split == "evaluation" or ratio(numbers) is not None:
-        yield from logps
-    yield from rewards
-    for ours, theirs in zip(logps, reference, strict=False):
-        less = (ours.sides[0] - theirs.sides[0], ours.sides[1] - theirs.sides[1])
-        yield ours._replace(source="logps_minus_reference", sides=less)
-    yield from logps
 
 
 def _has_two_states(table: Table, place: Place, numbers: Believed) -> bool:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from toymodel._public import own_names
-from toymodel.diagnosis.belief import SIDES, Believed, best, first, named, quantities, ratio, rows_of
+from toymodel.diagnosis.belief import SIDES, Believed, best, candidates, named, quantities, ratio, rows_of
 from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
 from toymodel.diagnosis.files import read_rows
 from toymodel.diagnosis.table import Place, Steps, Table, by_step
@@ -59,11 +60,12 @@ class LogFile(NamedTuple):
     findings: list[Finding]
 
 
+_ONE_SIDED = 0.1  # share of steps with one side from which on this is the way of the log
 _SHOWN = 30  # names of columns in a message
-_RUNS = ("run", "run_id", "run_name", "run id", "run name")
+_RUNS = ("run", "run_id", "run_name", "loss_type")
 # A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
 _TRAINED, _RANDOM = -3.0, -12.0
-_OF_AVERAGES = ("odds_ratio", "log_odds", "simpo", "per_token")  # what losses that average name their columns
+_OF_AVERAGES = re.compile(r"odds_ratio|log_odds|per_token|(^|[^a-z])(ipo|orpo|simpo)([^a-z]|$)")  # names of columns
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> LogFile:
@@ -94,18 +96,18 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
         believed = named(table, columns) if columns else best(table)
         if not believed:
             raise ValueError(_explain_absence(table, columns))
-        evidence = []
+        evidence = {place: _weigh(table, place, numbers) for place, numbers in believed.items()}
         for place, numbers in believed.items():
-            evidence.append(_weigh(table, place, numbers))
-            findings += _findings(table, place, numbers, evidence[-1])
-        findings += _broken_elsewhere(table, believed)
+            findings += _findings(table, place, numbers, evidence[place])
+        broken = {place for place, found in evidence.items() if found.broke_at is not None}
+        findings += _broken_elsewhere(table, believed, broken)
     except ValueError as error:
         raise ValueError(f"`{path}` {error}") from error
-    return LogFile(evidence, list(dict.fromkeys(findings)))
+    return LogFile(list(evidence.values()), list(dict.fromkeys(findings)))
 
 
 def _require_one_run(table: Table) -> None:
-    name = next((name for name in table.names if name.strip().lower() in _RUNS), None)
+    name = next((name for name in table.names if name.strip().lower().replace(" ", "_") in _RUNS), None)
     runs = list(dict.fromkeys(str(row[name]) for row in table.rows if row.get(name))) if name else []
     if len(runs) > 1:
         raise ValueError(f"holds {len(runs)} runs in `{name}`, {', '.join(runs[:_SHOWN])}: give one of them at a time.")
@@ -140,6 +142,9 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     kind, broke_at = evidence.step_kind, evidence.broke_at
     of = f" of `{place.set}`" if place.set else ""
     steps = table.steps(believed.used, rows_of(table, place, believed.columns))
+    stepless = int((believed.used & ~np.isfinite(steps.of_rows)).sum())
+    if stepless:
+        yield Finding("unread_rows", f"{stepless} row(s){of} without a {kind} were left out.")
     again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
     if again:
         text = f"Rows{of} repeat {kind} {min(again):g} or later ones, as a resumed run does: the later row counts."
@@ -150,7 +155,7 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     alone = np.setxor1d(evidence.chosen.steps, evidence.rejected.steps)
     alone = alone if broke_at is None else alone[alone < broke_at]
     all_steps = np.union1d(evidence.chosen.steps, evidence.rejected.steps)
-    if alone.size > 0.1 * all_steps.size:
+    if alone.size > _ONE_SIDED * all_steps.size:
         text = f"{alone.size} of {all_steps.size} {kind}s{of} hold one side only: each is read by itself."
         yield Finding("one_sided", text)
     if believed.source == "logps" and place.split == "training" and read_name(believed.columns[0]):
@@ -185,11 +190,11 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     if not columns:
         return False  # the user named them, and we do not know what they are
     numbers = quantities(table, place)
-    sides = believed.sides
-    if believed.source != "logps":
-        sides = tuple(numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers)
+    sides = [numbers[f"{side}_logps"] for side in SIDES if f"{side}_logps" in numbers]
+    if believed.source == "logps":
+        sides = list(believed.sides)
     values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
-    said = any(name in names for name in _OF_AVERAGES) or any(column.average for column in columns)
+    said = _OF_AVERAGES.search(names) is not None or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
     return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
@@ -203,13 +208,12 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
     A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
     takes both sides to break.
     """
-    at = [by_step(steps, side)[0] for side in numbers.sides]
-    before = min(steps_of_side[-1] for steps_of_side in at)
-    alone = np.setxor1d(*at)
-    if (alone <= before).sum() > 0.1 * len(at[0]):
-        at = [np.union1d(*at)] * 2
+    chosen, rejected = (by_step(steps, side)[0] for side in numbers.sides)
+    alone = np.setxor1d(chosen, rejected)
+    if (alone <= min(chosen[-1], rejected[-1])).sum() > _ONE_SIDED * len(chosen):
+        chosen = rejected = np.union1d(chosen, rejected)
     found = []
-    for has, name in zip(at, numbers.columns, strict=True):
+    for has, name in zip((chosen, rejected), numbers.columns, strict=True):
         rows = steps.of_rows[mine & table.holds(name)]
         gone = np.setdiff1d(rows[np.isfinite(rows)], has)
         longest = np.unique(np.searchsorted(has, gone[gone < has[-1]]), return_counts=True)[1].max(initial=0)
@@ -219,20 +223,20 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
     return min(found, default=None)
 
 
-def _broken_elsewhere(table: Table, believed: dict[Place, Believed]) -> Iterator[Finding]:
-    """Of the same run: other rows that break, and columns without any number."""
+def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set[Place]) -> Iterator[Finding]:
+    """Of the same run, where the believed numbers do not break: others that do, and columns without any number."""
     runs = {place.run for place in believed}
     for place, names in table.places.items():
-        if place.run not in runs:
+        if place.run not in runs or place in broken:
             continue
-        other = None if place in believed else first(table, place)
-        if other:
+        for other in candidates(table, place):
             mine = rows_of(table, place, other.columns)
             steps = table.steps(other.used, mine)
             broke_at = _broke_at(table, steps, mine, other)
             if broke_at is not None:
                 text = f"`{other.columns[0]}` is not a number from {steps.kind} {broke_at:g} on: the run broke there."
                 yield Finding("not_a_number", text, broke_at)
+                break
         for name in filter(is_sided, names.values()):
             if table.holds(name).sum() > 1 and not np.isfinite(table.numbers(name)).any():
                 yield Finding("not_a_number", f"`{name}` is not a number in any row.")

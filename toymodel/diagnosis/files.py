@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,7 @@ _OTHER = {  # by the ending of the name, which the first bytes overrule
     ".npy": f"it is not an .npz archive but one array without a name: save both by {_SAVE}, each as `numpy.load(FILE)`",
     ".npz": "it is an archive of arrays: let its name end in .npz",
     ".xlsx": "it is a spreadsheet: save it as CSV",
-    ".parquet": "it is a Parquet table: save it as CSV, as `polars.read_parquet(FILE).write_csv('log.csv')` does",
+    ".parquet": "it is a Parquet table: save it as CSV by `polars.read_parquet(FILE).write_csv('log.csv')`",
     ".tfevents": "it is a TensorBoard log: write its scalars as CSV with the columns step, tag and value",
 }
 _SEARCHED = 200  # lines in which the head of a table is looked for
@@ -48,12 +49,13 @@ class Rows(NamedTuple):
 
 def explain_kind(path: Path, head: bytes) -> str | None:
     """Why a file is no log, and how to make one of it, by its first bytes and its name; None where it is text."""
-    if head.startswith(b"PK"):
+    head = head[:4096]
+    if head.startswith(b"PK\x03\x04"):
         inside = (b"xl/", ".xlsx"), (b"data.pkl", ".pt"), (b".npy", ".npz")
         ending = next((kind for name, kind in inside if name in head), path.suffix.lower())
     elif head.startswith((b"\x93NUMPY", b"PAR1", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         ending = {b"\x93N": ".npy", b"PA": ".parquet"}.get(head[:2], ".pt")
-    elif b"\0" not in head[:4096]:
+    elif b"\0" not in head:
         return None
     else:
         ending = ".tfevents" if ".tfevents" in path.name else path.suffix.lower()
@@ -93,12 +95,15 @@ def _read(text: str, wanted: tuple[str, ...]) -> Rows:
             ends_early = error.pos >= len(text.rstrip())
         except RecursionError:
             raise ValueError("its JSON is nested too deeply") from None
-    elif table := _read_table(text, wanted):
+    if table := _read_table(text, wanted):
         return table
     found = _read_dictionaries(text)
-    if found.rows:
-        return found._replace(cut_off=found.cut_off or ends_early)
+    found = found._replace(cut_off=found.cut_off or ends_early)
+    if _known(found.rows, wanted):
+        return found
     rows = list(_read_assignments(text))
+    if not rows and found.rows:
+        return found
     if not rows and start[0] not in "[{":
         rows = _read_delimited(text.strip().splitlines(), 0).rows
     if not rows:
@@ -108,7 +113,7 @@ def _read(text: str, wanted: tuple[str, ...]) -> Rows:
 
 def _widen(rows: list[Row]) -> list[Row]:
     """Rows of one number each, `step, tag, value` as exports of TensorBoard have them, with the tag as column."""
-    known = {name.strip().lower(): name for name in rows[0]}
+    known = {name.strip().lower(): name for name in rows[0]} if rows else {}
     tag = next((known[name] for name in ("tag", "metric", "key", "name", "variable") if name in known), None)
     if tag is None or "value" not in known:
         return rows
@@ -135,14 +140,15 @@ def _decode(path: Path, content: bytes) -> str:
 
 def _rows_of(value: Any, wanted: tuple[str, ...]) -> list[Row]:
     """The rows in a JSON value: of all lists in it, the one with the most rows that have columns we know."""
-
-    def known(rows: list[Row]) -> int:
-        return sum(any(is_sided(name) or name in wanted for name in row) for row in rows)
-
     found = list(_find_rows(value))
     if not found:
         raise ValueError("it must be a `log_history`, a list of objects, or one object a line")
-    return max(found, key=known)
+    return max(found, key=lambda rows: _known(rows, wanted))
+
+
+def _known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
+    """How many rows have a column of either side."""
+    return sum(any(is_sided(name) or name in wanted for name in row) for row in rows)
 
 
 def _find_rows(value: Any, depth: int = 0) -> Iterator[list[Row]]:
@@ -190,7 +196,7 @@ def _flat(row: Row) -> Row:
 _FLAT = re.compile(r"\{[^{}]*\}")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|nan|inf)\b"
 _NUMERAL = re.compile(rf"{_NUMBER}$")
-_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*)\s?[=:]\s?({_NUMBER})")
+_ASSIGNMENT = re.compile(rf"([A-Za-z_][\w/.]*(?: [A-Za-z_][\w/.]*){{0,3}})\s?[=: ]\s?({_NUMBER})")
 _AFTER = re.compile(r"\bafter (\d+)(?: examples)?: *$")
 _STEP = re.compile(r"\b(?:step|iteration|iter)[ :=#]+(\d+)\b(?!/)", re.IGNORECASE)
 
@@ -213,9 +219,11 @@ def _read_dictionaries(text: str) -> Rows:
         if not found and not before:
             unread.append(i)
     cut_off = "{" in text[text.rfind("}") + 1 :] or unread[-1:] == [len(lines) - 1]
-    if rows:
-        return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
-    return Rows([row for part in _FLAT.findall(text) if (row := _read_dictionary(part))], cut_off)
+    if unread or not rows:
+        wrapped = [row for part in _FLAT.findall(text) if (row := _read_dictionary(part))]
+        if not rows or _known(wrapped) > _known(rows):
+            return Rows(wrapped, cut_off)
+    return Rows(rows, cut_off, sum(i < len(lines) - 1 for i in unread))
 
 
 def _count_before(text: str) -> Row:
@@ -231,7 +239,8 @@ def _read_dictionary(text: str) -> Row | None:
     except (ValueError, RecursionError):
         pass
     try:
-        node = ast.parse(text, mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of other text in braces, with escapes that are none
+            node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not isinstance(node, ast.Dict) or not all(isinstance(key, ast.Constant) for key in node.keys):
@@ -252,7 +261,7 @@ def _constant(node: ast.expr) -> Any:
 
 
 def _read_assignments(text: str) -> Iterator[Row]:
-    """`loss=0.69, chosen_reward=0.1` as progress bars show it, and `Step 1 | loss:0.69 rewards/chosen:0.1`."""
+    """`loss=0.69, chosen_reward=0.1`, `loss:0.69 rewards/chosen:0.1` or `Train loss 0.69, Chosen reward 0.1`."""
     for line in text.replace("\r", "\n").split("\n"):
         row: Row = dict(_ASSIGNMENT.findall(line))
         if any(map(is_sided, row)):
@@ -265,7 +274,7 @@ def _read_assignments(text: str) -> Iterator[Row]:
 def _read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
     """The table below the first line that names a column we know, if there is one."""
     head = text[: 1 << 20].splitlines()
-    first = next(i for i, line in enumerate(head) if line.strip())
+    first = next((i for i, line in enumerate(head) if line.strip()), 0)
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
         delimiter = _delimiter(line)
         below = next(iter(head[i + 1 : i + 2]), "")
@@ -303,12 +312,12 @@ def _read_delimited(lines: list[str], first: int) -> Rows:
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]
-    if delimiter == "|":
-        end = next((i for i, line in enumerate(body) if "|" not in line), len(body))
-        fields = [_split(line, delimiter) for line in body[:end] if line.strip("|:- \t")]
-    elif delimiter is None:
-        fields = [_split(line, delimiter) for line in body if line.strip()]
-        fields = [row[1:] if len(row) == len(names) + 1 else row for row in fields]  # pandas prints an index first
+    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line that has none of them is cut off
+        end = next((i for i, line in enumerate(body) if delimiter not in line), len(body))
+        body = body if not any(map(str.strip, body[end + 1 :])) else body[:end]
+    if delimiter in (None, "|"):
+        fields = [_split(line, delimiter) for line in body if line.strip("|:- \t")]
+        fields = [row[1:] if delimiter is None and len(row) > len(names) else row for row in fields]  # pandas' index
     else:
         fields = [row for row in csv.reader(io.StringIO("\n".join(body)), delimiter=delimiter) if any(row)]
     decimal_comma = delimiter == ";"

@@ -44,18 +44,26 @@ class Table:
         sided = [name for name in self.names if is_sided(name)]
         self.rows = [{} if _any_number(row, _END) and not _any_number(row, sided) else row for row in rows]
         self._numbers: dict[str, np.ndarray] = {}
-        # Under "Validation Loss", the table of the Hugging Face trainer has one row an evaluation.
-        evaluations = any(name.strip().lower() == "validation loss" for name in self.names)
+        of_evaluation = self._rows_are_evaluations(sided)
         self.places: dict[Place, dict[str, str]] = {}
         for name in self.names:
             column = read_name(name)
-            if column is not None:
-                of_evaluation = evaluations and column.quantity.startswith(("chosen", "rejected", "accuracy", "margin"))
-                split = "evaluation" if of_evaluation else column.split
-                named = self.places.setdefault(Place(column.run, split, column.set), {})
-                held = named.get(column.quantity)
-                if held is None or self._is_worse(held):
-                    named[column.quantity] = name
+            if column is None:
+                continue
+            moved = of_evaluation and column.quantity.startswith(("chosen", "rejected", "accuracy", "margin"))
+            place = Place(column.run, "evaluation" if moved else column.split, column.set)
+            named = self.places.setdefault(place, {})
+            held = named.get(column.quantity)
+            if held is None or self._is_worse(held):
+                named[column.quantity] = name
+
+    def _rows_are_evaluations(self, sided: list[str]) -> bool:
+        """Whether this is a table of the Hugging Face trainer, one row an evaluation, with names as in training."""
+        loss = next((name for name in self.names if name.strip().lower() == "validation loss"), None)
+        if loss is None or not sided:
+            return False
+        used = np.isfinite([self.numbers(name) for name in sided]).any(axis=0)
+        return bool(np.isfinite(self.numbers(loss))[used].mean() > 0.5) if used.any() else False
 
     def numbers(self, name: str) -> Float[np.ndarray, " R"]:
         """A column, NaN where it holds no number."""
@@ -71,33 +79,33 @@ class Table:
         """Refuse a word where a number was expected."""
         for i, row in enumerate(self.rows, 1):
             if _to_number(row.get(name)) is None:
-                raise ValueError(f"`{name}` in row {i} must be a finite number, got {row[name]!r}.")
+                raise ValueError(f"must hold a finite number as `{name}` in row {i}, got {row[name]!r}.")
 
     def holds(self, name: str) -> Bool[np.ndarray, " R"]:
         """Which rows have the column at all, with a number or not."""
         return np.array([name in row for row in self.rows], dtype=bool)
 
     def steps(self, used: Bool[np.ndarray, " R"], of_set: Bool[np.ndarray, " R"]) -> Steps:
-        """The steps of the rows: from the best column that all rows in use have, else the number of the row.
+        """The steps of the rows: from the best column that all rows in use have, or one; else the number of the row.
 
         Args:
           used: rows that hold the numbers in question; `of_set`: all rows of their set of pairs.
 
         Raises:
-          ValueError: the only column of steps lacks some of them.
+          ValueError: the best column of steps holds something else in a row.
         """
         known = {name.strip().lower(): name for name in reversed(self.names)}
         names = [known[name] for name in (*STEPS, *EXAMPLES) if name in known]
         columns = {name: self._steps_in(name) for name in names}
         filled = {name: column for name, column in columns.items() if np.isfinite(column[used]).any()}
-        name = next((name for name, column in filled.items() if np.isfinite(column[used]).all()), None)
-        if name is None and filled:
-            name = next(iter(filled))
-            i = int(np.flatnonzero(used & ~np.isfinite(filled[name]))[0])
-            raise ValueError(f"`{name}` in row {i + 1} must be a finite number, got {self.rows[i].get(name)!r}.")
+        whole = (name for name, column in filled.items() if np.isfinite(column[used]).all())
+        name = next(whole, next(iter(filled), None))
         if name is not None:
+            at = columns[name]
+            for i in np.flatnonzero(used & ~np.isfinite(at) & self.holds(name)):
+                raise ValueError(f"must hold a finite number as `{name}` in row {i + 1}, got {self.rows[i][name]!r}.")
             kind = "example" if name.strip().lower() in EXAMPLES else "step"
-            return Steps(columns[name], kind, _falls(_last_of_each(columns[name][used])))
+            return Steps(at, kind, _falls(_last_of_each(at[used & np.isfinite(at)])))
         return self._row_numbers(of_set, known.get("epoch", known.get("train/epoch")))
 
     def _steps_in(self, name: str) -> np.ndarray:

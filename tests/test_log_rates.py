@@ -26,7 +26,7 @@ def verdicts(both):
     return [judge([Series(steps, side) for side in log], fixed=False, tolerance=0.0) for log in sides]
 
 
-# Of 50 rows whose neighbours resemble each other by 0.9, hardly three are independent: one log in eight is misread.
+# Of 50 rows whose neighbours resemble each other by 0.9, hardly three are independent: one log in ten is misread.
 @pytest.mark.parametrize(("rows", "rho"), [(50, 0.0), (50, 0.6), (150, 0.3), (600, 0.0), (600, 0.6), (600, 0.9)])
 def test_without_a_trend_at_most_one_log_in_twenty_claims_any(rows, rho):
     found = verdicts(batches(rows, rho, seed=rows + int(10 * rho)))

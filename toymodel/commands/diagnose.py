@@ -62,7 +62,7 @@ def run(
       plot: of logs: draw them into this file (.png, .pdf, .svg)
     """
     from toymodel.diagnosis.gradients import diagnose
-    from toymodel.diagnosis.readers import ARCHIVES, load
+    from toymodel.diagnosis.readers import ARCHIVES, LOGPS, TOKENS, load
 
     arrays_too = [path for path in (file, *more) if path.suffix.lower() in ARCHIVES]
     if not arrays_too:
@@ -73,7 +73,7 @@ def run(
         if value:
             raise ValueError(f"--{name} is for logs; `{file}` holds arrays.")
     arrays = load(file)
-    if "steps" in arrays or not {"chosen_sq", "chosen_grad", "gram"} & set(arrays):
+    if TOKENS[0] in arrays or (LOGPS[0] in arrays and arrays.keys() <= {*LOGPS, "steps"}):
         return _diagnose_pairs(arrays, tolerance or 0.0, json)
     if tolerance is not None:
         raise ValueError(f"--tolerance is for logs and log-probabilities along a run; `{file}` holds gradients.")

@@ -10,7 +10,7 @@ Evaluations of fixed pairs have no noise of sampling: any change is what happene
 it must exceed what neighbouring states differ by.
 
 A line may bend, at nodes. Its error is that of least squares under autoregressive noise of first order; ρ comes from
-the residuals, is freed of its bias, and then raised by its own standard error, because it is not known better.
+the residuals, is freed of its bias, and is then raised by most of its own standard error, being known no better.
 """
 
 import math
@@ -25,8 +25,9 @@ from toymodel.diagnosis.evidence import Series
 __dir__ = own_names(globals())
 
 LEVEL = 0.025  # chance of telling a change of one side that is none: 5 % for both sides together
-BEND_LEVEL = 1e-4  # likewise for a bend, at the best of up to 100 places
+BEND_LEVEL = 1e-5  # likewise for a bend, at the best of up to 100 places
 TOO_FEW, FEW = 5, 20  # rows
+CAUTION = 0.75  # standard errors that are added to ρ; what it costs and buys is measured in tests/test_log_rates.py
 JITTER = 2.5  # standard errors, in evaluations; normal noise is as large in one of eighty
 CLEAR = 8  # standard errors, in training, where the error itself may be of three rows
 BLOCKS = 100  # longer series are averaged in blocks, this many to twice as many
@@ -170,7 +171,7 @@ def _fit(side: Series, nodes: np.ndarray) -> Line:
     square = residuals @ residuals
     neighbours = residuals[1:] @ residuals[:-1] / square if square > 0 else 0.0
     unbiased = min(0.97, (n * neighbours + k) / (n - k - 2))  # E ≈ ρ − (k + (k + 2)ρ)/n
-    rho = min(0.97, max(0.0, unbiased + math.sqrt(max(0.0, 1 - unbiased**2) / n)))
+    rho = min(0.97, max(0.0, unbiased + CAUTION * math.sqrt(max(0.0, 1 - unbiased**2) / n)))
     correlations = rho ** abs(np.subtract.outer(np.arange(n), np.arange(n)))
     news = residuals[1:] - rho * residuals[:-1]
     variance = news @ news / (n - 1 - k) / (1 - rho**2)

@@ -324,7 +324,7 @@ def write_bad_files(folder):
         "shapes.npz": "must share one shape",
         "half.npz": "`rejected_grad` is missing",
         "none.npz": "got none of them",
-        "mixed.npz": "must hold gradients or token log-probabilities, got chosen_grad, steps",
+        "mixed.npz": "must hold gradients or log-probabilities along a run, got chosen_grad, steps",
         "half_tokens.npz": "`rejected_token_logps` is missing",
         "layered.npz": "must hold `chosen_grad` whole or by layer, got both",
         "text.safetensors": "cannot read",

@@ -70,7 +70,8 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"batch", "readers"}, {"gradients", "logs"}]},
+    {"diagnosis": [{"likelihood", "readers"}, {"batch", "inputs"}, {"gradients", "logs"}]},
+    {"huggingface": [{"uses"}, {"grams"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

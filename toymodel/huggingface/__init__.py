@@ -1,4 +1,4 @@
-"""Pairs of a torch language model of Hugging Face transformers: their Gram entries without gradients (extra `torch`)."""
+"""Pairs of a Hugging Face language model in torch: their Gram entries without gradients (extra `torch`)."""
 
 from toymodel.huggingface.grams import TokenPair, measure_pairs, pair_logps
 

@@ -276,9 +276,7 @@ def _versions(args: tuple[Any, ...]) -> list[int]:
     return [x._version for x in args if isinstance(x, torch.Tensor)]
 
 
-def _build(
-    module: Any, own: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], deltas: Any
-) -> list[Built]:
+def _build(module: Any, own: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any], deltas: Any) -> list[Built]:
     """Each parameter's gradient of both answers, [2, *shape], from a second run of the module alone."""
     leaves = {name: parameter.detach().requires_grad_() for name, parameter in own.items()}
     with torch.enable_grad():

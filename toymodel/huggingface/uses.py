@@ -1,8 +1,8 @@
 """How a module uses a parameter, and what three inner products follow without building the gradient.
 
-A gradient is a sum over places: Σ_s δ_s a_sᵀ for a weight, where a is what went into the module and δ the derivative of
-log π in what came out. Inner products of two of them are Σ_{s,s′} (a_s·a′_{s′})(δ_s·δ′_{s′}). Arrays have a leading axis
-of 2, the chosen and the rejected answer; the three numbers are ‖g_w‖², ‖g_l‖², ⟨g_w, g_l⟩, in float64.
+A gradient is a sum over places: Σ_s δ_s a_sᵀ for a weight, where a is what went into the module and δ the derivative
+of log π in what came out. Inner products of two of them are Σ_{s,s′} (a_s·a′_{s′})(δ_s·δ′_{s′}). Arrays have a leading
+axis of 2, the chosen and the rejected answer; the three numbers are ‖g_w‖², ‖g_l‖², ⟨g_w, g_l⟩, in float64.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ class Rows:
 class Head:
     """The last layer [V, d] of a language model without what follows from it: log-softmax and both answers.
 
-    Its residuals, derivatives of log π in the logits, are e_y − p. They are computed a part of the vocabulary at a time.
+    Its residuals, the derivatives of log π in the logits, are e_y − p, computed a part of the vocabulary at a time.
 
     Args:
       features: what goes in at the T places that predict an answer's tokens, [2, T, d].

@@ -70,8 +70,8 @@ FOLDERS = [
             {"remedies"},
         ]
     },
-    {"diagnosis": [{"likelihood", "readers"}, {"batch", "inputs"}, {"gradients", "logs"}]},
-    {"huggingface": [{"uses"}, {"grams"}]},
+    {"diagnosis": [{"likelihood", "readers"}, {"batch", "inputs"}, {"gradients", "logs"}, {"losses"}]},
+    {"huggingface": [{"uses"}, {"grams"}, {"pairs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},
@@ -93,6 +93,7 @@ FOLDERS = [
     {
         "commands": [
             {"_environment", "_progress", "_settings"},
+            {"_gradient_report", "_model"},
             {"account", "check", "diagnose", "sentiment", "sweep"},
         ]
     },

@@ -1,7 +1,6 @@
 """`toymodel diagnose`: gradients, token log-probabilities and training logs of a user, from a shell."""
 
 import json as json_format
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
+from toymodel.commands import _gradient_report, _model
+
 if TYPE_CHECKING:
-    from toymodel.diagnosis.gradients import Diagnosis
     from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis
     from toymodel.diagnosis.readers import Log
 
 SHOWN = 40  # rows of a table; more is for scripts
 POSITIONS = 10  # of a response, those that moved most
-RIGHT = "chosen_up_rejected_down"
 LOGS = (".csv", ".json", ".jsonl")
 
 
@@ -28,6 +27,10 @@ def run(
     tolerance: Annotated[float | None, arg(metavar="X", help_behavior_hint="")] = None,
     window: Annotated[int | None, arg(metavar="W", help_behavior_hint="")] = None,
     columns: Annotated[tuple[str, str] | None, arg(metavar="CHOSEN REJECTED", help_behavior_hint="")] = None,
+    beta: Annotated[float | None, arg(metavar="B", help_behavior_hint="")] = None,
+    model: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
+    out: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
+    no_eos: bool = False,
 ) -> int:
     """Say what one small step does to each preference pair, from its gradients; or
     in which steps of a training run chosen and rejected rose or fell, from a log.
@@ -36,9 +39,13 @@ def run(
       .npz, .safetensors: gradients of log-probabilities, of N pairs
           chosen_grad, rejected_grad [N, P]; or by layer: chosen_grad/NAME,
           rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N];
-          or gram [2N, 2N], inner products of all gradients, chosen first.
-          Weights d_chosen, d_rejected [N] are optional (default 1).
-          examples/torch_gradients.py takes them from a torch model.
+          (or these by layer); or gram [2N, 2N], inner products of all
+          gradients, chosen first. Optional, [N] each: d_chosen, d_rejected, the
+          weights (default 1); chosen_logps, rejected_logps, chosen_lengths,
+          rejected_lengths: some losses, and rpo_alpha, are told with them only.
+      .jsonl, with --model: preference pairs, an object a line
+          prompt, chosen, rejected: text, or lists of messages for the chat
+          template. The model's gradients are diagnosed without building them.
       .npz, .safetensors: log-probabilities of tokens at S states of a run
           chosen_token_logps, rejected_token_logps [S, N, T]; optional are
           chosen_mask, rejected_mask [N, T] (1 at real tokens) and steps [S].
@@ -49,6 +56,7 @@ def run(
 
     for example:
       toymodel diagnose gradients.npz --json
+      toymodel diagnose --model checkpoint-500 pairs.jsonl --out gram.npz
       toymodel diagnose checkpoint-500/trainer_state.json
       toymodel diagnose log.csv --window 5 --tolerance 0.01
       toymodel diagnose run.jsonl --columns rewards/chosen rewards/rejected
@@ -59,11 +67,19 @@ def run(
       tolerance: of logs: changes from state to state up to X count as none
       window: of logs: take means over W states first, W odd: less noise
       columns: of a log: the two columns to read
+      beta: of gradients without weights: β of DPO (0.1), for rpo_alpha and others
+      model: a folder of Hugging Face transformers, or of a peft adapter
+      out: with --model: keep its Gram entries, for diagnose without the model
+      no_eos: with --model: append no end-of-text token to answers that are text
     """
     from toymodel.diagnosis.gradients import diagnose
     from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
     from toymodel.diagnosis.readers import TOKENS, load, load_log
 
+    if model is not None:
+        return _gradient_report.report(
+            diagnose(**_model.measure(model, file, eos=not no_eos, out=out), beta=beta), json=json
+        )
     given = {"tolerance": tolerance, "window": window}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if file.suffix.lower() in LOGS:
@@ -80,8 +96,7 @@ def run(
         return _print_json(as_json) if json else _print_tokens(tokens)
     if reading:
         raise ValueError(f"--{next(iter(reading))} is for logs and token log-probabilities; `{file}` holds gradients.")
-    diagnosis = diagnose(**arrays)
-    return _print_json(diagnosis._asdict()) if json else _print_diagnosis(diagnosis)
+    return _gradient_report.report(diagnose(**arrays, beta=beta), json=json)
 
 
 def _print_json(value: dict[str, Any]) -> int:
@@ -147,84 +162,6 @@ def _print_stretches(diagnosis: "LogDiagnosis", unit: str) -> None:
     )
 
 
-def _print_diagnosis(diagnosis: "Diagnosis") -> int:
-    summary = diagnosis.summary
-    rows = [(str(i), row) for i, row in enumerate(diagnosis.pairs[:SHOWN])]
-    if summary["sum"] is not None:
-        rows.append(("all", summary["sum"]))
-    table = Table("pair", "‖g_w‖", "‖g_l‖", "⟨g_w, g_l⟩", "cosine", "band of d_w/d_l", "slope w", "slope l", "case")
-    for name, row in rows:
-        band = row.get("band")
-        table.add_row(
-            name,
-            *(_short(value) for value in (math.sqrt(row["chosen_sq"]), math.sqrt(row["rejected_sq"]), row["inner"])),
-            "undefined" if row["cosine"] is None else _short(row["cosine"]),
-            "–" if band is None else f"{_short(band[0])} to {_short(band[1])}",
-            _short(row["chosen_slope"]),
-            _short(row["rejected_slope"]),
-            _words(row["case"]),
-        )
-    _print_table(table)
-    if len(diagnosis.pairs) > SHOWN:
-        print(f"The first {SHOWN} of {len(diagnosis.pairs)} pairs; --json prints all of them.")
-    found = [f"{count} {_words(name)}" for name, count in summary["cases"].items() if count]
-    print(f"{summary['pairs']} pair(s): {', '.join(found)}. Slopes in nats per unit of learning rate.")
-    if summary["undefined_cosines"]:
-        print(f"{summary['undefined_cosines']} without a cosine: a gradient is zero.")
-    if "layers" in summary:
-        _print_layers(summary["layers"])
-    if diagnosis.batch is not None and summary["pairs"] > 1:
-        _print_batch(diagnosis.batch, [row["case"] for row in diagnosis.pairs])
-    return 0
-
-
-def _print_batch(batch: dict[str, Any], own: list[str]) -> None:
-    """What the mean step of all pairs does, against each pair's own step (`own` has its case)."""
-    table = Table("pair", "slope w", "slope l", "case", "most harmful of the others, and the slope they add")
-    for i, row in enumerate(batch["pairs"][:SHOWN]):
-        worst = ", ".join(f"{side} {pair} ({_signed(slope)})" for pair, side, slope in row["worst"])
-        slopes = _short(row["chosen_slope"]), _short(row["rejected_slope"])
-        table.add_row(str(i), *slopes, _words(row["case"]), worst or "none")
-    print("Under the mean step of all pairs:")
-    _print_table(table)
-    found = [f"{count} {_words(name)}" for name, count in batch["cases"].items() if count]
-    print(f"In the batch: {', '.join(found)}.")
-    cases = [row["case"] for row in batch["pairs"]]
-    lost = [str(i) for i, (alone, now) in enumerate(zip(own, cases, strict=True)) if alone == RIGHT != now]
-    print(f"Right alone and not in the batch, through the others: {_listed(lost, 'pair')}.")
-    common = batch["common_step"]
-    n = len(common["weights"]) // 2
-    named = [f"{'chosen' if i < n else 'rejected'} {i % n}: {_short(w)}" for i, w in enumerate(common["weights"]) if w]
-    if common["exists"]:
-        print(
-            "A step exists that raises every chosen and lowers every rejected answer, each by "
-            f"{_short(common['least_slope'])} nats or more per unit of learning rate. Weights of the gradients: "
-            f"{_listed(named, 'answer')}."
-        )
-    else:
-        print(
-            "No step raises every chosen and lowers every rejected answer: chosen gradients less rejected ones, with "
-            f"these weights, add up to 0: {_listed(named, 'answer')}."
-        )
-
-
-def _listed(names: list[str], what: str) -> str:
-    """The first few names, and how many more there are."""
-    rest = f" and {len(names) - SHOWN} more; --json has them all" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + rest if names else f"no {what}"
-
-
-def _print_layers(layers: dict[str, Any]) -> None:
-    table = Table("layer", "‖g_w‖²", "‖g_l‖²", "⟨g_w, g_l⟩", "cosine", "slope w", "slope l")
-    for name, row in layers.items():
-        numbers = [
-            row[entry] for entry in ("chosen_sq", "rejected_sq", "inner", "cosine", "chosen_slope", "rejected_slope")
-        ]
-        table.add_row(name, *("undefined" if number is None else _short(number) for number in numbers))
-    print("By layer, as means over pairs; the columns add up, but for the cosine:")
-    _print_table(table)
-
-
 def _print_table(table: Table) -> None:
     for column in table.columns:
         column.no_wrap = True
@@ -247,7 +184,3 @@ def _changes(entry: dict[str, Any]) -> tuple[float, float, float]:
 
 def _signed(value: float) -> str:
     return f"{value:+.4g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"

@@ -159,16 +159,17 @@ def diagnose(
                 name: _describe_one(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
                 for name, part in parts.items()
             }
-        batch = None if products is None else diagnose_batch(products, *as_numpy)
-        if batch is not None:
-            batch["likelihood"] = {"beta": beta} | strengths(partial(find_batch_windows, products, *scaled))
+        batch = None
+        if products is not None:
+            likelihood = {"beta": beta} | strengths(partial(find_batch_windows, products, *scaled))
+            batch = diagnose_batch(products, *as_numpy) | {"likelihood": likelihood}
     return Diagnosis(rows, summary, batch)
 
 
 def _find_own_windows(gram: PairGram, d_w: np.ndarray, d_l: np.ndarray, term: np.ndarray) -> Windows:
     """For each pair, the λ for which its own step puts it right, with λ·`term` log π_w added to its loss (T19)."""
     along = np.asarray([gram.chosen_sq, gram.inner]) * term
-    return find_windows(np.asarray(slopes(gram, d_w, d_l)), along)
+    return find_windows(np.asarray(slopes(gram, jnp.asarray(d_w), jnp.asarray(d_l))), along)
 
 
 def _measure(

@@ -11,7 +11,6 @@ c d_w  `dpop_lambda`  DPOP's penalty, which makes d_w (1 + c) of d_w where the c
 """
 
 from collections.abc import Callable
-
 from typing import Any
 
 import numpy as np

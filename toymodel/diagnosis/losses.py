@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -60,7 +61,9 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
 
 def _weigh(name: str, reference: Sequence[np.ndarray], lengths: Sequence[np.ndarray] | None) -> Weights:
     """The weights of a loss with its defaults, where the policy is the reference."""
-    return np.stack([np.asarray(d) for d in LOSSES[name]().weights(*reference, *reference, *(lengths or (None, None)))])
+    w, l = map(jnp.asarray, reference)  # noqa: E741
+    n = map(jnp.asarray, lengths) if lengths else (None, None)
+    return np.stack([np.asarray(d) for d in LOSSES[name]().weights(w, l, w, l, *n)])
 
 
 def _direction(weights: Weights) -> Weights:

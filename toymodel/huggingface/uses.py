@@ -154,7 +154,8 @@ class Head:
     def go_back(self, of_weight: bool, of_bias: bool) -> Any:
         """The derivatives of log π in the features, [2, T, d]; and keep the three numbers and the bias's gradient."""
         back = torch.zeros_like(self.features)
-        self.numbers, biases = back.new_zeros(3, dtype=torch.float64), []
+        self.numbers = back.new_zeros(3, dtype=torch.float64)
+        biases: list[Any] = []
         every = torch.arange(len(self.weight), device=self.weight.device)
         for part in reversed(self.parts):
             logits = self._logits(part) if self.last is None else self.last  # of the last part they are there

@@ -95,13 +95,15 @@ def _print_losses(losses: dict[str, Any], pairs: int) -> None:
     """Losses that put the same pairs right by weights of the same ratio share a row; the best come first."""
     alike: dict[tuple[int, str], list[str]] = {}
     for name, right in losses["right"].items():
-        low, high = losses["ratio"][name]
-        ratio = _range([low, high]) if low is None or high is None or low != high else _short(low)
+        ends = ["∞" if end is None else _short(end) for end in losses["ratio"][name] or ()]
+        ratio = " to ".join(dict.fromkeys(ends)) or "moves no pair"
         alike.setdefault((len(right), ratio), []).append(name)
     table = Table("right", "d_w/d_l", "losses with their defaults, at the reference")
     for (right, ratio), names in sorted(alike.items(), key=lambda item: -item[0][0]):
         table.add_row(f"{right} of {pairs}", ratio, ", ".join(names))
     _print_table(table, wrapped=(2,))
+    if losses["negative"]:
+        print(f"With a weight below 0, for some pair: {', '.join(losses['negative'])}.")
     for what, words in (
         ("lengths", "chosen_lengths and rejected_lengths"),
         ("logps", "chosen_logps and rejected_logps"),

@@ -1,6 +1,6 @@
 """Gram entries of a model in a folder, for `toymodel diagnose --model`."""
 
-import os
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +19,16 @@ def measure(folder: Path, file: Path, *, eos: bool, out: Path | None) -> dict[st
     Raises:
       ValueError: the model or the pairs cannot be read, or `out` cannot be written.
     """
-    # What it says while it loads is of no use here, and would come between the lines of a table.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from toymodel.huggingface import measure_pairs
     from toymodel.huggingface.pairs import load_model, read_pairs
 
     if out is not None and (out.suffix != ".npz" or not out.parent.is_dir()):
         raise ValueError(f"--out must be the name of an .npz file in a folder that exists, got `{out}`.")
+    with contextlib.suppress(ImportError):  # `load_model` says what is missing
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()  # what it says while it loads would come between our lines
+        logging.disable_progress_bar()
     model, tokenizer = load_model(folder)
     pairs = read_pairs(file, tokenizer, longest=getattr(model.config, "max_position_embeddings", None), eos=eos)
     with progress_bar(len(pairs)) as advance:

@@ -26,9 +26,10 @@ TRIED = ((-1.0, -1.0), (-3.0, -99.0), (-99.0, -3.0))
 def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
     """Which losses put which pairs right at the reference, where policy and reference agree; ready for JSON.
 
-    `right`: by loss, the numbers of the pairs (0, 1, …) that its own small step puts right. `ratio`: by loss, the least
-    and the greatest d_w/d_l of the pairs (None for ∞, or where both weights are 0). `untold`: by loss, what it needs
-    and `diagnosis` lacks, `lengths` or `logps` of both answers.
+    `right`: by loss, the numbers of the pairs (0, 1, …) that a small step of its own, on the pair alone, puts right.
+    `ratio`: by loss, the least and the greatest d_w/d_l of the pairs (None for ∞), or None where it moves no pair.
+    `negative`: losses with a weight below 0 in some pair. `untold`: by loss, what it needs and `diagnosis` lacks,
+    `lengths` or `logps` of both answers.
     """
     rows = diagnosis.pairs
     entries = (np.array([row[name] for row in rows]) for name in PairGram._fields)
@@ -39,7 +40,8 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
         for kind in ("logps", "lengths")
     )
     right: dict[str, list[int]] = {}
-    ratio: dict[str, list[float | None]] = {}
+    ratio: dict[str, list[float | None] | None] = {}
+    negative: list[str] = []
     untold: dict[str, str] = {}
     with jax.enable_x64(True):
         gram = PairGram(*entries)
@@ -55,8 +57,10 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
                 continue
             d_w, d_l = found[0]
             right[name] = np.flatnonzero(np.asarray(case_index(gram, d_w, d_l)) == CASES.index(RIGHT)).tolist()
-            ratio[name] = [float(end) if np.isfinite(end) else None for end in _ends(d_w, d_l)]
-    return {"right": right, "ratio": ratio, "untold": untold}
+            ratio[name] = _ends(d_w, d_l)
+            if (found[0] < 0).any():
+                negative.append(name)
+    return {"right": right, "ratio": ratio, "negative": negative, "untold": untold}
 
 
 def _weigh(name: str, reference: Sequence[np.ndarray], lengths: Sequence[np.ndarray] | None) -> Weights:
@@ -72,7 +76,10 @@ def _direction(weights: Weights) -> Weights:
     return weights / np.where(size > 0, size, 1)
 
 
-def _ends(d_w: np.ndarray, d_l: np.ndarray) -> tuple[float, float]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = d_w / d_l
-    return float(ratios.min()), float(ratios.max())
+def _ends(d_w: np.ndarray, d_l: np.ndarray) -> list[float | None] | None:
+    moved = (d_w != 0) | (d_l != 0)
+    if not moved.any():
+        return None
+    with np.errstate(divide="ignore"):
+        ratios = d_w[moved] / d_l[moved]
+    return [float(end) if np.isfinite(end) else None for end in (ratios.min(), ratios.max())]

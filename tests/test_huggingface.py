@@ -7,6 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from oracles import assert_close
 
 from toymodel import cli, diagnose
@@ -65,6 +67,14 @@ def test_entries_are_those_of_two_plain_backward_passes(name):
     """Answers of different lengths, so with padding; short ones by places, long ones by built weights."""
     rng = np.random.default_rng(0)
     assert_same(make(name), tiny_models.draw_pairs(rng, 2, 4) + tiny_models.draw_pairs(rng, 2, 20))
+
+
+@settings(max_examples=15)  # each takes a model there and back, twice over
+@given(
+    st.sampled_from(["GPT-2", "Llama tied, a padding row", "LoRA on all of Llama"]), st.integers(1, 30), st.integers()
+)
+def test_entries_of_answers_of_any_lengths(name, longest, seed):
+    assert_same(make(name), tiny_models.draw_pairs(np.random.default_rng(abs(seed)), 1, longest))
 
 
 @pytest.mark.parametrize("at_once", [1, 50, 400])

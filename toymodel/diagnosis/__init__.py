@@ -2,6 +2,7 @@
 
 from toymodel.diagnosis.gradients import Diagnosis, diagnose
 from toymodel.diagnosis.logs import LogDiagnosis, TokenDiagnosis, diagnose_log, diagnose_tokens
+from toymodel.diagnosis.losses import diagnose_losses
 from toymodel.diagnosis.readers import load, load_log
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "TokenDiagnosis",
     "diagnose",
     "diagnose_log",
+    "diagnose_losses",
     "diagnose_tokens",
     "load",
     "load_log",

@@ -4,8 +4,8 @@ import json as json_format
 import math
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -166,10 +166,13 @@ def _print_layers(layers: dict[str, Any]) -> None:
 
 def _print_table(table: Table, wrapped: tuple[int, ...] = (-1,)) -> None:
     """A table in which words of some columns wrap, and no number is cut, however narrow the terminal."""
+    needed = 1
     for i, column in enumerate(table.columns):
         column.no_wrap = i not in {place % len(table.columns) for place in wrapped}
+        cells = [str(cell) for cell in (column.header, *column.cells)]
+        parts = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
+        needed += 3 + max(map(cell_len, parts))
     console = Console()
-    needed = Measurement.get(console, console.options, table).minimum
     Console(width=max(needed, console.width if console.is_terminal else 120)).print(table)
 
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from toymodel.commands._progress import progress_bar
 
 if TYPE_CHECKING:
@@ -19,6 +17,8 @@ def measure(folder: Path, file: Path, *, eos: bool, out: Path | None) -> dict[st
     Raises:
       ValueError: the model or the pairs cannot be read, or `out` cannot be written.
     """
+    import numpy as np
+
     from toymodel.huggingface import measure_pairs
     from toymodel.huggingface.pairs import load_model, read_pairs
 

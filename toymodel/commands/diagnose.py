@@ -37,12 +37,12 @@ def run(
 
     FILE holds one of
       .npz, .safetensors: gradients of log-probabilities, of N pairs
-          chosen_grad, rejected_grad [N, P]; or by layer: chosen_grad/NAME,
-          rejected_grad/NAME [N, ...]; or only chosen_sq, rejected_sq, inner [N];
-          (or these by layer); or gram [2N, 2N], inner products of all
-          gradients, chosen first. Optional, [N] each: d_chosen, d_rejected, the
-          weights (default 1); chosen_logps, rejected_logps, chosen_lengths,
-          rejected_lengths: some losses, and rpo_alpha, are told with them only.
+          chosen_grad, rejected_grad [N, P]; or only chosen_sq, rejected_sq,
+          inner [N]; either by layer: chosen_grad/NAME [N, ...], and so on; or
+          gram [2N, 2N], inner products of all gradients, chosen first.
+          Optional, [N] each: weights d_chosen, d_rejected (default 1);
+          chosen_lengths, rejected_lengths (tokens), chosen_logps, rejected_logps:
+          rpo_alpha and some losses are told with them only.
       .jsonl, with --model: preference pairs, an object a line
           prompt, chosen, rejected: text, or lists of messages for the chat
           template. The model's gradients are diagnosed without building them.

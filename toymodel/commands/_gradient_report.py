@@ -171,7 +171,8 @@ def _print_table(table: Table, wrapped: tuple[int, ...] = (-1,)) -> None:
         column.no_wrap = i not in {place % len(table.columns) for place in wrapped}
         cells = [str(cell) for cell in (column.header, *column.cells)]
         parts = cells if column.no_wrap else [word for cell in cells for word in cell.split()]
-        needed += 3 + max(map(cell_len, parts))
+        column.min_width, column.overflow = max(map(cell_len, parts)), "fold"
+        needed += 3 + column.min_width
     console = Console()
     Console(width=max(needed, console.width if console.is_terminal else 120)).print(table)
 

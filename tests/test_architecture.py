@@ -72,17 +72,18 @@ FOLDERS = [
     },
     {
         "diagnosis": [
-            {"batch", "columns"},
+            {"columns", "likelihood"},
             {"files"},
             {"readers", "table"},
-            {"belief", "gradients"},
-            {"evidence"},
-            {"trend"},
+            {"batch", "belief", "inputs"},
+            {"evidence", "gradients"},
+            {"losses", "trend"},
             {"logs"},
             {"checkpoints", "health", "plot", "runs"},
             {"report"},
         ]
     },
+    {"huggingface": [{"uses"}, {"grams"}, {"pairs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},
@@ -103,7 +104,8 @@ FOLDERS = [
     },
     {
         "commands": [
-            {"_environment", "_log_report", "_progress", "_settings"},
+            {"_environment", "_progress", "_settings"},
+            {"_gradient_report", "_log_report", "_model"},
             {"account", "check", "diagnose", "sentiment", "sweep"},
         ]
     },

@@ -36,10 +36,13 @@ def gradients_file(tmp_path):
 def test_diagnose_json(gradients_file, capsys):
     assert cli.main(["diagnose", str(gradients_file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["pairs", "summary", "batch"]
+    assert list(found) == ["pairs", "summary", "batch", "losses"]
     assert set(found["pairs"][0]) == {
-        *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope")
+        *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope"),
+        "likelihood_window",
     }
+    assert set(found["losses"]) == {"right", "ratio", "negative", "untold"}
+    assert found["summary"]["likelihood"]["beta"] is None
     assert found["pairs"][2]["cosine"] is None
     assert found["summary"]["pairs"] == 3
 
@@ -58,7 +61,7 @@ def test_diagnose_batch(tmp_path, capsys):
     np.savez(tmp_path / "gram.npz", gram=both @ both.T)
     assert cli.main(["diagnose", str(tmp_path / "gram.npz"), "--json"]) == 0
     batch = json.loads(capsys.readouterr().out)["batch"]
-    assert set(batch) == {"cases", "pairs", "common_step"}
+    assert set(batch) == {"cases", "pairs", "common_step", "likelihood"}
     assert set(batch["pairs"][0]) == {"case", "chosen_slope", "rejected_slope", "worst"}
     assert batch["pairs"][0]["worst"][0] == [1, "chosen", -1.0]
     assert batch["common_step"]["exists"]
@@ -80,6 +83,39 @@ def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "The first 40 of 41 pairs" in out
     assert "41 pair(s): 41 chosen up rejected down" in out
+
+
+def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):
+    """Both down alone; right for λ/d between 1 and 2. DPO has d = β/2 at its reference; ten tokens are averaged."""
+    entries = {"chosen_sq": np.ones(1), "rejected_sq": np.full(1, 6.0), "inner": np.full(1, 2.0)}
+    np.savez(tmp_path / "short.npz", **entries)
+    np.savez(tmp_path / "long.npz", **entries, chosen_lengths=np.full(1, 10), rejected_lengths=np.full(1, 20))
+    assert cli.main(["diagnose", str(tmp_path / "short.npz")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "│ 0 │ 2 to 3 │ 1 to 2 │" in told
+    assert "λ log π_w, a sum over tokens │ 0.05 to 0.1: 1 of 1 right" in told
+    assert "rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N]." in told
+    assert "Not told without chosen_lengths and rejected_lengths [N]: rdpo," in told
+    assert "Not told without chosen_logps and rejected_logps [N]: cpo_nll_sum," in told
+    assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0.2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "DPO with β = 0.2 at its reference" in told
+    assert 'rpo_alpha (TRL; cpo_alpha, and "sft" beside "sigmoid", are the same) │ 1 to 2: 1 of 1 right' in told
+    assert "pref_ftx (LLaMA-Factory; nll_loss_coef of OpenRLHF is the same) │ 1 to 2: 1 of 1 right" in told
+    assert "0 of 1 │ 1 │ dpo," in told
+    assert "λ of DPOP, where the chosen fell below the reference │ 1 to 2: 1 of 1 right" in told
+    assert "1 of 1 │ 2 │ simpo" not in told  # n_l/n_w = 2 is the end of the band, and not inside
+    assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0"]) == 2
+    assert "`beta` must be > 0" in capsys.readouterr().err
+
+
+def test_no_number_is_cut_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    chosen, rejected = -1.2345e-5 * np.random.default_rng(0).standard_normal((2, 3, 8))
+    np.savez(tmp_path / "g.npz", chosen_grad=chosen, rejected_grad=rejected)
+    assert cli.main(["diagnose", str(tmp_path / "g.npz")]) == 0
+    assert "…" not in capsys.readouterr().out
 
 
 def layers_file(folder):

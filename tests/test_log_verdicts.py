@@ -17,6 +17,7 @@ from scipy import stats
 
 from toymodel import cli
 from toymodel.diagnosis import diagnose_log, diagnose_pairs, diagnose_tokens, load
+from toymodel.diagnosis.checkpoints import load_pairs
 from toymodel.diagnosis.evidence import Evidence, LogFile, Series
 from toymodel.diagnosis.health import ANSWERS, advise
 from toymodel.diagnosis.plot import plot_logs
@@ -371,6 +372,9 @@ def test_pairs_from_files(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "Pairs whose chosen fell, the furthest first: 2 (-3), 0 (-1)." in out
     assert "chosen -1 ± 1.2, rejected -5 ± 2.1, margin +4 nats: both down." in out
+    with (tmp_path / "pairs.csv").open("a") as file:
+        file.write("p0,1000,-20,-20\n")  # the run goes on
+    assert load_pairs(tmp_path / "pairs.csv")["steps"].tolist() == [0, 500]
     (tmp_path / "pairs.csv").write_text((tmp_path / "pairs.csv").read_text().rsplit("p2", 1)[0])
     assert cli.main(["diagnose", str(tmp_path / "pairs.csv")]) == 2
     assert "lacks pair p2 at step 500" in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """What is printed of logs, of the same pairs over checkpoints, and of several runs: within 80 columns."""
 
+import json as json_format
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +21,46 @@ SOURCES = {
 }
 
 
-def print_log(report: dict[str, Any]) -> int:
+def report_logs(
+    files: list[Path], columns: tuple[str, str] | None, *, tolerance: float, plot: Path | None, json: bool
+) -> int:
+    """Read and diagnose one log, or compare several; print it as tables or as JSON."""
+    from toymodel.diagnosis.checkpoints import load_pairs
+    from toymodel.diagnosis.evidence import load_log
+    from toymodel.diagnosis.plot import plot_logs
+    from toymodel.diagnosis.report import report, report_runs
+
+    pairs = load_pairs(files[0]) if len(files) == 1 else None
+    if pairs is not None:
+        return report_pairs(pairs, tolerance=tolerance, json=json)
+    logs = {str(file): load_log(file, columns) for file in files}
+    if plot:
+        panels = {f"{name} {e.name}".strip(): e for name, log in logs.items() for e in log.evidence}
+        plot_logs(panels, plot, tolerance=tolerance)
+    several = len(logs) > 1
+    found = report_runs(logs, tolerance) if several else report(logs[str(files[0])], tolerance)
+    if json:
+        return _print_json(found)
+    return _print_runs(found) if several else _print_log(found)
+
+
+def report_pairs(arrays: dict[str, Any], *, tolerance: float, json: bool) -> int:
+    """Diagnose log-probabilities of fixed pairs along a run; print it as tables or as JSON."""
+    from toymodel.diagnosis.checkpoints import diagnose_pairs, diagnose_tokens
+
+    diagnosis = (diagnose_pairs if "chosen_logps" in arrays else diagnose_tokens)(**arrays, tolerance=tolerance)
+    if not json:
+        return _print_pairs(diagnosis)
+    pairs = [pair._asdict() for pair in diagnosis.pairs]
+    return _print_json({"mean": diagnosis.mean._asdict(), "pairs": pairs, "falls": diagnosis.falls})
+
+
+def _print_json(value: dict[str, Any]) -> int:
+    print(json_format.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    return 0
+
+
+def _print_log(report: dict[str, Any]) -> int:
     """Print what `report` says of a log, set by set."""
     for name, found in report.get("sets", {"": report}).items():
         if name:
@@ -30,7 +71,7 @@ def print_log(report: dict[str, Any]) -> int:
     return 0
 
 
-def print_pairs(diagnosis: "PairsDiagnosis") -> int:
+def _print_pairs(diagnosis: "PairsDiagnosis") -> int:
     """Print the mean over pairs, which pairs fall, and which positions carry it."""
     summary = diagnosis.mean.summary
     print("Means over pairs, and their standard errors over pairs:")
@@ -51,7 +92,7 @@ def print_pairs(diagnosis: "PairsDiagnosis") -> int:
     return 0
 
 
-def print_runs(found: dict[str, Any]) -> int:
+def _print_runs(found: dict[str, Any]) -> int:
     """Print several runs at equal margin."""
     from toymodel.diagnosis.runs import difference
 

@@ -4,6 +4,7 @@ from toymodel.diagnosis.checkpoints import PairsDiagnosis, diagnose_pairs, diagn
 from toymodel.diagnosis.evidence import load_log
 from toymodel.diagnosis.gradients import Diagnosis, diagnose
 from toymodel.diagnosis.logs import LogDiagnosis, diagnose_log
+from toymodel.diagnosis.losses import diagnose_losses
 from toymodel.diagnosis.readers import load
 from toymodel.diagnosis.report import diagnose_log_file
 
@@ -14,6 +15,7 @@ __all__ = [
     "diagnose",
     "diagnose_log",
     "diagnose_log_file",
+    "diagnose_losses",
     "diagnose_pairs",
     "diagnose_tokens",
     "load",

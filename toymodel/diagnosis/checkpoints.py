@@ -89,7 +89,8 @@ def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The same pairs at the states of a run, from a table with a row for each pair at each state.
 
     It has a column `pair` (or `pair_id`), one of steps, and both log-probabilities. Returns the arguments of
-    `diagnose_pairs`, the pairs in the order of the table; None if the file has no such column.
+    `diagnose_pairs`, the pairs in the order of the table; None if the file has no such column. The later row of a pair
+    at a step counts, and a last state that is not complete, as of a run that still goes on, is left out.
 
     Raises:
       ValueError: the file cannot be read, or a pair is missing at a state.
@@ -111,6 +112,8 @@ def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     arrays = np.full((2, len(at), len(pairs)), np.nan)
     for row in np.flatnonzero(used):
         arrays[:, np.searchsorted(at, steps[row]), pairs[of[row]]] = sides[0][row], sides[1][row]
+    if len(at) > 2 and np.isnan(arrays[0, -1]).any():
+        at, arrays = at[:-1], arrays[:, :-1]
     lacking = np.argwhere(np.isnan(arrays[0]))
     if len(lacking):
         state, pair = lacking[0]

@@ -21,9 +21,10 @@ GRAMS = ("chosen_sq", "rejected_sq", "inner")
 GRAM = "gram"  # of all pairs
 WEIGHTS = ("d_chosen", "d_rejected")
 LOGPS = ("chosen_logps", "rejected_logps")
+LENGTHS = ("chosen_lengths", "rejected_lengths")
 TOKENS = ("chosen_token_logps", "rejected_token_logps")
 MASKS = ("chosen_mask", "rejected_mask")
-ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
+ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *LENGTHS, *TOKENS, *MASKS, "steps")
 
 IGNORED = -100  # in Hugging Face's labels: no token of the response
 
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         kind, slash, layer = name.partition("/")
-        if kind not in (GRADIENTS if slash else ARRAYS):
+        if kind not in ((*GRADIENTS, *GRAMS) if slash else ARRAYS):
             raise ValueError(f"`{path}` holds an unknown array {name!r}; known are {', '.join(ARRAYS)}.")
         if kind in found and not (slash and isinstance(found[kind], dict)):
             raise ValueError(f"`{path}` must hold `{kind}` whole or by layer, got both.")

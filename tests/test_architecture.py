@@ -73,9 +73,10 @@ FOLDERS = [
     {
         "diagnosis": [
             {"columns", "likelihood"},
-            {"files"},
-            {"readers", "table"},
-            {"batch", "belief", "inputs"},
+            {"text"},
+            {"files", "table"},
+            {"readers", "belief"},
+            {"batch", "inputs"},
             {"evidence", "gradients"},
             {"losses", "trend"},
             {"logs"},

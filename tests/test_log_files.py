@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -458,7 +459,7 @@ ENDS = {
         [{"step": t, f"rewards/{('chosen', 'rejected')[t % 2]}": 0.1 * t} for t in range(8)] + broken(8, 9),
         8,
     ),
-    "the row after training": ([*ROWS, {"step": 30, "train_runtime": 9.5, "train_loss": 0.5}], None),
+    "the row after training": ([*ROWS, {"step": 33, "train_runtime": 9.5, "train_loss": 0.5}], None),
 }
 
 
@@ -542,7 +543,6 @@ BELIEVED = {
         [row | {"log_odds_ratio": -0.5} for row in log_of("logps", size=8.0)],
         ("training", "logps", "nats per token"),
     ),
-    "means and sums": (log_of("avg_logps", "logps"), ("training", "logps", "nats")),
 }
 
 
@@ -553,6 +553,11 @@ def test_what_is_believed(tmp_path, name):
     assert (found.split, found.source, found.unit) == expected
     assert ("different_batches" in codes) == (expected[:2] == ("training", "logps"))
     assert ("average_logps" in codes) == (expected[2] == "nats per token")
+
+
+def test_sums_go_before_means_over_tokens(tmp_path):
+    found, _ = only(written(tmp_path, "log.json", log_of("avg_logps", "logps")))
+    assert found.columns == ("logps/chosen", "logps/rejected")
 
 
 def test_log_ratios_are_differences(tmp_path):
@@ -723,7 +728,7 @@ KINDS = "Logs are read as JSON, JSON lines, console output, CSV and Markdown; gr
 BAD = {
     "missing.csv": (None, "cannot read .*No such file"),
     "empty.csv": ("", "it is empty"),
-    "heads.csv": (2 * TABLE[: TABLE.index("0,")], "must have two rows or more .*its columns are none"),
+    "heads.csv": (2 * TABLE[: TABLE.index("0,")], "it holds no row of a log"),
     "blank.jsonl": ("\n \n", "it is empty"),
     "page.json": ("<!DOCTYPE html><html></html>", "it is a web page, not the log that it shows"),
     "pointer.json": ("version https://git-lfs.github.com/spec/v1\noid sha256:1", "it is a pointer of Git LFS"),
@@ -769,6 +774,16 @@ def test_refusals(tmp_path, name):
         load_log(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("unit", ["a", "a ", "ab, ", 'a"b,', "{", "{'", "a=", "  ", "a|"])
+def test_long_lines_take_no_longer_than_their_length(tmp_path, unit):
+    text = 2 * (unit * 100_000 + "\n") + console(ROWS)
+    before = time.process_time()
+    assert states(only(written(tmp_path, "log", text))[0].chosen) == CHOSEN
+    assert time.process_time() - before < 30  # here 0.5 s at most; squares of these lengths take minutes
+    with pytest.raises(ValueError, match="log"):
+        load_log(written(tmp_path, "log", unit * 100_000))
 
 
 def test_a_folder_is_no_log(tmp_path):

@@ -155,8 +155,6 @@ _AROUND = ("training", "evaluation", "average", "")  # words that do not belong 
 def read_name(name: str) -> Column | None:
     """What a column holds; None if it is no number of preference pairs that we know."""
     run, dash, metric = name.rpartition(" - ")  # W&B's panels: "run - metric"
-    if metric.lower().endswith(("__min", "__max")):  # their band around a smoothed curve
-        return None
     words = list(_WORD.finditer(metric))
     meanings = [WORDS.get(re.sub(r"[\W_]", "", word[0].lower())) for word in words]
     first, named = 0, ""

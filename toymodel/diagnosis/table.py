@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from toymodel._public import own_names
 from toymodel.diagnosis.columns import EXAMPLES, STEPS, is_sided, read_name
-from toymodel.diagnosis.files import Row
+from toymodel.diagnosis.text import Row
 
 __dir__ = own_names(globals())
 

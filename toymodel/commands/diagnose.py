@@ -76,13 +76,18 @@ def run(
     from toymodel.diagnosis.logs import diagnose_log, diagnose_tokens
     from toymodel.diagnosis.readers import TOKENS, load, load_log
 
+    if model is None and (out is not None or no_eos):
+        raise ValueError("--out and --no-eos go with --model.")
     if model is not None:
-        return _gradient_report.report(
-            diagnose(**_model.measure(model, file, eos=not no_eos, out=out), beta=beta), json=json
-        )
+        if tolerance is not None or window is not None or columns is not None:
+            raise ValueError("--tolerance, --window and --columns are for logs, not for --model.")
+        arrays = _model.measure(model, file, eos=not no_eos, out=out)
+        return _gradient_report.report(diagnose(**arrays, beta=beta), json=json)
     given = {"tolerance": tolerance, "window": window}
     reading: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if file.suffix.lower() in LOGS:
+        if beta is not None:
+            raise ValueError("--beta is for gradients, not for logs.")
         log = load_log(file, columns)
         regimes = diagnose_log(log.chosen, log.rejected, steps=log.steps, **reading)
         regimes.summary.update(columns=log.columns, unit=log.unit)

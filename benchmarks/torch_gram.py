@@ -37,7 +37,8 @@ def measure(trained: str, contender: str, pairs: int) -> dict[str, Any]:
 
         model = peft.get_peft_model(model, peft.LoraConfig(**LORA))
     rng = np.random.default_rng(0)
-    drawn = [[rng.integers(0, SHAPE["vocab_size"], n).tolist() for n in (PROMPT, ANSWER, ANSWER)] for _ in range(pairs)]
+    lengths = (PROMPT, ANSWER, ANSWER)
+    drawn = [tuple(rng.integers(0, SHAPE["vocab_size"], n).tolist() for n in lengths) for _ in range(pairs)]
     ways: dict[str, Callable[[], dict[str, Any]]] = {
         "measure_pairs": lambda: measure_pairs(model, drawn),
         "two gradients": lambda: torch_gradients.gram_entries(model, drawn),

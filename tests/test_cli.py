@@ -418,6 +418,8 @@ def test_bad_arguments_give_one_line_and_exit_code_2(arguments, message, capsys)
         (["--tolerance", "0.1"], "--tolerance is for logs and log-probabilities along a run"),
         (["--columns", "a", "b"], "--columns is for logs"),
         (["--plot", "a.png"], "--plot is for logs"),
+        (["--out", "a.npz"], "--out and --no-eos go with --model."),
+        (["--no-eos"], "--out and --no-eos go with --model."),
     ],
 )
 def test_options_that_gradients_do_not_have(gradients_file, capsys, options, message):

@@ -68,11 +68,16 @@ def run(
     from toymodel.diagnosis.gradients import diagnose
     from toymodel.diagnosis.readers import ARCHIVES, LOGPS, TOKENS, load
 
+    if model is None and (out is not None or no_eos):
+        raise ValueError("--out and --no-eos go with --model.")
     if model is not None:
-        return _gradient_report.report(
-            diagnose(**_model.measure(model, file, eos=not no_eos, out=out), beta=beta), json=json
-        )
+        if more or tolerance is not None or columns is not None or plot is not None:
+            raise ValueError("further files, --tolerance, --columns and --plot are for logs, not for --model.")
+        arrays = _model.measure(model, file, eos=not no_eos, out=out)
+        return _gradient_report.report(diagnose(**arrays, beta=beta), json=json)
     archives = [path for path in (file, *more) if path.suffix.lower() in ARCHIVES]
+    if beta is not None and not archives:
+        raise ValueError("--beta is for gradients, not for logs.")
     if not archives:
         return _log_report.report_logs([file, *more], columns, tolerance=tolerance or 0.0, plot=plot, json=json)
     if more:

@@ -7,7 +7,7 @@ below 20    last less first        ranks say so (Kendall's exact test: any bend 
 more        of a fitted line       it is large against its error, which knows that neighbours resemble each other
 
 Evaluations of fixed pairs have no noise of sampling: any change is what happened to these pairs, but from 5 states on
-it must exceed what neighbouring states differ by.
+it must exceed what neighbouring states differ by; else, from 20 on, a line may tell more.
 
 A line may bend, at nodes. Its error is that of least squares under autoregressive noise of first order; ρ comes from
 the residuals, is freed of its bias, and is then raised by most of its own standard error, being known no better.
@@ -28,7 +28,7 @@ LEVEL = 0.025  # chance of telling a change of one side that is none: 5 % for bo
 BEND_LEVEL = 1e-5  # likewise for a bend, at the best of up to 100 places
 TOO_FEW, FEW = 5, 20  # rows
 CAUTION = 0.75  # standard errors that are added to ρ; what it costs and buys is measured in tests/test_log_rates.py
-JITTER = 2.5  # standard errors, in evaluations; normal noise is as large in one of eighty
+JITTER = 3  # standard errors, in evaluations; normal noise is as large in one of 370
 CLEAR = 8  # standard errors, in training, where the error itself may be of three rows
 BLOCKS = 100  # longer series are averaged in blocks, this many to twice as many
 BENDS = 8  # at most
@@ -135,7 +135,8 @@ def follow(sides: list[Series], *, fixed: bool, tolerance: float = 0.0) -> tuple
     """
     first, last = min(side.steps[0] for side in sides), max(side.steps[-1] for side in sides)
     nodes = {float(first), float(last)}
-    rows = [Rows(*side, fixed) if fixed or len(side.values) < FEW else None for side in sides]
+    every = [Rows(*side, fixed) for side in sides]
+    rows = [one if len(one.values) < FEW or (fixed and one.change(first, last).told) else None for one in every]
     nodes.update(turn for short in rows if short for turn in short.turns(tolerance))
     long = [_in_blocks(side) for side, short in zip(sides, rows, strict=True) if not short]
     for _ in range(BENDS):

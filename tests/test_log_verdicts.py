@@ -221,6 +221,10 @@ WARNINGS = {
         {"chosen": [0.0] * 5, "rejected": [0.0] * 5, "loss": [0.6931] * 5},
         {"chosen": [0.0] * 4 + [1e-3], "rejected": [0.0] * 4 + [-1e-3], "loss": [0.6931] * 4 + [0.692]},
     ),
+    "nothing_moved but by round-off": (
+        {"chosen": [1e-4, -2e-4, 3e-4, 1e-4, 0], "rejected": [0, 1e-4, 1e-4, -1e-4, 2e-4], "loss": [0.6931] * 5},
+        {"chosen": [1e-4, -2e-4, 3e-4, 1e-4, 0], "rejected": [0, 1e-4, 1e-4, -1e-4, 2e-4], "loss": [0.69, 0.5] * 2},
+    ),
     "nothing_moved by the loss": (
         {"source": "logps", "unit": "nats", "loss": [math.log(2)] * 5},
         {"source": "logps", "unit": "nats", "loss": [0.6931, 0.69, 0.68, 0.67, 0.66]},

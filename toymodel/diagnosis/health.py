@@ -35,7 +35,7 @@ ANSWERS = {
     "one_sided": "KTO, BCO and APO?",
 }
 FIRST = ("not_a_number", "nothing_moved", "reference_mismatch")  # what these say puts the verdict in doubt
-_EXACT = 1e-6  # rewards up to this size are 0
+_EXACT, _TINY = 1e-6, 1e-3  # rewards up to this size are 0; or are, where the loss never leaves ln 2
 _SATURATED = 0.01  # a loss
 _CHANCE = 0.45, 0.55  # accuracies
 _FAR = 1.0  # rewards, β nats
@@ -97,8 +97,10 @@ def _nothing_moved(evidence: Evidence, rewards: tuple[Series, Series] | None, ot
     loss = others.get("loss")
     at_start = loss is not None and len(loss.values) > 1 and bool((abs(loss.values - math.log(2)) < 5e-4).all())
     if rewards:
-        still = all((abs(side.values) <= _EXACT).all() for side in rewards)
-        said = "the rewards are 0 in every row" + (" and the loss is ln 2" if at_start else "")
+        largest = max(float(abs(side.values).max()) for side in rewards)
+        still = largest <= (_TINY if at_start else _EXACT)
+        said = "the rewards are 0 in every row" if largest <= _EXACT else f"no reward exceeds {largest:.2g}"
+        said += " and the loss is ln 2" if at_start else ""
     elif evidence.split == "evaluation":
         still = all(len(side.values) > 2 and np.ptp(side.values) == 0 for side in (evidence.chosen, evidence.rejected))
         said = "the same numbers in every row"

@@ -414,6 +414,8 @@ CUT = {
     "json": (json.dumps({"log_history": ROWS}, indent=2)[:-60], 2),
     "json after a row": (json.dumps({"log_history": ROWS})[:-2], 3),
     "console": (console(ROWS) + "{'step': 40, 'rewards/cho", 3),
+    "after a progress bar": (console(ROWS) + " 9%|# | 1/9 {'step': 40, 'rewards/cho", 3),
+    "printed json after a row": (json.dumps({"log_history": ROWS}, indent=2)[: -len("\n  ]\n}")], 3),
     "csv": (as_csv(ROWS) + "40,0.5,-0.4", 3),
 }
 
@@ -774,6 +776,11 @@ def test_refusals(tmp_path, name):
         load_log(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
+
+
+def test_commas_are_decimal_between_semicolons(tmp_path):
+    path = written(tmp_path, "log.csv", TABLE.replace(",", ";").replace("-9.5", "-9,500"))
+    assert states(only(path)[0].chosen) == {0: -10, 5: -9.5, 10: -11}
 
 
 @pytest.mark.parametrize("unit", ["a", "a ", "ab, ", 'a"b,', "{", "{'", "a=", "  ", "a|"])

@@ -246,7 +246,7 @@ def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set
 
 
 def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
-    known = table.names
+    known = sorted(table.names, key=lambda name: not is_sided(name))  # what comes nearest first
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     listed = f"its columns are {', '.join(known[:_SHOWN]) or 'none'}{more}."
     if columns:

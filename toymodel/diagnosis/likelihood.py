@@ -3,11 +3,12 @@
 λ is the weight of log π_w, summed over the answer's tokens, beside a loss with the weights d_w and d_l. Libraries
 average that term over tokens. With a coefficient c of theirs it weighs, in a pair whose chosen answer has n_w tokens,
 
-c      `lambda`       the sum itself: λ in papers, and of CPO and SLiC-HF as published
-c/n_w  `pref_ftx`     a mean over the answer's tokens: LLaMA-Factory; nll_loss_coef of OpenRLHF is the same
-c/n̄    `rpo_alpha`    a mean over all chosen tokens of a batch, n̄ in each: TRL, its cpo_alpha, and the weight of its
-                      "sft" beside "sigmoid". These pairs' mean length stands for n̄.
-c d_w  `dpop_lambda`  DPOP's penalty, which makes d_w (1 + c) of d_w where the chosen fell below the reference
+c        `lambda`       the sum itself: λ in papers, and of CPO and SLiC-HF as published
+c/n_w    `pref_ftx`     a mean over the answer's tokens: LLaMA-Factory; OpenRLHF's nll_loss_coef is the same
+c/n̄      `rpo_alpha`    a mean over all chosen tokens of a batch, n̄ in each: TRL, and its cpo_alpha
+c d_w    `dpop_lambda`  DPOP's penalty, where the chosen fell below the reference: d_w becomes d_w (1 + c)
+
+The mean length of these pairs stands for n̄. The weight of TRL's "sft" beside "sigmoid" is an rpo_alpha too.
 """
 
 from collections.abc import Callable

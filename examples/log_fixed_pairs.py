@@ -1,14 +1,14 @@
 """Log-probabilities of the same pairs all along a run of the Hugging Face trainer, for `toymodel diagnose`.
 
-    pairs = read_pairs("pairs.jsonl", tokenizer, longest=1024)  # prompt, chosen, rejected; or token ids, see TokenPair
+    pairs = toymodel.huggingface.read_pairs("pairs.jsonl", tokenizer, longest=1024)  # or lists of token ids
     trainer = DPOTrainer(..., callbacks=[LogFixedPairs(pairs, "fixed_pairs.csv")])  # or any other trainer
     trainer.train()
 
     toymodel diagnose fixed_pairs.csv
 
-TRL's own logs/chosen are means over whatever batch came; these are of the same pairs at every step, so that a change is
-a change of the model. A hundred pairs are many. With `grams`, the Gram entries of every state are kept as well, a file
-for each: `toymodel diagnose fixed_pairs-100.npz` says what one more step would do. Copy what you need; it takes
+TRL's own logps/chosen are means over whatever batch came; these are of the same pairs at every step, so that a change
+is a change of the model. A hundred pairs are many. With `grams`, the Gram entries of every state are kept as well, a
+file each: `toymodel diagnose fixed_pairs-100.npz` says what one more step would do. Copy what you need; it takes
 `pip install 'toymodel[torch]'`. Not for models that are sharded over processes (FSDP, ZeRO-3).
 """
 

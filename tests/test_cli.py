@@ -39,7 +39,7 @@ def test_diagnose_json(gradients_file, capsys):
     assert list(found) == ["pairs", "summary", "batch", "losses"]
     assert set(found["pairs"][0]) == {
         *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope"),
-        "likelihood_window",
+        "likelihood",
     }
     assert set(found["losses"]) == {"right", "ratio", "negative", "untold"}
     assert found["summary"]["likelihood"]["beta"] is None
@@ -92,7 +92,7 @@ def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):
     np.savez(tmp_path / "long.npz", **entries, chosen_lengths=np.full(1, 10), rejected_lengths=np.full(1, 20))
     assert cli.main(["diagnose", str(tmp_path / "short.npz")]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "│ 0 │ 2 to 3 │ 1 to 2 │" in told
+    assert "│ 0 │ 2 to 3 │ 0.05 to 0.1 │ 1 to 2 │" in told
     assert "λ log π_w, a sum over tokens │ 0.05 to 0.1: 1 of 1 right" in told
     assert "rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N]." in told
     assert "Not told without chosen_lengths and rejected_lengths [N]: rdpo," in told
@@ -103,6 +103,7 @@ def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):
     assert 'rpo_alpha (TRL; cpo_alpha, and "sft" beside "sigmoid", are the same) │ 1 to 2: 1 of 1 right' in told
     assert "pref_ftx (LLaMA-Factory; nll_loss_coef of OpenRLHF is the same) │ 1 to 2: 1 of 1 right" in told
     assert "0 of 1 │ 1 │ dpo," in told
+    assert "│ 0 │ 2 to 3 │ 0.1 to 0.2 │ 1 to 2 │ 1 to 2 │ 1 to 2 │" in told
     assert "λ of DPOP, where the chosen fell below the reference │ 1 to 2: 1 of 1 right" in told
     assert "1 of 1 │ 2 │ simpo" not in told  # n_l/n_w = 2 is the end of the band, and not inside
     assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0"]) == 2

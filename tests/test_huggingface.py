@@ -21,8 +21,7 @@ pytest.importorskip("peft", reason="peft is not installed; `make reference` has 
 import tiny_models  # noqa: E402
 
 from examples import torch_gradients  # noqa: E402
-from toymodel.huggingface import TokenPair, measure_pairs, pair_logps, uses  # noqa: E402
-from toymodel.huggingface.pairs import load_model, read_pairs  # noqa: E402
+from toymodel.huggingface import TokenPair, load_model, measure_pairs, pair_logps, read_pairs, uses  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 ENTRIES = ("chosen_sq", "rejected_sq", "inner")
@@ -130,6 +129,8 @@ def test_what_cannot_be_followed_is_named():
     model = MixtralForCausalLM(MixtralConfig(**tiny_models.LLAMA, num_local_experts=2))
     with pytest.raises(ValueError, match=r"cannot follow `model.layers.0.mlp.*`.* whose parameters are trained"):
         measure_pairs(model, pair)
+    with pytest.raises(ValueError, match="token 40 is not among the model's 40; is the tokenizer another model's"):
+        measure_pairs(make("Llama"), [((1, 2), (3,), (4, 40))])
     frozen = tiny_models.make("Llama").requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter that requires a gradient"):
         measure_pairs(frozen, pair)

@@ -35,11 +35,11 @@ def test_a_pair_flips_at_the_ends_of_its_window(seed, shared, d_w, d_l):
     """Inside and outside each end, down to a relative distance of 1e-9 of the weight d_w + λ."""
     chosen, rejected = gradients_of(1, seed, shared)
     ((row,), *_) = diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d_w, d_rejected=d_l)
-    if row["likelihood_window"] is None:
+    if row["likelihood"]["lambda"] is None:
         for lam in -d_w + d_l * np.concatenate([[0], *np.outer([1, -1], 10.0 ** np.arange(-3, 4))]):
             assert not count_right(chosen, rejected, np.array([d_w + lam]), np.array([d_l]), batch=False)
         return
-    low, high = row["likelihood_window"]
+    low, high = row["likelihood"]["lambda"]
     # The window's length is that of the angle, which may be nothing but round-off.
     assume(high is None or high - low > 1e-6 * (d_w + max(abs(low), abs(high))))
     for end, inwards in ((low, 1), (high, -1)):
@@ -63,8 +63,8 @@ def test_the_window_is_that_of_theory(seed, shared, d):
     rows = diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=d, d_rejected=d).pairs
     gram = PairGram(*np.array([[row[name] for row in rows] for name in PairGram._fields]))
     for row, low, high in zip(rows, *map(np.asarray, theory.likelihood_window(gram, d)), strict=True):
-        assert row["likelihood_window"] is not None
-        found = [np.inf if end is None else end for end in row["likelihood_window"]]
+        assert row["likelihood"]["lambda"] is not None
+        found = [np.inf if end is None else end for end in row["likelihood"]["lambda"]]
         assert np.isinf(found[1]) == np.isinf(high)
         size = [d + abs(low), d + abs(high) if np.isfinite(high) else 1]
         assert_close(found[0], low, size[0], 16 * EPS)  # the same few operations in another order
@@ -93,6 +93,11 @@ def test_most_pairs_are_right_in_the_window_of_each_unit(batch, seed, shared, n)
     assert told.keys() == UNITS.keys()
     for unit, one in told.items():
         term = UNITS[unit](d_w, n_w)
+        for row, weight in zip(found.pairs, term, strict=True):  # a pair's own window, in another unit
+            theirs, ours = row["likelihood"][unit] or [], row["likelihood"]["lambda"] or []
+            assert [end is None for end in theirs] == [end is None for end in ours]
+            for end, other in zip(theirs, ours, strict=True):
+                assert end is None or abs(end * weight - other) <= 16 * EPS * (d_w.max() + abs(other))
         tried = np.concatenate([[0], np.exp(rng.normal(size=40) * 4) / term.mean()])
         counts = [count_right(chosen, rejected, d_w + c * term, d_l, batch=batch) for c in tried]
         assert max(counts) <= one["pairs_right"]
@@ -127,9 +132,9 @@ def test_a_pair_that_no_term_helps_says_so():
     entries = {"chosen_sq": np.array([4.0, 1, 0]), "rejected_sq": np.array([1.0, 4, 1]), "inner": np.array([1.5, 2, 0])}
     both_up, parallel, zero = diagnose(**entries).pairs
     assert both_up["case"] == "both_up"
-    assert both_up["likelihood_window"][1] < 0
-    assert parallel["likelihood_window"] is None
-    assert zero["likelihood_window"] is None
+    assert both_up["likelihood"]["lambda"][1] < 0
+    assert parallel["likelihood"]["lambda"] is None
+    assert zero["likelihood"]["lambda"] is None
     assert diagnose(**entries).summary["likelihood"]["lambda"] == {"window": None, "pairs_right": 0}
 
 

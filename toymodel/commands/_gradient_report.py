@@ -50,7 +50,10 @@ def _print_pairs(diagnosis: "Diagnosis") -> None:
     if diagnosis.summary["sum"] is not None:
         rows.append(("all", diagnosis.summary["sum"]))
     table = Table("pair", "‖g_w‖", "‖g_l‖", "⟨g_w, g_l⟩", "cosine", "slope w", "slope l", "case")
-    right = Table("pair", "right for d_w/d_l in", "right for λ in", title="What would put each pair right")
+    units = [unit for unit in UNITS if unit in diagnosis.summary["likelihood"]]
+    right = Table(
+        "pair", "d_w/d_l", *("λ of DPOP" if u == "dpop_lambda" else "λ" if u == "lambda" else u for u in units)
+    )
     for name, row in rows:
         table.add_row(
             name,
@@ -62,10 +65,11 @@ def _print_pairs(diagnosis: "Diagnosis") -> None:
         )
         if name != "all":
             any_ratio = row["cosine"] is not None and row["band"] is None
-            right.add_row(name, "any above 0" if any_ratio else _range(row["band"]), _range(row["likelihood_window"]))
+            windows = (_range(row["likelihood"][unit]) for unit in units)
+            right.add_row(name, "any above 0" if any_ratio else _range(row["band"]), *windows)
     _print_table(table)
+    print("Each pair by itself is right for these weights, or for these coefficients of an added likelihood term:")
     _print_table(right)
-    print("λ: the weight of log π_w, added to a loss with the weights d_w and d_l that stand in the file, or 1.")
     if len(diagnosis.pairs) > SHOWN:
         print(f"The first {SHOWN} of {len(diagnosis.pairs)} pairs; --json prints all of them.")
 

@@ -19,8 +19,7 @@ def measure(folder: Path, file: Path, *, eos: bool, out: Path | None) -> dict[st
     """
     import numpy as np
 
-    from toymodel.huggingface import measure_pairs
-    from toymodel.huggingface.pairs import load_model, read_pairs
+    from toymodel.huggingface import load_model, measure_pairs, read_pairs
 
     if out is not None and (out.suffix != ".npz" or not out.parent.is_dir()):
         raise ValueError(f"--out must be the name of an .npz file in a folder that exists, got `{out}`.")

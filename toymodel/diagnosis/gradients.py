@@ -23,7 +23,7 @@ from toymodel.diagnosis.inputs import (
     read_layers,
     to_float64,
 )
-from toymodel.diagnosis.likelihood import BETA, Windows, describe_strengths, find_windows, plain
+from toymodel.diagnosis.likelihood import BETA, Windows, describe_most, find_by_unit, find_windows, plain
 from toymodel.diagnosis.readers import GRADIENTS, GRAM, GRAMS, LENGTHS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
 from toymodel.gram import PairGram, cosine
@@ -43,16 +43,16 @@ class Diagnosis(NamedTuple):
     `pairs`: per pair `chosen_sq`, `rejected_sq`, `inner`, `cosine`, `case`, `band` ([low, high] of d_w/d_l),
     `chosen_slope`, `rejected_slope`, and log-probabilities and lengths that were given. The cosine is None where a
     gradient is zero; the band is None there and where every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
-    `likelihood_window` is the open interval [low, high] of λ for which λ log π_w, added to the loss, puts the pair
-    right (T19): below 0 in `low` means that it is right without; `high` is None where there is no end, the whole None
-    where no λ does it.
+    `likelihood` is, for every unit of `find_by_unit`, the open interval [low, high] of coefficients for which a
+    likelihood term, added to the loss, puts the pair right (T19); `lambda` is that of λ log π_w. Below 0 in `low` means
+    that the pair is right without; `high` is None where there is no end, the whole None where no coefficient does it.
+    Where no weights were given, they are those of DPO at its reference, β/2. The units of libraries whose term is a
+    mean over tokens need `chosen_lengths`.
     `summary`: number of `pairs`, how many fall in each of `cases`, `undefined_cosines`, `mean_cosine` over the others,
     and `sum`: the same entries (but no band) for Σ log π_w and Σ log π_l under the step summed over all pairs. It needs
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
-    `likelihood` says which strength of such a term puts most pairs right, each by its own step: for every unit of
-    `describe_strengths` its `window` [low, high] and the number `pairs_right` in it; `lambda` is the λ above. Where no
-    weights were given, they are those of DPO at its reference, β/2, with the `beta` that stands beside; else that is
-    None. The units of libraries whose term is a mean over tokens need `chosen_lengths`.
+    `likelihood` says which coefficient puts most pairs right, each by its own step: for every unit its `window`
+    [low, high] and the number `pairs_right` in it; and the `beta` above, None where weights were given.
     With gradients or entries by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes,
     averaged over pairs, with their cosine and case. Parts add up over layers.
     `batch`: what the mean step of all pairs does to each, as `diagnose_batch` says it, and `likelihood` likewise for
@@ -138,12 +138,12 @@ def diagnose(
                 raise ValueError(f"`{name}` must be >= 1 (tokens), got {shown[name].min()}.")
         columns |= shown
         rows = [{name: _to_plain(column[i]) for name, column in columns.items()} for i in range(n)]
-        for row, window in zip(rows, _find_own_windows(pair_gram, *as_numpy, np.ones(n)), strict=True):
-            row["likelihood_window"] = plain(window)
         beta = None if weighted else beta or BETA
         scaled = [d if beta is None else d * beta / 2 for d in as_numpy]
-        strengths = partial(describe_strengths, d_w=scaled[0], lengths=shown.get(LENGTHS[0]))
-        own = partial(_find_own_windows, pair_gram, *scaled)
+        by_unit = partial(find_by_unit, d_w=scaled[0], lengths=shown.get(LENGTHS[0]))
+        own = by_unit(partial(_find_own_windows, pair_gram, *scaled))
+        for i, row in enumerate(rows):
+            row["likelihood"] = {unit: plain(windows[i]) for unit, windows in own.items()}
         cosines = [row["cosine"] for row in rows if row["cosine"] is not None]
         counts = Counter(row["case"] for row in rows)
         summary = {
@@ -152,7 +152,7 @@ def diagnose(
             "undefined_cosines": n - len(cosines),
             "mean_cosine": float(np.mean(cosines)) if cosines else None,
             "sum": _describe_one(total[:3], total[3:]) if total is not None else None,
-            "likelihood": {"beta": beta} | strengths(own),
+            "likelihood": {"beta": beta} | describe_most(own),
         }
         if "" not in parts:
             summary["layers"] = {
@@ -161,8 +161,8 @@ def diagnose(
             }
         batch = None
         if products is not None:
-            likelihood = {"beta": beta} | strengths(partial(find_batch_windows, products, *scaled))
-            batch = diagnose_batch(products, *as_numpy) | {"likelihood": likelihood}
+            most = describe_most(by_unit(partial(find_batch_windows, products, *scaled)))
+            batch = diagnose_batch(products, *as_numpy) | {"likelihood": {"beta": beta} | most}
     return Diagnosis(rows, summary, batch)
 
 

@@ -18,7 +18,7 @@ __dir__ = own_names(globals())
 
 
 def read_layers(arrays: dict[str, Any], *, axes: int) -> dict[str, list[Any]]:
-    """Read gradients [N, *shape] (two axes) or Gram entries [N] (one) by layer; nothing if none is given.
+    """Read gradients [N, …] (two axes or more) or Gram entries [N] (one) by layer; nothing if none is given.
 
     Whole ones are one layer without a name.
     """

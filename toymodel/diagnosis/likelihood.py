@@ -3,11 +3,12 @@
 λ is the weight of log π_w, summed over the answer's tokens, beside a loss with the weights d_w and d_l. Libraries
 average that term over tokens. With a coefficient c of theirs it weighs, in a pair whose chosen answer has n_w tokens,
 
-c      `lambda`       the sum itself: λ in papers, and of CPO and SLiC-HF as published
-c/n_w  `pref_ftx`     a mean over the answer's tokens: LLaMA-Factory; nll_loss_coef of OpenRLHF is the same
-c/n̄    `rpo_alpha`    a mean over all chosen tokens of a batch, n̄ in each: TRL, its cpo_alpha, and the weight of its
-                      "sft" beside "sigmoid". These pairs' mean length stands for n̄.
-c d_w  `dpop_lambda`  DPOP's penalty, which makes d_w (1 + c) of d_w where the chosen fell below the reference
+c        `lambda`       the sum itself: λ in papers, and of CPO and SLiC-HF as published
+c/n_w    `pref_ftx`     a mean over the answer's tokens: LLaMA-Factory; OpenRLHF's nll_loss_coef is the same
+c/n̄      `rpo_alpha`    a mean over all chosen tokens of a batch, n̄ in each: TRL, and its cpo_alpha
+c d_w    `dpop_lambda`  DPOP's penalty, where the chosen fell below the reference: d_w becomes d_w (1 + c)
+
+The mean length of these pairs stands for n̄. The weight of TRL's "sft" beside "sigmoid" is an rpo_alpha too.
 """
 
 from collections.abc import Callable
@@ -51,15 +52,12 @@ def find_most(windows: Windows) -> tuple[list[float] | None, int]:
     return ([float(ends[best]), float(ends[best + 1])], int(counts[best])) if counts[best] else (None, 0)
 
 
-def describe_strengths(
+def find_by_unit(
     find: Callable[[Float[np.ndarray, " N"]], Windows],
     d_w: Float[np.ndarray, " N"],
     lengths: Float[np.ndarray, " N"] | None,
-) -> dict[str, Any]:
-    """Which coefficient puts most pairs right, in each unit that can be told; plain numbers, ready for JSON.
-
-    By unit: `window`, [low, high] of coefficients >= 0 (high is None where there is no end) or None, and the number
-    `pairs_right` in it.
+) -> dict[str, Windows]:
+    """The windows of a library's coefficient, in each unit that can be told.
 
     Args:
       find: windows of the coefficient, from what the term weighs in each pair at a coefficient of 1.
@@ -71,11 +69,17 @@ def describe_strengths(
         per_unit["dpop_lambda"] = d_w
     if lengths is not None:
         per_unit |= {"rpo_alpha": np.full_like(d_w, 1 / lengths.mean()), "pref_ftx": 1 / lengths}
-    found = {}
-    for unit, term in per_unit.items():
-        window, right = find_most(find(term))
-        found[unit] = {"window": plain(window), "pairs_right": right}
-    return found
+    return {unit: find(term) for unit, term in per_unit.items()}
+
+
+def describe_most(by_unit: dict[str, Windows]) -> dict[str, Any]:
+    """Which coefficient puts most pairs right, in each unit; plain numbers, ready for JSON.
+
+    By unit: `window`, [low, high] of coefficients >= 0 (high is None where there is no end) or None, and the number
+    `pairs_right` in it.
+    """
+    most = {unit: find_most(windows) for unit, windows in by_unit.items()}
+    return {unit: {"window": plain(window), "pairs_right": right} for unit, (window, right) in most.items()}
 
 
 def plain(window: Any) -> list[float | None] | None:

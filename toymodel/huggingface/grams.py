@@ -56,8 +56,8 @@ def measure_pairs(model: Any, pairs: Iterable[tuple[Sequence[int], ...]]) -> dic
       `rejected_sq` and `inner` by name of the parameter, [N] each. Tied parameters have one name.
 
     Raises:
-      ValueError: a prompt or an answer is empty, nothing is trained, or a trained parameter is in a module that cannot
-        be followed; the message names it.
+      ValueError: a prompt or an answer is empty or has a token that the model does not know, nothing is trained, or a
+        trained parameter is in a module that cannot be followed; the message names it.
     """
     rows, found = [], []
     with _frozen(model) as trained:
@@ -137,6 +137,9 @@ class _Forward:
         for name, ids in pair._asdict().items():
             if not len(ids):
                 raise ValueError(f"a {name} has no tokens; prompt and answers need one at least.")
+        largest, known = max(map(max, pair)), model.get_input_embeddings().weight.shape[0]
+        if largest >= known:
+            raise ValueError(f"token {largest} is not among the model's {known}; is the tokenizer another model's?")
         self.model, self.head = model, model.get_output_embeddings()
         device, T = self.head.weight.device, max(len(pair.chosen), len(pair.rejected))
         sides = [[*side, *[0] * (T - len(side))] for side in (pair.chosen, pair.rejected)]

@@ -38,7 +38,7 @@ def _widen(array: Any) -> Any:
 
 @dataclass
 class Built:
-    """A gradient that is there, [2, *shape]."""
+    """A gradient that is there, [2, …]."""
 
     gradient: Any
 

@@ -57,9 +57,11 @@ bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives,
 	$(BIN)/python -m benchmarks.neural_gram
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.torch_gram
 
-reference: $(VENV)/reference.stamp ## transformer and exported gradients against GPT-2 of Hugging Face transformers, anew
-	$(BIN)/python -m pytest tests/test_transformer.py tests/test_torch_gradients.py -k 'gpt2 or torch_gradients'
+reference: $(VENV)/reference.stamp ## against Hugging Face transformers: our GPT-2, exported gradients, toymodel.huggingface
+	$(BIN)/python -m pytest tests/test_transformer.py tests/test_torch_gradients.py tests/test_huggingface.py \
+	  -k 'gpt2 or torch_gradients or huggingface'
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
@@ -102,9 +104,9 @@ $(VENV)/%.stamp: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-# torch is compared against and never used; its CPU build differs from machine to machine, so it has no hash here.
+# torch is compared against, and only toymodel.huggingface uses it; its CPU build differs from machine to machine, so it has no hash here.
 $(VENV)/bench.stamp: $(VENV)/dev.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
 	@touch $@
 $(VENV)/reference.stamp: $(VENV)/dev.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[reference]'

@@ -11,7 +11,9 @@ of the response, in nats. Parameters are those that require a gradient: with LoR
 count once. It is one response at a time (the gradients of a padded batch would come summed), without dropout, in the
 precision of the model. float32 will do; in bfloat16 norms and inner products have two digits or three.
 
-In JAX, `jax.grad` gives the same arrays: `toymodel.diagnose(chosen_grad=..., rejected_grad=...)`, [N, P] each.
+`toymodel.huggingface` computes the three numbers of a pair without gradients, in a third of the time; this is for the
+gradients themselves, and plain enough to check it by. In JAX, `jax.grad` gives the same arrays:
+`toymodel.diagnose(chosen_grad=..., rejected_grad=...)`, [N, P] each.
 """
 
 import numpy as np

@@ -73,13 +73,19 @@ FOLDERS = [
     },
     {
         "diagnosis": [
-            {"batch", "columns"},
+            {"columns", "likelihood"},
             {"text"},
             {"files", "table"},
             {"readers", "belief"},
-            {"evidence", "gradients", "logs"},
+            {"batch", "inputs"},
+            {"evidence", "gradients"},
+            {"losses", "trend"},
+            {"logs"},
+            {"checkpoints", "health", "plot", "runs"},
+            {"report"},
         ]
     },
+    {"huggingface": [{"uses"}, {"grams"}, {"pairs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},
@@ -101,6 +107,7 @@ FOLDERS = [
     {
         "commands": [
             {"_environment", "_progress", "_settings"},
+            {"_gradient_report", "_log_report", "_model"},
             {"account", "check", "diagnose", "sentiment", "sweep"},
         ]
     },

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import subprocess
@@ -35,10 +36,13 @@ def gradients_file(tmp_path):
 def test_diagnose_json(gradients_file, capsys):
     assert cli.main(["diagnose", str(gradients_file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["pairs", "summary", "batch"]
+    assert list(found) == ["pairs", "summary", "batch", "losses"]
     assert set(found["pairs"][0]) == {
-        *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope")
+        *("chosen_sq", "rejected_sq", "inner", "cosine", "case", "band", "chosen_slope", "rejected_slope"),
+        "likelihood",
     }
+    assert set(found["losses"]) == {"right", "ratio", "negative", "untold"}
+    assert found["summary"]["likelihood"]["beta"] is None
     assert found["pairs"][2]["cosine"] is None
     assert found["summary"]["pairs"] == 3
 
@@ -57,7 +61,7 @@ def test_diagnose_batch(tmp_path, capsys):
     np.savez(tmp_path / "gram.npz", gram=both @ both.T)
     assert cli.main(["diagnose", str(tmp_path / "gram.npz"), "--json"]) == 0
     batch = json.loads(capsys.readouterr().out)["batch"]
-    assert set(batch) == {"cases", "pairs", "common_step"}
+    assert set(batch) == {"cases", "pairs", "common_step", "likelihood"}
     assert set(batch["pairs"][0]) == {"case", "chosen_slope", "rejected_slope", "worst"}
     assert batch["pairs"][0]["worst"][0] == [1, "chosen", -1.0]
     assert batch["common_step"]["exists"]
@@ -79,6 +83,40 @@ def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "The first 40 of 41 pairs" in out
     assert "41 pair(s): 41 chosen up rejected down" in out
+
+
+def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):
+    """Both down alone; right for λ/d between 1 and 2. DPO has d = β/2 at its reference; ten tokens are averaged."""
+    entries = {"chosen_sq": np.ones(1), "rejected_sq": np.full(1, 6.0), "inner": np.full(1, 2.0)}
+    np.savez(tmp_path / "short.npz", **entries)
+    np.savez(tmp_path / "long.npz", **entries, chosen_lengths=np.full(1, 10), rejected_lengths=np.full(1, 20))
+    assert cli.main(["diagnose", str(tmp_path / "short.npz")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "│ 0 │ 2 to 3 │ 0.05 to 0.1 │ 1 to 2 │" in told
+    assert "λ log π_w, a sum over tokens │ 0.05 to 0.1: 1 of 1 right" in told
+    assert "rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N]." in told
+    assert "Not told without chosen_lengths and rejected_lengths [N]: rdpo," in told
+    assert "Not told without chosen_logps and rejected_logps [N]: cpo_nll_sum," in told
+    assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0.2"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "DPO with β = 0.2 at its reference" in told
+    assert 'rpo_alpha (TRL; cpo_alpha, and "sft" beside "sigmoid", are the same) │ 1 to 2: 1 of 1 right' in told
+    assert "pref_ftx (LLaMA-Factory; nll_loss_coef of OpenRLHF is the same) │ 1 to 2: 1 of 1 right" in told
+    assert "0 of 1 │ 1 │ dpo," in told
+    assert "│ 0 │ 2 to 3 │ 0.1 to 0.2 │ 1 to 2 │ 1 to 2 │ 1 to 2 │" in told
+    assert "λ of DPOP, where the chosen fell below the reference │ 1 to 2: 1 of 1 right" in told
+    assert "1 of 1 │ 2 │ simpo" not in told  # n_l/n_w = 2 is the end of the band, and not inside
+    assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0"]) == 2
+    assert "`beta` must be > 0" in capsys.readouterr().err
+
+
+def test_no_number_is_cut_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    chosen, rejected = -1.2345e-5 * np.random.default_rng(0).standard_normal((2, 3, 8))
+    np.savez(tmp_path / "g.npz", chosen_grad=chosen, rejected_grad=rejected)
+    assert cli.main(["diagnose", str(tmp_path / "g.npz")]) == 0
+    assert "…" not in capsys.readouterr().out
 
 
 def layers_file(folder):
@@ -116,8 +154,8 @@ def test_an_archive_that_is_too_large_says_what_to_do(gradients_file, capsys, mo
 
 @pytest.fixture
 def log_file(tmp_path):
-    """As TRL writes it: evaluations with a stretch up and down, then one of both down; training logs beside them."""
-    chosen, rejected = (-10, -9, -11, -13), (-12, -14, -15, -16)
+    """As TRL writes it: evaluations in which the chosen rises, then falls; training logs beside them."""
+    chosen, rejected = (-10, -9, -8, -9, -11, -13, -15), (-12, -14, -16, -18, -20, -22, -24)
     rows = [
         {"step": 10 * i, f"{prefix}{kind}/chosen": up, f"{prefix}{kind}/rejected": down}
         for i, (up, down) in enumerate(zip(chosen, rejected, strict=True))
@@ -130,15 +168,20 @@ def log_file(tmp_path):
 def test_diagnose_log_json(log_file, capsys):
     assert cli.main(["diagnose", log_file, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["stretches"] == [
+    assert [{name: value for name, value in s.items() if "error" not in name} for s in found["stretches"]] == [
         {
             "case": "chosen_up_rejected_down",
-            **{"first_step": 0, "last_step": 10, "chosen_change": 1, "rejected_change": -2},
+            **{"first_step": 0, "last_step": 20, "chosen_change": 2, "rejected_change": -4},
         },
-        {"case": "both_down", "first_step": 10, "last_step": 30, "chosen_change": -4, "rejected_change": -2},
+        {"case": "both_down", "first_step": 20, "last_step": 60, "chosen_change": -7, "rejected_change": -8},
     ]
-    assert found["summary"]["columns"] == ["eval_logps/chosen", "eval_logps/rejected"]
-    assert found["summary"]["unit"] == "nats"
+    assert {**found["summary"], "chosen_error": 0, "rejected_error": 0} == {
+        **{"case": "both_down", "chosen_change": -5, "rejected_change": -12, "chosen_error": 0, "rejected_error": 0},
+        **{"unit": "nats", "source": "logps", "rows": 7, "first_step": 0, "last_step": 60, "step_kind": "step"},
+        **{"columns": ["eval_logps/chosen", "eval_logps/rejected"], "split": "evaluation", "name": ""},
+    }
+    assert found["warnings"] == []
+    assert len(found["to_do"]) == 3
 
 
 @pytest.mark.parametrize(
@@ -146,12 +189,17 @@ def test_diagnose_log_json(log_file, capsys):
     [
         (
             [],
-            ["Both down: 1 stretch(es), 20 of 30 steps", "longest is steps 10 to 30", "the same pairs at every state"],
+            [
+                "0 to 20  │ chosen up rejected down",
+                "20 to 60",
+                "both down",
+                "rejected -12 ± 0,",
+                "the same pairs at every",
+            ],
         ),
-        (["--tolerance", "3"], ["stationary", "Both down: never."]),
-        (["--window", "3"], ["Steps 10 to 20, 2 states"]),
-        (["--columns", "logps/chosen", "logps/rejected"], ["changes are noisy: --window", "Rewards, if logged"]),
-        (["--columns", "rewards/chosen", "rewards/rejected"], ["changes are noisy", "divide by β for nats", "reward:"]),
+        (["--tolerance", "6"], ["margin +7 nats: chosen unchanged rejected down."]),
+        (["--columns", "logps/chosen", "logps/rejected"], ["other pairs at every row", "different_batches: "]),
+        (["--columns", "rewards/chosen", "rewards/rejected"], ["other pairs at every row", "divide by β for nats"]),
     ],
 )
 def test_diagnose_log_table(log_file, capsys, options, told):
@@ -160,21 +208,38 @@ def test_diagnose_log_table(log_file, capsys, options, told):
     assert all(words in out for words in told), out
 
 
-def test_diagnose_log_of_many_stretches_is_cut_and_says_so(tmp_path, capsys):
-    lines = [f"{i},{i % 2},{-i}" for i in range(50)]
-    (tmp_path / "log.csv").write_text("\n".join(["step,chosen_logps,rejected_logps", *lines]))
-    assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
-    assert "The first 40 of 49 stretches" in capsys.readouterr().out
-
-
-def test_the_longest_stretch_of_both_down_is_named(tmp_path, capsys):
+def test_no_number_of_a_table_is_cut_at_80_columns(tmp_path, capsys):
+    """Steps of seven digits, numbers of four and their errors, and words that are too long for the rest."""
+    time = np.arange(300)
+    noise = 20 * np.random.default_rng(0).standard_normal((2, 300))
+    chosen = np.where(time < 150, 0, 12 * (150 - time)) - 12345 + noise[0]
+    rejected = np.where(time < 150, -10 * time, -1500) - 12345 + noise[1]
+    rows = zip(1_000_000 + 5_000 * time, chosen, rejected, strict=True)
     (tmp_path / "log.csv").write_text(
-        "step,chosen_logps,rejected_logps\n0,-10,-10\n1,-11,-11\n2,-10,-12\n9,-11,-13\n12,-10,-14\n"
+        "step,logps/chosen,logps/rejected\n" + "\n".join(",".join(map(str, row)) for row in rows)
     )
     assert cli.main(["diagnose", str(tmp_path / "log.csv")]) == 0
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert len(table) >= 2
+    assert all(len(line) <= 80 and "…" not in line for line in table)
+    number = r"[-+][\d.]+ ± [\d.]+ +"
+    assert re.fullmatch(rf"│ 1000000 to 17\d+ │ chosen unchanged rejected │ {number}│ {number}│", table[0])
+
+
+def test_diagnose_runs_side_by_side(tmp_path, capsys):
+    for name, pay in (("a.csv", 1), ("b.csv", 2)):
+        rows = [f"{10 * i},{-80 - pay * i},{-90 - (pay + 1) * i}" for i in range(4)]
+        (tmp_path / name).write_text("\n".join(["step,eval_logps/chosen,eval_logps/rejected", *rows]))
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    assert cli.main(["diagnose", *files, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["margin"] == 3
+    assert [found["runs"][file]["at_margin"]["chosen_change"] for file in files] == [-3, -6]
+    assert cli.main(["diagnose", *files, "--plot", str(tmp_path / "runs.svg")]) == 0
     out = capsys.readouterr().out
-    assert "Both down: 2 stretch(es), 8 of 12 steps, chosen -2 and rejected -2 nats in them" in out
-    assert "the longest is steps 2 to 9." in out
+    assert "When the margin had grown by 3 nats, the most that all reached:" in out
+    assert f"The chosen is highest in {files[0]} and lowest in {files[1]}, 3 nats apart." in out
+    assert (tmp_path / "runs.svg").is_file()
 
 
 def test_diagnose_tokens(tmp_path, capsys):
@@ -296,7 +361,7 @@ def write_bad_files(folder):
         "shapes.npz": "must share one shape",
         "half.npz": "`rejected_grad` is missing",
         "none.npz": "got none of them",
-        "mixed.npz": "must hold gradients or token log-probabilities, got chosen_grad, steps",
+        "mixed.npz": "must hold gradients or log-probabilities along a run, got chosen_grad, steps",
         "half_tokens.npz": "`rejected_token_logps` is missing",
         "layered.npz": "must hold `chosen_grad` whole or by layer, got both",
         "text.safetensors": "cannot read",
@@ -331,9 +396,9 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
         (["check", "--exmples", "3"], "--exmples"),
         (["check", "more"], "more"),
         (["diagnose"], "FILE"),
-        (["diagnose", "a", "b"], "b"),
+        (["diagnose", "a.npz", "b"], "several files are compared where all are logs; `a.npz` is none"),
         (["diagnose", "a", "--columns", "b"], "--columns: tuple[str, str]: input length 1 did not match"),
-        (["diagnose", "a", "--window", "1.5"], "--window: <class 'int'>: invalid literal"),
+        (["diagnose", "a", "--tolerance", "x"], "--tolerance: <class 'float'>: could not convert"),
         (["sweep", "--devices", "x"], "--devices: <class 'int'>: invalid literal"),
         (["sentiment", "--out", "x"], "--seeds FIRST:STOP"),
         (["sentiment", "--seeds", "0:2", "--out", "x", "--model", "y"], "'--model'. Expected one of ('transformer',"),
@@ -351,9 +416,11 @@ def test_bad_arguments_give_one_line_and_exit_code_2(arguments, message, capsys)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--window", "3"], "--window is for logs and token log-probabilities"),
-        (["--tolerance", "0.1"], "--tolerance is for logs and token log-probabilities"),
-        (["--columns", "a", "b"], "--columns is for logs (.csv, .json, .jsonl)"),
+        (["--tolerance", "0.1"], "--tolerance is for logs and log-probabilities along a run"),
+        (["--columns", "a", "b"], "--columns is for logs"),
+        (["--plot", "a.png"], "--plot is for logs"),
+        (["--out", "a.npz"], "--out and --no-eos go with --model."),
+        (["--no-eos"], "--out and --no-eos go with --model."),
     ],
 )
 def test_options_that_gradients_do_not_have(gradients_file, capsys, options, message):
@@ -407,7 +474,7 @@ def test_help_has_examples_that_parse_and_fits_a_terminal(command, capsys, monke
         assert config is None or (ROOT / config).is_file()
     assert max(map(len, out.splitlines())) <= 80
     if command:
-        assert all(f"--{option}" in out for option in options(command) if option not in ("file", "config"))
+        assert all(f"--{option}" in out for option in options(command) if option not in ("file", "more", "config"))
     else:
         assert {line.split()[1] for line in parsed} == set(cli.COMMANDS)
         assert "toymodel --print-completion bash" in out
@@ -441,8 +508,8 @@ def test_completion_knows_commands_and_options(shell, capsys):
     for name in cli.COMMANDS:
         assert name in script
         for option in options(name):
-            assert option in ("file", "config") or f"--{option}" in script or shell != "bash", option
-            assert option in ("file", "config") or option in script, option
+            assert option in ("file", "more", "config") or f"--{option}" in script or shell != "bash", option
+            assert option in ("file", "more", "config") or option in script, option
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=script, text=True, check=True)
 

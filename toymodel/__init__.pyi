@@ -1,4 +1,17 @@
-from . import check, data, diagnosis, experiments, gradients, losses, models, remedies, sweep, theory, training
+from . import (
+    check,
+    data,
+    diagnosis,
+    experiments,
+    gradients,
+    huggingface,
+    losses,
+    models,
+    remedies,
+    sweep,
+    theory,
+    training,
+)
 from ._pytree import pytree
 from ._version import __version__
 from .data import (
@@ -38,6 +51,7 @@ __all__ = [
     "edit_pairs",
     "experiments",
     "gradients",
+    "huggingface",
     "losses",
     "models",
     "overlap",

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from toymodel._public import own_names
+from toymodel.diagnosis.likelihood import Windows, find_windows
 from toymodel.theory.common_step import find_common_step
 from toymodel.theory.condition import CASES, case_of_slopes
 
@@ -50,3 +51,15 @@ def diagnose_batch(
         "pairs": pairs,
         "common_step": {"exists": exists, "least_slope": least, "weights": weights.tolist()},
     }
+
+
+def find_batch_windows(
+    gram: Float[np.ndarray, "2*N 2*N"],
+    d_w: Float[np.ndarray, " N"],
+    d_l: Float[np.ndarray, " N"],
+    term: Float[np.ndarray, " N"],
+) -> Windows:
+    """For each pair, the λ for which the mean step puts it right, with λ·`term` log π_w added to every pair's loss."""
+    gram, n = np.asarray(gram, float), len(d_w)
+    slopes = gram @ np.concatenate([d_w, -d_l]) / n
+    return find_windows(slopes.reshape(2, n), (gram[:, :n] @ term / n).reshape(2, n))

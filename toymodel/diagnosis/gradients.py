@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,13 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from toymodel._checks import require_finite
+from toymodel._checks import require_positive
 from toymodel._public import own_names
-from toymodel.diagnosis.batch import diagnose_batch
-from toymodel.diagnosis.readers import GRADIENTS, GRAM, GRAMS, LOGPS, WEIGHTS
+from toymodel.diagnosis.batch import diagnose_batch, find_batch_windows
+from toymodel.diagnosis.inputs import (
+    broadcast_to_pairs,
+    check_entries,
+    cut_entries,
+    join_name,
+    read_entries,
+    read_layers,
+    to_float64,
+)
+from toymodel.diagnosis.likelihood import BETA, Windows, describe_most, find_by_unit, find_windows, plain
+from toymodel.diagnosis.readers import GRADIENTS, GRAM, GRAMS, LENGTHS, LOGPS, WEIGHTS
 from toymodel.diagnosis.readers import load as load
 from toymodel.gram import PairGram, cosine
-from toymodel.theory.common_step import check_gram
 from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 
 __dir__ = own_names(globals())
@@ -24,20 +34,29 @@ __dir__ = own_names(globals())
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time: 16 MiB
 BATCH = 256  # pairs whose gradients are all multiplied with each other: of more, that takes longer than to read them
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
+Entries = Float[np.ndarray, " N"] | Mapping[str, Float[np.ndarray, " N"]]  # whole, or by layer
 
 
 class Diagnosis(NamedTuple):
     """What one small step does to each pair, and to all pairs together; plain numbers, ready for JSON.
 
     `pairs`: per pair `chosen_sq`, `rejected_sq`, `inner`, `cosine`, `case`, `band` ([low, high] of d_w/d_l),
-    `chosen_slope`, `rejected_slope`, and log-probabilities that were given. The cosine is None where a gradient is
-    zero; the band is None there and where every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
+    `chosen_slope`, `rejected_slope`, and log-probabilities and lengths that were given. The cosine is None where a
+    gradient is zero; the band is None there and where every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
+    `likelihood` is, for every unit of `find_by_unit`, the open interval [low, high] of coefficients for which a
+    likelihood term, added to the loss, puts the pair right (T19); `lambda` is that of λ log π_w. Below 0 in `low` means
+    that the pair is right without; `high` is None where there is no end, the whole None where no coefficient does it.
+    Where no weights were given, they are those of DPO at its reference, β/2. The units of libraries whose term is a
+    mean over tokens need `chosen_lengths`.
     `summary`: number of `pairs`, how many fall in each of `cases`, `undefined_cosines`, `mean_cosine` over the others,
     and `sum`: the same entries (but no band) for Σ log π_w and Σ log π_l under the step summed over all pairs. It needs
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
-    With gradients by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes, averaged
-    over pairs, with their cosine and case. Parts add up over layers.
-    `batch`: what the mean step of all pairs does to each, as `diagnose_batch` says it; None where products across pairs
+    `likelihood` says which coefficient puts most pairs right, each by its own step: for every unit its `window`
+    [low, high] and the number `pairs_right` in it; and the `beta` above, None where weights were given.
+    With gradients or entries by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes,
+    averaged over pairs, with their cosine and case. Parts add up over layers.
+    `batch`: what the mean step of all pairs does to each, as `diagnose_batch` says it, and `likelihood` likewise for
+    that step, with the same term in every pair; None where products across pairs
     are unknown, as they are without the gradients or `gram`, or for gradients of more than 256 pairs.
     """
 
@@ -50,32 +69,38 @@ def diagnose(
     *,
     chosen_grad: Gradients | None = None,
     rejected_grad: Gradients | None = None,
-    chosen_sq: Float[np.ndarray, " N"] | None = None,
-    rejected_sq: Float[np.ndarray, " N"] | None = None,
-    inner: Float[np.ndarray, " N"] | None = None,
+    chosen_sq: Entries | None = None,
+    rejected_sq: Entries | None = None,
+    inner: Entries | None = None,
     gram: Float[np.ndarray, "2*N 2*N"] | None = None,
-    d_chosen: Float[np.ndarray, " N"] | float = 1.0,
-    d_rejected: Float[np.ndarray, " N"] | float = 1.0,
+    d_chosen: Float[np.ndarray, " N"] | float | None = None,
+    d_rejected: Float[np.ndarray, " N"] | float | None = None,
+    beta: float | None = None,
     chosen_logps: Float[np.ndarray, " N"] | None = None,
     rejected_logps: Float[np.ndarray, " N"] | None = None,
+    chosen_lengths: Float[np.ndarray, " N"] | None = None,
+    rejected_lengths: Float[np.ndarray, " N"] | None = None,
 ) -> Diagnosis:
     """Diagnose N pairs from their log-probability gradients, from their Gram matrix, or from three Gram entries each.
 
     Args:
       chosen_grad: ∇ log π_w of each pair, over P parameters or by layer; likewise `rejected_grad`. Computed in float64,
         a slice of the parameters at a time: an array that is a file (`numpy.memmap`, say) need not fit into memory.
-      chosen_sq: ‖∇ log π_w‖² of each pair; with `rejected_sq` and `inner`, instead of the gradients.
+      chosen_sq: ‖∇ log π_w‖² of each pair, whole or by layer; with `rejected_sq` and `inner`, instead of the gradients.
       gram: inner products of all 2N gradients, chosen first, then rejected in the same order; instead of the gradients.
-      d_chosen: weight of each pair's loss on ∇ log π_w, any sign; likewise `d_rejected` on −∇ log π_l.
+      d_chosen: weight of each pair's loss on ∇ log π_w, any sign (default 1); likewise `d_rejected` on −∇ log π_l.
+      beta: β of DPO (default 0.1), instead of the weights: only `likelihood`, which is in units of losses, uses it.
       chosen_logps: log π_w, reported with each pair and not used otherwise; likewise `rejected_logps`.
+      chosen_lengths: numbers of tokens, which `likelihood` needs for the units of libraries; `rejected_lengths` are
+        only reported.
 
     Raises:
       ValueError: none or several kinds of input, mismatched shapes or layers, values that are not finite numbers,
-        negative squares, an inner product that the Cauchy–Schwarz inequality forbids, or a `gram` that no gradients
-        have.
+        negative squares, an inner product that the Cauchy–Schwarz inequality forbids, a `gram` that no gradients have,
+        a length below 1, or both weights and `beta`.
     """
-    layers = _read_layers(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)))
-    entries = _read_entries(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
+    layers = read_layers(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)), axes=2)
+    entries = read_entries(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
     kinds = [bool(layers), bool(entries), gram is not None]
     if sum(kinds) != 1:
         raise ValueError(
@@ -83,22 +108,42 @@ def diagnose(
             f"got {'several' if any(kinds) else 'none'} of them."
         )
     if gram is not None:
-        entries = _cut_entries(gram)
-    n = len(entries[0]) if entries else next(iter(layers.values()))[0].shape[0]
+        entries = cut_entries(gram)
+    n = next(iter(entries.values())).shape[1] if entries else next(iter(layers.values()))[0].shape[0]
+    weighted = d_chosen is not None or d_rejected is not None
+    if beta is not None:
+        require_positive("beta", beta)
+        if weighted:
+            raise ValueError("`beta` is for losses whose weights are not given; `d_chosen` and `d_rejected` are.")
     with jax.enable_x64(True):
-        d_w, d_l = (_broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, (d_chosen, d_rejected), strict=True))
+        given = (1.0 if d is None else d for d in (d_chosen, d_rejected))
+        d_w, d_l = (broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, given, strict=True))
         as_numpy = np.asarray(d_w), np.asarray(d_l)
         parts, total, products = _measure(layers, *as_numpy)
-        pair_gram = PairGram(*map(jnp.asarray, entries or np.sum([*parts.values()], axis=0)))
-        _check_gram(pair_gram)
+        parts = parts or entries
+        pair_gram = PairGram(*map(jnp.asarray, np.sum([*parts.values()], axis=0)))
+        check_entries(pair_gram)
         if gram is not None:
             products, total = np.asarray(gram), _sum_gram(np.asarray(gram, float), *as_numpy)
-        columns = _describe(pair_gram, *slopes(pair_gram, d_w, d_l)) | {"band": np.stack(band(pair_gram), axis=-1)}
-        logps = {
-            name: value for name, value in zip(LOGPS, (chosen_logps, rejected_logps), strict=True) if value is not None
+        both_slopes = slopes(pair_gram, d_w, d_l)
+        columns = _describe(pair_gram, *both_slopes) | {"band": np.stack(band(pair_gram), axis=-1)}
+        told = (chosen_logps, rejected_logps, chosen_lengths, rejected_lengths)
+        shown = {
+            name: np.asarray(broadcast_to_pairs(name, value, n))
+            for name, value in zip((*LOGPS, *LENGTHS), told, strict=True)
+            if value is not None
         }
-        columns |= {name: np.asarray(_broadcast_to_pairs(name, value, n)) for name, value in logps.items()}
+        for name in set(LENGTHS) & set(shown):
+            if (shown[name] < 1).any():
+                raise ValueError(f"`{name}` must be >= 1 (tokens), got {shown[name].min()}.")
+        columns |= shown
         rows = [{name: _to_plain(column[i]) for name, column in columns.items()} for i in range(n)]
+        beta = None if weighted else beta or BETA
+        scaled = [d if beta is None else d * beta / 2 for d in as_numpy]
+        by_unit = partial(find_by_unit, d_w=scaled[0], lengths=shown.get(LENGTHS[0]))
+        own = by_unit(partial(_find_own_windows, pair_gram, *scaled))
+        for i, row in enumerate(rows):
+            row["likelihood"] = {unit: plain(windows[i]) for unit, windows in own.items()}
         cosines = [row["cosine"] for row in rows if row["cosine"] is not None]
         counts = Counter(row["case"] for row in rows)
         summary = {
@@ -107,97 +152,24 @@ def diagnose(
             "undefined_cosines": n - len(cosines),
             "mean_cosine": float(np.mean(cosines)) if cosines else None,
             "sum": _describe_one(total[:3], total[3:]) if total is not None else None,
+            "likelihood": {"beta": beta} | describe_most(own),
         }
-        if isinstance(chosen_grad, Mapping):
+        if "" not in parts:
             summary["layers"] = {
                 name: _describe_one(part.mean(axis=1), [slope.mean() for slope in slopes(PairGram(*part), d_w, d_l)])
                 for name, part in parts.items()
             }
-        batch = None if products is None else diagnose_batch(products, *as_numpy)
+        batch = None
+        if products is not None:
+            most = describe_most(by_unit(partial(find_batch_windows, products, *scaled)))
+            batch = diagnose_batch(products, *as_numpy) | {"likelihood": {"beta": beta} | most}
     return Diagnosis(rows, summary, batch)
 
 
-def _are_given(arrays: dict[str, Any]) -> bool:
-    """Whether all arrays are given; raise `ValueError` when only some are."""
-    missing = [name for name, value in arrays.items() if value is None]
-    if missing and len(missing) < len(arrays):
-        raise ValueError(f"`{missing[0]}` is missing; `{'`, `'.join(arrays)}` go together.")
-    return not missing
-
-
-def _read_entries(arrays: dict[str, Any]) -> list[np.ndarray]:
-    """Read the three Gram entries in float64; nothing if none is given."""
-    if not _are_given(arrays):
-        return []
-    values = [_to_float64(name, value) for name, value in arrays.items()]
-    _check_shapes(tuple(arrays), values, "[N]", values[0].ndim == 1)
-    return values
-
-
-def _read_layers(arrays: dict[str, Any]) -> dict[str, list[Any]]:
-    """Read the gradients [N, *shape] by layer (one without a name for whole gradients); nothing if none is given."""
-    if not _are_given(arrays):
-        return {}
-    whole = not any(isinstance(value, Mapping) for value in arrays.values())
-    chosen, rejected = ({"": v} if whole else v if isinstance(v, Mapping) else {} for v in arrays.values())
-    if not chosen or chosen.keys() != rejected.keys():
-        raise ValueError(
-            f"`{'` and `'.join(arrays)}` must have the same layers, got {', '.join(chosen) or 'none'} and "
-            f"{', '.join(rejected) or 'none'}."
-        )
-    layers = {layer: [_as_sliceable(chosen[layer]), _as_sliceable(rejected[layer])] for layer in chosen}
-    n = tuple(next(iter(layers.values()))[0].shape[:1])
-    for layer, values in layers.items():
-        names = tuple(_join_name(side, layer) for side in arrays)
-        shape = tuple(values[0].shape)
-        if whole:
-            _check_shapes(names, values, "[N, P]", len(shape) == 2)
-        else:
-            _check_shapes(
-                names, values, f"[N, …] with N = {', '.join(map(str, n))}", len(shape) >= 2 and shape[:1] == n
-            )
-    return layers
-
-
-def _join_name(side: str, layer: str) -> str:
-    return f"{side}/{layer}" if layer else side
-
-
-def _as_sliceable(value: Any) -> Any:
-    """Return what can be sliced like an array as it is, and make everything else an array."""
-    return value if hasattr(value, "shape") and not isinstance(value, jax.Array) else np.asarray(value)
-
-
-def _check_shapes(names: tuple[str, ...], values: list[Any], wanted: str, right: bool) -> None:
-    shapes = [tuple(value.shape) for value in values]
-    if len(set(shapes)) > 1 or not right or 0 in shapes[0]:
-        raise ValueError(
-            f"`{'`, `'.join(names)}` must share one shape {wanted} and not be empty, got {', '.join(map(str, shapes))}."
-        )
-
-
-def _to_float64(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"):  # bfloat16 has no numpy kind
-        raise ValueError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
-    array = array.astype(np.float64)
-    require_finite(name, array)
-    return array
-
-
-def _broadcast_to_pairs(name: str, value: Any, n: int) -> Array:
-    array = _to_float64(name, value)
-    if array.shape not in ((), (n,)):
-        raise ValueError(f"`{name}` must have shape ({n},), got {array.shape}.")
-    return jnp.broadcast_to(jnp.asarray(array), n)
-
-
-def _cut_entries(gram: Any) -> list[np.ndarray]:
-    """The three entries of each pair from the Gram matrix of all."""
-    matrix = _to_float64(GRAM, gram)
-    check_gram(np.asarray(gram))
-    n = len(matrix) // 2
-    return [np.diagonal(block).copy() for block in (matrix[:n, :n], matrix[n:, n:], matrix[:n, n:])]
+def _find_own_windows(gram: PairGram, d_w: np.ndarray, d_l: np.ndarray, term: np.ndarray) -> Windows:
+    """For each pair, the λ for which its own step puts it right, with λ·`term` log π_w added to its loss (T19)."""
+    along = np.asarray([gram.chosen_sq, gram.inner]) * term
+    return find_windows(np.asarray(slopes(gram, jnp.asarray(d_w), jnp.asarray(d_l))), along)
 
 
 def _measure(
@@ -214,11 +186,11 @@ def _measure(
     products = np.zeros((2, n, 2, n)) if layers and n <= BATCH else None
     for layer, sides in layers.items():
         slices = (
-            _cut_slices(_join_name(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True)
+            _cut_slices(join_name(side, layer), gradient) for side, gradient in zip(GRADIENTS, sides, strict=True)
         )
         for both in zip(*slices, strict=True):
             chosen, rejected = both
-            with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by name, in `_check_gram`
+            with np.errstate(over="ignore", invalid="ignore"):  # an overflow is reported by name, in `check_gram`
                 parts[layer] += _multiply(chosen, rejected)
                 sums, step = (chosen.sum(axis=0), rejected.sum(axis=0)), d_w @ chosen - d_l @ rejected
                 total += [*_multiply(*sums), *(one @ step for one in sums)]
@@ -245,27 +217,11 @@ def _cut_slices(name: str, gradient: Any) -> Iterator[np.ndarray]:
     some = max(1, AT_ONCE // (n * math.prod(rest)))
     for start in range(0, width, some):
         here = f"{name}[:, {start}:]" if start else name
-        yield _to_float64(here, gradient[:, start : min(start + some, width)]).reshape(n, -1)
+        yield to_float64(here, gradient[:, start : min(start + some, width)]).reshape(n, -1)
 
 
 def _multiply(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
     return np.stack([(chosen**2).sum(axis=-1), (rejected**2).sum(axis=-1), (chosen * rejected).sum(axis=-1)])
-
-
-def _check_gram(gram: PairGram) -> None:
-    for name, value in gram._asdict().items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"`{name}` overflows float64; rescale the gradients.")
-        if name != "inner" and (value < 0).any():
-            raise ValueError(f"`{name}` must be >= 0, got {value.min()}.")
-    # Cauchy–Schwarz up to the round-off of sums of P products; 1e-6 also admits entries computed in float32.
-    excess = abs(gram.inner) > (1 + 1e-6) * jnp.sqrt(gram.chosen_sq) * jnp.sqrt(gram.rejected_sq)
-    if excess.any():
-        pair = int(excess.argmax())
-        raise ValueError(
-            f"`inner` must satisfy inner² <= chosen_sq · rejected_sq, got {gram.inner[pair]}² > "
-            f"{gram.chosen_sq[pair]} · {gram.rejected_sq[pair]} for pair {pair}."
-        )
 
 
 def _describe_one(entries: Any, both_slopes: Any) -> dict[str, Any]:

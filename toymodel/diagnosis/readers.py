@@ -21,9 +21,10 @@ GRAMS = ("chosen_sq", "rejected_sq", "inner")
 GRAM = "gram"  # of all pairs
 WEIGHTS = ("d_chosen", "d_rejected")
 LOGPS = ("chosen_logps", "rejected_logps")
+LENGTHS = ("chosen_lengths", "rejected_lengths")
 TOKENS = ("chosen_token_logps", "rejected_token_logps")
 MASKS = ("chosen_mask", "rejected_mask")
-ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *TOKENS, *MASKS, "steps")
+ARRAYS = (*GRADIENTS, *GRAMS, GRAM, *WEIGHTS, *LOGPS, *LENGTHS, *TOKENS, *MASKS, "steps")
 
 IGNORED = -100  # in Hugging Face's labels: no token of the response
 
@@ -42,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         kind, slash, layer = name.partition("/")
-        if kind not in (GRADIENTS if slash else ARRAYS):
+        if kind not in ((*GRADIENTS, *GRAMS) if slash else ARRAYS):
             raise ValueError(f"`{path}` holds an unknown array {name!r}; known are {', '.join(ARRAYS)}.")
         if kind in found and not (slash and isinstance(found[kind], dict)):
             raise ValueError(f"`{path}` must hold `{kind}` whole or by layer, got both.")
@@ -50,12 +51,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             found.setdefault(kind, {})[layer] = array
         else:
             found[kind] = array
-    of_tokens = [name for name in (*TOKENS, *MASKS, "steps") if name in found]
-    if of_tokens and len(of_tokens) < len(found):
-        raise ValueError(f"`{path}` must hold gradients or token log-probabilities, got {', '.join(found)}.")
-    for name in TOKENS if of_tokens else ():
-        if name not in found:
-            raise ValueError(f"`{name}` is missing from `{path}`; `{'`, `'.join(TOKENS)}` go together.")
+    if not {*GRADIENTS, *GRAMS, GRAM, *WEIGHTS} & found.keys():  # of a run
+        names = LOGPS if found.keys() & {*LOGPS} else TOKENS
+        if found and not found.keys() <= {*names, "steps", *(MASKS if names == TOKENS else ())}:
+            raise ValueError(f"`{path}` must hold log-probabilities of answers or of tokens, got {', '.join(found)}.")
+        for name in names:
+            if name not in found:
+                raise ValueError(f"`{name}` is missing from `{path}`; `{'`, `'.join(names)}` go together.")
+    elif found.keys() & {*TOKENS, *MASKS, "steps"}:
+        raise ValueError(f"`{path}` must hold gradients or log-probabilities along a run, got {', '.join(found)}.")
     of_labels = any((np.asarray(found[name]) == IGNORED).any() for name in MASKS if name in found)
     return found | {name: read_mask(name, found[name], of_labels) for name in MASKS if name in found}
 

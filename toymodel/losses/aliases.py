@@ -37,7 +37,10 @@ ALIASES: dict[str, str] = {
     "exo": "exo_pair",
     "lrml": "discopop",
     # DPO with something for the chosen
-    "rpo": "dpo_nll_mean",  # TRL's rpo_alpha
+    "rpo": "dpo_nll_mean",
+    "rpo_alpha": "dpo_nll_mean",  # TRL
+    "pref_ftx": "dpo_nll_mean",  # LLaMA-Factory
+    "nll_loss_coef": "dpo_nll_mean",  # OpenRLHF
     "iterative_rpo": "dpo_nll_mean",
     "dpo_nll": "dpo_nll_mean",
     "dpo_sft": "dpo_nll_mean",
@@ -45,10 +48,13 @@ ALIASES: dict[str, str] = {
     "dpo_positive": "dpop",
     "smaug": "dpop",
     "pdpo": "dpop",
+    "ddpo": "dpop",
     # without a reference
     "cpo": "cpo_nll_sum cpo_nll_mean cpo_pref_only",  # likelihood summed (paper) or averaged (TRL), or left out
     "reference_free": "cpo_pref_only",
     "simpo_nll": "cpo_simpo",
+    "simpo_sft": "cpo_simpo",
+    "cpo_alpha": "cpo_nll_mean",  # TRL
     "slic": "slic_hf",
     "rrhf": "rrhf_rank",
     "arpo": "arpo_pref_only",

@@ -1,0 +1,10 @@
+"""Pairs of a Hugging Face language model in torch: their Gram entries without gradients (extra `torch`)."""
+
+from toymodel.huggingface.grams import TokenPair, measure_pairs, pair_logps
+from toymodel.huggingface.pairs import load_model, read_pairs
+
+__all__ = ["TokenPair", "load_model", "measure_pairs", "pair_logps", "read_pairs"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,165 @@
+"""A model with its tokenizer from a folder, and preference pairs of a JSON lines file as their token ids."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from toymodel._public import own_names
+from toymodel.huggingface.grams import TokenPair
+
+__dir__ = own_names(globals())
+
+SIDES = ("chosen", "rejected")
+
+
+def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
+    """A causal language model in float32, on a GPU if there is one, and its tokenizer.
+
+    Where the folder holds a peft adapter, its parameters are trained, and no others. Nothing is downloaded.
+
+    Raises:
+      ValueError: it is no folder, holds no such model, or a package is missing.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"a model must be a folder, as `save_pretrained` of transformers makes one, got `{folder}`.")
+    adapter = (folder / "adapter_config.json").exists()
+    try:
+        import torch
+        import transformers
+
+        if adapter:
+            import peft
+    except ImportError as error:
+        raise ValueError(f"a model needs the package `{error.name}`: pip install 'toymodel[torch]'.") from None
+    reading: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
+    try:
+        if adapter:
+            model = peft.AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, **reading)
+        else:
+            model = transformers.AutoModelForCausalLM.from_pretrained(folder, **reading)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise ValueError(f"cannot read a model and its tokenizer from `{folder}`: {_first_line(error)}") from error
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
+
+
+def read_pairs(
+    path: str | os.PathLike[str], tokenizer: Any, *, longest: int | None, eos: bool = True
+) -> list[TokenPair]:
+    """Pairs of a file with one JSON object a line, of the keys prompt, chosen and rejected.
+
+    Text: prompt and answer are joined, then tokenized; tokens of the prompt do not count, nor one that reaches from it
+    into an answer if both begin with it. An end-of-text token is appended. Lists of messages go through the tokenizer's
+    chat template instead, which ends an answer in its own way; without a prompt, it is what both conversations begin
+    with.
+
+    Args:
+      path: the file.
+      tokenizer: of Hugging Face transformers.
+      longest: how many tokens the model takes, if that is limited.
+      eos: whether to append an end-of-text token to text.
+
+    Raises:
+      ValueError: the file cannot be read, or a pair is incomplete, too long, or has equal or empty answers; the message
+        has its line.
+    """
+    found = []
+    for line, row in _read_rows(path):
+        try:
+            found.append(_check(_encode(tokenizer, row, eos=eos), longest))
+        except ValueError as error:
+            raise ValueError(f"`{path}`, line {line}: {error}") from error
+    if not found:
+        raise ValueError(f"`{path}` holds no pairs.")
+    return found
+
+
+def _read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read `{path}`: {error}") from error
+    for line, words in enumerate(text.split("\n"), 1):
+        if not words.strip():
+            continue
+        try:
+            row = json.loads(words)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`{path}`, line {line}: it must be a JSON object ({error}).") from error
+        missing = [key for key in SIDES if not (isinstance(row, dict) and row.get(key))]
+        if missing:
+            raise ValueError(f"`{path}`, line {line}: `{missing[0]}` is missing or empty.")
+        yield line, row
+
+
+def _encode(tokenizer: Any, row: dict[str, Any], *, eos: bool) -> TokenPair:
+    chat = isinstance(row["chosen"], list) or isinstance(row.get("prompt"), list)
+    texts = _render(tokenizer, row) if chat else _join(row)
+    prompt, chosen, rejected = (list(tokenizer(text, add_special_tokens=not chat)["input_ids"]) for text in texts)
+    alike = [len({*tokens}) == 1 for tokens in zip(prompt, chosen, rejected, strict=False)]
+    shared = (*alike, False).index(False)
+    answers = [chosen[shared:], rejected[shared:]]
+    if eos and not chat:
+        end = tokenizer.eos_token_id
+        if end is None:
+            raise ValueError("the tokenizer has no end-of-text token to append.")
+        answers = [answer if answer[-1:] == [end] else [*answer, end] for answer in answers]
+    start = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
+    if not shared and not start:
+        raise ValueError("the prompt is empty, and the tokenizer has no token to start from.")
+    return TokenPair(prompt[:shared] or start[:1], *answers)
+
+
+def _join(row: dict[str, Any]) -> tuple[str, str, str]:
+    """The prompt, and the prompt with each answer."""
+    texts = [row.get(key) for key in ("prompt", *SIDES)]
+    for key, text in zip(("prompt", *SIDES), texts, strict=True):
+        if not isinstance(text, str):
+            raise ValueError(f"`{key}` must be text, or all three lists of messages, got {type(text).__name__}.")
+    prompt, chosen, rejected = map(str, texts)
+    return prompt, prompt + chosen, prompt + rejected
+
+
+def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
+    """The same of messages, as the chat template writes them."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError("these are messages, and the tokenizer has no chat template for them.")
+    chosen, rejected = (
+        [{"role": "assistant", "content": side}] if isinstance(side, str) else side for side in (row[k] for k in SIDES)
+    )
+    prompt = row.get("prompt")
+    if prompt is None:
+        same = [one == other for one, other in zip(chosen, rejected, strict=False)]
+        n = (*same, False).index(False)
+        prompt, chosen, rejected = chosen[:n], chosen[n:], rejected[n:]
+    if not all(isinstance(part, list) for part in (prompt, chosen, rejected)):
+        raise ValueError("prompt, chosen and rejected must all be lists of messages, or all be text.")
+    if not chosen or not rejected:
+        raise ValueError("an answer has no messages beyond the prompt.")
+    try:
+        begun = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+        return begun, *(tokenizer.apply_chat_template([*prompt, *side], tokenize=False) for side in (chosen, rejected))
+    except Exception as error:  # a template is a program of its own, in jinja
+        raise ValueError(f"the chat template cannot take it: {_first_line(error)}") from error
+
+
+def _check(pair: TokenPair, longest: int | None) -> TokenPair:
+    if pair.chosen == pair.rejected:
+        raise ValueError("both answers have the same tokens; nothing tells them apart.")
+    for side in SIDES:
+        if not getattr(pair, side):
+            raise ValueError(f"`{side}` has no tokens of its own.")
+        # The last token is predicted, and never read.
+        total = len(pair.prompt) + len(getattr(pair, side)) - 1
+        if longest is not None and total > longest:
+            raise ValueError(
+                f"prompt and `{side}` are {total} tokens, and the model takes {longest}: shorten the pair."
+            )
+    return pair
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

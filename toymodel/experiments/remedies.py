@@ -56,6 +56,7 @@ from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
 from toymodel.training import Plain, train
+from toymodel.training.arguments import PairLoss
 
 __dir__ = own_names(globals())
 
@@ -156,7 +157,7 @@ def arguments_of(
         start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **steps)
     if remedy.pairs is not None:
         pairs = remedy.pairs(*_as_network(model, start), pairs)
-    loss = _of_unit_weight(model, start, pairs, setting.loss)
+    loss: PairLoss = _of_unit_weight(model, start, pairs, setting.loss)
     loss = loss if remedy.loss is None else remedy.loss(loss, strength)
     update = Plain() if remedy.update is None else remedy.update(strength)
     return (model, start, pairs, loss, optax.adam, setting.learning_rate), steps | {"key": of_batches, "update": update}

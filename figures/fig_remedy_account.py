@@ -1,0 +1,135 @@
+"""Measures which training tokens moved the chosen answers under each remedy, at the same margin."""
+
+import dataclasses
+from operator import itemgetter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import remedy_runs, style
+from figures.remedy_runs import LOSSES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES, over_seeds
+from figures.sentiment_runs import taught
+from figures.sweeps import Swept
+from toymodel.experiments import setting
+from toymodel.experiments.account import CHOSEN, TOKENS, by_part
+from toymodel.experiments.experiment import Row, whole
+from toymodel.experiments.remedies import MODELS, REMEDY_COMPARISON, RemedySetting, arguments_of, prepare
+from toymodel.remedies import REMEDIES
+from toymodel.sweep import make_sweep
+from toymodel.training import Weighted, account, by_position, by_side, crossed
+
+TASK, LOSS = "long suffix", "dpo"
+ACCOUNTED = [  # remedies whose step is a sum over training tokens
+    name for name, remedy in REMEDIES.items() if remedy.update is None or isinstance(remedy.update(1.0), Weighted)
+]
+LOOKS = {
+    "chosen label": style.Look(style.SKY, "o", "-"),
+    "chosen suffix": style.Look(style.BLUE, "s", "--"),
+    "rejected label": style.Look(style.ORANGE, "^", "-."),
+    "rejected suffix": style.Look(style.RED, "v", ":"),
+    "true change": style.Look(style.BLACK, "x", "-"),
+}
+SUM, TRUTH = "all sources", "true change"
+
+
+@setting
+class AccountSetting(RemedySetting):
+    """A remedy, and the step at which its account is closed."""
+
+    stop: int = whole(1, low=1, compiled=True)
+
+
+def measure(setting: AccountSetting, row: Row) -> Row:
+    """What each of `TOKENS` in training brought to the parts of unseen pairs, in nats: [sources, parts, n]."""
+    network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")
+    model, params, training, judged, accuracy = prepare(network, row["params"], setting.model == "readout")
+    pairs, unseen = jax.tree.map(itemgetter(TASK_NAMES.index(TASK)), (training, judged))
+    arguments, options = arguments_of(setting, model, params, pairs)
+    sources = crossed(by_side(arguments[2]), by_position(arguments[2]))
+    found = account(*arguments, **options | {"steps": setting.stop}, judged=unseen, sources=sources)
+    return {
+        "stopped_at": found.run.stopped_at,
+        "label_accuracy": accuracy,
+        "contributions": jnp.stack([by_part(found.contributions[source]) for source in TOKENS]),
+        "true_change": by_part(found.true_change),
+    }
+
+
+EXPERIMENT = dataclasses.replace(
+    REMEDY_COMPARISON, name="remedy_account", setting=AccountSetting, measure=measure, whole=True, block=10, shard=10
+)
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    """A row for each remedy and source. Each is read at the step nearest to where its mean margin reaches one size."""
+    model, settings, seeds = ("ngram_mlp", SETTINGS | QUICK, QUICK_SEEDS) if quick else ("transformer", SETTINGS, SEEDS)
+    stops = _stops(remedy_runs.runs(quick, swept)[model], remedy_runs.states(quick), remedy_runs.MARGINS[model])
+    each = {"zip": {"remedy": ACCOUNTED, "stop": [stops[name] for name in ACCOUNTED]}, "seed": seeds}
+    found = swept(make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
+    brought = {name: _brought(taught(style.rows(found, remedy=name), name)) for name in ACCOUNTED}
+    return style.stacked(*(_rows(name, stops[name], brought) for name in ACCOUNTED))
+
+
+def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]:
+    """By remedy, the step at which the mean margin over seeds first is so many nats; the last if it never is."""
+    chosen, rejected = (
+        change[:, :, TASK_NAMES.index(TASK), LOSSES.index(LOSS)] for change in remedy_runs.changes(runs)
+    )
+    stops = {}
+    for name, margin in zip(NAMES, (chosen - rejected).mean(axis=0), strict=True):
+        after = int((margin >= nats).argmax()) or len(states) - 1
+        between = slice(after - 1, after + 1)
+        stops[name] = max(1, round(float(np.interp(nats, margin[between], states[between]))))
+    return stops
+
+
+def _brought(found: style.Table) -> style.Table:
+    """Of one remedy, means over pairs [seeds]: what each source brought to the chosen answer; and the margin."""
+    parts, change = found["contributions"].mean(axis=-1), found["true_change"].mean(axis=-1)
+    of_chosen = parts[:, :, CHOSEN].sum(axis=-1)
+    told = {source: of_chosen[:, number] for number, source in enumerate(TOKENS)}
+    true_change = change[:, CHOSEN].sum(axis=1)
+    return told | {SUM: of_chosen.sum(axis=1), TRUTH: true_change, "margin": 2 * true_change - change.sum(axis=1)}
+
+
+def _rows(name: str, stop: int, brought: dict[str, style.Table]) -> style.Table:
+    """`more` is what a source brought beyond what it brings without a remedy, seed by seed."""
+    mine, without = ({source: column for source, column in table.items() if source != "margin"}
+                     for table in (brought[name], brought["none"]))  # fmt: skip
+    shape = len(mine)
+    table = {"remedy": np.full(shape, name), "source": np.array(list(mine)), "step": np.full(shape, stop)}
+    table["seeds"] = np.full(shape, len(mine[SUM]))
+    cells = np.stack(list(mine.values()), axis=-1)
+    table |= over_seeds("brought", cells)
+    table |= over_seeds("more", cells - np.stack(list(without.values()), axis=-1))
+    return table | over_seeds("margin", np.repeat(brought[name]["margin"][:, None], shape, axis=1))
+
+
+def draw(table: style.Table) -> Figure:
+    figure = Figure(figsize=(style.PAGE, 4.2))
+    axes = figure.subplots(1, len(LOOKS), sharey=True)
+    names = list(dict.fromkeys(table["remedy"].tolist()))
+    for ax, (source, look) in zip(axes, LOOKS.items(), strict=True):
+        _markers(ax, style.rows(table, source=source), look)
+        ax.set_title(source)
+        ax.set_xlabel("nats")
+    axes[-1].plot(style.rows(table, source=SUM)["brought_measured"], range(len(names)), "|", color=style.BLACK)
+    axes[0].set_yticks(range(len(names)), [NAMES[name] for name in names])
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+def _markers(ax: Axes, part: style.Table, look: style.Look) -> None:
+    """A row for each remedy; the dotted line is what the source brings without one."""
+    rows = np.arange(len(part["remedy"]))
+    for row in rows[::2]:
+        ax.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=-1, linewidth=0)
+    ax.axvline(0, color=style.GREY, linewidth=0.5, zorder=0)
+    ax.axvline(style.rows(part, remedy="none")["brought_measured"][0], color=style.GREY, linewidth=0.8, linestyle=":")
+    ax.hlines(rows, part["brought_low"], part["brought_high"], color=look.colour, linewidth=0.8)
+    ax.plot(part["brought_measured"], rows, look.marker, color=look.colour, markerfacecolor="white")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)

@@ -25,14 +25,17 @@ TASK, LOSS = "long suffix", "dpo"
 ACCOUNTED = [  # remedies whose step is a sum over training tokens
     name for name, remedy in REMEDIES.items() if remedy.update is None or isinstance(remedy.update(1.0), Weighted)
 ]
+QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
+# Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
+# nothing and divides by; so they are told together.
+LABELS, SUM, TRUTH = "both labels", "all sources", "true change"
+SOURCES = (*TOKENS, LABELS, SUM, TRUTH)  # rows of the table
 LOOKS = {
-    "chosen label": style.Look(style.SKY, "o", "-"),
+    LABELS: style.Look(style.ORANGE, "o", "-"),
     "chosen suffix": style.Look(style.BLUE, "s", "--"),
-    "rejected label": style.Look(style.ORANGE, "^", "-."),
     "rejected suffix": style.Look(style.RED, "v", ":"),
-    "true change": style.Look(style.BLACK, "x", "-"),
+    TRUTH: style.Look(style.BLACK, "x", "-"),
 }
-SUM, TRUTH = "all sources", "true change"
 
 
 @setting
@@ -66,11 +69,12 @@ EXPERIMENT = dataclasses.replace(
 def compute(quick: bool, swept: Swept) -> style.Table:
     """A row for each remedy and source. Each is read at the step nearest to where its mean margin reaches one size."""
     model, settings, seeds = ("ngram_mlp", SETTINGS | QUICK, QUICK_SEEDS) if quick else ("transformer", SETTINGS, SEEDS)
+    names = QUICK_REMEDIES if quick else ACCOUNTED
     stops = _stops(remedy_runs.runs(quick, swept)[model], remedy_runs.states(quick), remedy_runs.MARGINS[model])
-    each = {"zip": {"remedy": ACCOUNTED, "stop": [stops[name] for name in ACCOUNTED]}, "seed": seeds}
+    each = {"zip": {"remedy": names, "stop": [stops[name] for name in names]}, "seed": seeds}
     found = swept(make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
-    brought = {name: _brought(taught(style.rows(found, remedy=name), name)) for name in ACCOUNTED}
-    return style.stacked(*(_rows(name, stops[name], brought) for name in ACCOUNTED))
+    brought = {name: _brought(taught(style.rows(found, remedy=name), name)) for name in names}
+    return style.stacked(*(_rows(name, stops[name], brought) for name in names))
 
 
 def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]:
@@ -89,23 +93,23 @@ def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]
 def _brought(found: style.Table) -> style.Table:
     """Of one remedy, means over pairs [seeds]: what each source brought to the chosen answer; and the margin."""
     parts, change = found["contributions"].mean(axis=-1), found["true_change"].mean(axis=-1)
-    of_chosen = parts[:, :, CHOSEN].sum(axis=-1)
-    told = {source: of_chosen[:, number] for number, source in enumerate(TOKENS)}
+    of_chosen = dict(zip(TOKENS, parts[:, :, CHOSEN].sum(axis=-1).T, strict=True))
     true_change = change[:, CHOSEN].sum(axis=1)
-    return told | {SUM: of_chosen.sum(axis=1), TRUTH: true_change, "margin": 2 * true_change - change.sum(axis=1)}
+    return of_chosen | {
+        LABELS: of_chosen["chosen label"] + of_chosen["rejected label"],
+        SUM: sum(of_chosen.values()),
+        TRUTH: true_change,
+        "margin": 2 * true_change - change.sum(axis=1),
+    }
 
 
 def _rows(name: str, stop: int, brought: dict[str, style.Table]) -> style.Table:
     """`more` is what a source brought beyond what it brings without a remedy, seed by seed."""
-    mine, without = ({source: column for source, column in table.items() if source != "margin"}
-                     for table in (brought[name], brought["none"]))  # fmt: skip
-    shape = len(mine)
-    table = {"remedy": np.full(shape, name), "source": np.array(list(mine)), "step": np.full(shape, stop)}
-    table["seeds"] = np.full(shape, len(mine[SUM]))
-    cells = np.stack(list(mine.values()), axis=-1)
-    table |= over_seeds("brought", cells)
-    table |= over_seeds("more", cells - np.stack(list(without.values()), axis=-1))
-    return table | over_seeds("margin", np.repeat(brought[name]["margin"][:, None], shape, axis=1))
+    mine, without = (np.stack([brought[which][source] for source in SOURCES], axis=-1) for which in (name, "none"))
+    margin = np.broadcast_to(brought[name]["margin"][:, None], mine.shape)
+    same = {"remedy": name, "step": stop, "seeds": len(mine)}
+    table = {"source": np.array(SOURCES)} | {column: np.full(len(SOURCES), value) for column, value in same.items()}
+    return table | over_seeds("brought", mine) | over_seeds("more", mine - without) | over_seeds("margin", margin)
 
 
 def draw(table: style.Table) -> Figure:

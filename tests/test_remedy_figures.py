@@ -11,7 +11,15 @@ from quick_figures import quick, swept
 from scipy import stats
 from strategies import seeds
 
-from figures import fig_remedies, fig_remedy_pareto, fig_remedy_tasks, fig_remedy_trajectories, remedy_runs, style
+from figures import (
+    fig_remedies,
+    fig_remedy_account,
+    fig_remedy_pareto,
+    fig_remedy_tasks,
+    fig_remedy_trajectories,
+    remedy_runs,
+    style,
+)
 from toymodel.experiments.remedies import CHECKPOINTS, MODELS, REMEDY_COMPARISON, TASKS
 from toymodel.experiments.remedies import COMPARED as LOSSES
 from toymodel.experiments.sentiment import LEARNT
@@ -354,3 +362,51 @@ def test_the_quick_sweep_fills_all_tables_and_its_last_states_are_its_changes():
     assert all(((share >= 0) & (share <= 1)).all() for share in shares)
     assert (abs(ends["cosine_measured"]) <= 1).all()
     assert (ends["kl_measured"] >= 0).all()
+
+
+# --- The account of remedies ----------------------------------------------------------------------------------------
+
+
+def test_an_account_is_closed_where_the_mean_margin_over_seeds_is_reached():
+    """Between two states in proportion; at the last state where it never is."""
+    margin = np.tile([0.0, 1.0, 3.0], (2, *SHAPE, 1))
+    margin[0, ..., 1] = 0.5
+    margin[1, ..., 1] = 1.5  # the mean is as before
+    margin[:, 1] /= 4
+    runs = {"chosen_logps": margin, "rejected_logps": np.zeros_like(margin)}
+    runs |= {"chosen_change": margin[..., -1], "rejected_change": np.zeros_like(margin[..., -1])}
+    stops = fig_remedy_account._stops(runs, np.array([0, 8, 16]), 1.5)
+    assert list(stops) == NAMES
+    assert stops.pop(NAMES[1]) == 16
+    assert set(stops.values()) == {10}
+
+
+def test_every_account_adds_up_and_is_told_beside_the_one_without_a_remedy():
+    table = quick("fig_remedy_account")
+    told = {name: style.rows(table, remedy=name) for name in fig_remedy_account.QUICK_REMEDIES}
+    for rows in told.values():
+        brought = dict(zip(rows["source"].tolist(), rows["brought_measured"].tolist(), strict=True))
+        parts = [brought[source] for source in fig_remedy_account.TOKENS]
+        roundoff = 1e-14 * np.abs(parts).sum()  # a mean of four seeds and a sum of four parts
+        assert abs(sum(parts) - brought["all sources"]) <= roundoff
+        assert abs(parts[0] + parts[2] - brought["both labels"]) <= roundoff
+        np.testing.assert_allclose(
+            rows["more_measured"],
+            rows["brought_measured"] - told["none"]["brought_measured"],
+            rtol=0,
+            atol=roundoff + 1e-13,
+        )
+    assert not told["none"]["more_high"].any()
+    suffixes = np.isin(told["none"]["source"], ("chosen suffix", "rejected suffix"))
+    assert not told["oracle_mask"]["brought_measured"][suffixes].any()
+    assert told["rejected_mask"]["brought_measured"][suffixes].all()
+
+
+def test_an_account_is_of_the_run_that_the_comparison_makes():
+    """Closed at the last step: the same change of the chosen answers, trained in float32 by another program."""
+    settings = remedy_runs.SETTINGS | remedy_runs.QUICK | {"model": "ngram_mlp", "seed": remedy_runs.QUICK_SEEDS}
+    settings |= {"loss": "dpo", "remedy": "rejected_mask", "stop": remedy_runs.QUICK["steps"]}
+    found = swept(make_sweep(fig_remedy_account.EXPERIMENT, settings))
+    mine = found["true_change"][:, fig_remedy_account.CHOSEN].sum(axis=1).mean(axis=-1)
+    theirs = remedy_runs.runs(True, swept)["ngram_mlp"]["chosen_change"][:, NAMES.index("rejected_mask"), LONG, DPO]
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-3)

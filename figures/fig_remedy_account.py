@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import remedy_runs, style
-from figures.remedy_runs import LOSSES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES, over_seeds
+from figures.fig_remedies import LOOKS
+from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES
 from figures.sentiment_runs import taught
 from figures.sweeps import Swept
 from toymodel.experiments import setting
@@ -25,17 +26,16 @@ TASK, LOSS = "long suffix", "dpo"
 ACCOUNTED = [  # remedies whose step is a sum over training tokens
     name for name, remedy in REMEDIES.items() if remedy.update is None or isinstance(remedy.update(1.0), Weighted)
 ]
+LINEAR = 0.1  # nats: axes are linear up to here, and logarithmic beyond
+TICKS = {-10: "−10", -1: "", -0.1: "−.1", 0: "0", 0.1: ".1", 1: "", 10: "10"}
 QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
 # Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
-# nothing and divides by; so they are told together.
+# nothing and divides by; so they are told together. Where other sources cancel by chance, single seeds are far away:
+# hence medians over seeds.
 LABELS, SUM, TRUTH = "both labels", "all sources", "true change"
 SOURCES = (*TOKENS, LABELS, SUM, TRUTH)  # rows of the table
-LOOKS = {
-    LABELS: style.Look(style.ORANGE, "o", "-"),
-    "chosen suffix": style.Look(style.BLUE, "s", "--"),
-    "rejected suffix": style.Look(style.RED, "v", ":"),
-    TRUTH: style.Look(style.BLACK, "x", "-"),
-}
+PANELS = (LABELS, "chosen suffix", "rejected suffix", TRUTH)
+APART = 0.3  # between models, in rows
 
 
 @setting
@@ -67,14 +67,20 @@ EXPERIMENT = dataclasses.replace(
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
-    """A row for each remedy and source. Each is read at the step nearest to where its mean margin reaches one size."""
-    model, settings, seeds = ("ngram_mlp", SETTINGS | QUICK, QUICK_SEEDS) if quick else ("transformer", SETTINGS, SEEDS)
-    names = QUICK_REMEDIES if quick else ACCOUNTED
-    stops = _stops(remedy_runs.runs(quick, swept)[model], remedy_runs.states(quick), remedy_runs.MARGINS[model])
+    """A row for each model, remedy and source, at the step nearest to where the remedy's mean margin reaches one size."""
+    models = ("ngram_mlp",) if quick else ("readout", "transformer")
+    runs = remedy_runs.runs(quick, swept)
+    return style.stacked(*(_accounts(model, runs[model], quick, swept) for model in models))
+
+
+def _accounts(model: str, runs: style.Table, quick: bool, swept: Swept) -> style.Table:
+    settings, seeds, names = (SETTINGS | QUICK, QUICK_SEEDS, QUICK_REMEDIES) if quick else (SETTINGS, SEEDS, ACCOUNTED)
+    stops = _stops(runs, remedy_runs.states(quick), remedy_runs.MARGINS[model])
     each = {"zip": {"remedy": names, "stop": [stops[name] for name in names]}, "seed": seeds}
     found = swept(make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
     brought = {name: _brought(taught(style.rows(found, remedy=name), name)) for name in names}
-    return style.stacked(*(_rows(name, stops[name], brought) for name in names))
+    table = style.stacked(*(_rows(name, stops[name], brought) for name in names))
+    return {"model": np.full(len(table["remedy"]), model)} | table
 
 
 def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]:
@@ -104,36 +110,44 @@ def _brought(found: style.Table) -> style.Table:
 
 
 def _rows(name: str, stop: int, brought: dict[str, style.Table]) -> style.Table:
-    """`more` is what a source brought beyond what it brings without a remedy, seed by seed."""
+    """Medians over seeds; `more` is what a source brought beyond what it brings without a remedy, seed by seed."""
     mine, without = (np.stack([brought[which][source] for source in SOURCES], axis=-1) for which in (name, "none"))
     margin = np.broadcast_to(brought[name]["margin"][:, None], mine.shape)
     same = {"remedy": name, "step": stop, "seeds": len(mine)}
     table = {"source": np.array(SOURCES)} | {column: np.full(len(SOURCES), value) for column, value in same.items()}
-    return table | over_seeds("brought", mine) | over_seeds("more", mine - without) | over_seeds("margin", margin)
+    for column, of_seeds in {"brought": mine, "more": mine - without, "margin": margin}.items():
+        in_order = np.sort(of_seeds, axis=0)
+        ends = {"low": in_order[1], "measured": np.median(of_seeds, axis=0), "high": in_order[-2]}
+        table |= {f"{column}_{end}": value for end, value in ends.items()}
+    return table
 
 
 def draw(table: style.Table) -> Figure:
-    figure = Figure(figsize=(style.PAGE, 4.2))
-    axes = figure.subplots(1, len(LOOKS), sharey=True)
-    names = list(dict.fromkeys(table["remedy"].tolist()))
-    for ax, (source, look) in zip(axes, LOOKS.items(), strict=True):
-        _markers(ax, style.rows(table, source=source), look)
-        ax.set_title(source)
-        ax.set_xlabel("nats")
-    axes[-1].plot(style.rows(table, source=SUM)["brought_measured"], range(len(names)), "|", color=style.BLACK)
+    figure = Figure(figsize=(style.PAGE, 4.6))
+    axes = figure.subplots(1, len(PANELS), sharey=True)
+    names, models = (list(dict.fromkeys(table[column].tolist())) for column in ("remedy", "model"))
+    for ax, source in zip(axes, PANELS, strict=True):
+        for row in range(0, len(names), 2):
+            ax.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=-1, linewidth=0)
+        ax.axvline(0, color=style.GREY, linewidth=0.5, zorder=0)
+        for place, model in enumerate(models):
+            offset = (place - (len(models) - 1) / 2) * APART
+            _markers(ax, style.rows(table, model=model, source=source), offset, LOOKS[model])
+        ax.set_xscale("symlog", linthresh=LINEAR)
+        ax.set_xticks(list(TICKS), TICKS.values())
+        ax.minorticks_off()
+        ax.set(title=source, xlabel="nats")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
     axes[0].set_yticks(range(len(names)), [NAMES[name] for name in names])
     axes[0].set_ylim(len(names) - 0.5, -0.5)
+    style.legend(figure, {MODEL_NAMES[model]: LOOKS[model] for model in models}, ncols=len(models))
     return figure
 
 
-def _markers(ax: Axes, part: style.Table, look: style.Look) -> None:
+def _markers(ax: Axes, part: style.Table, offset: float, look: style.Look) -> None:
     """A row for each remedy; the dotted line is what the source brings without one."""
-    rows = np.arange(len(part["remedy"]))
-    for row in rows[::2]:
-        ax.axhspan(row - 0.5, row + 0.5, color="0.95", zorder=-1, linewidth=0)
-    ax.axvline(0, color=style.GREY, linewidth=0.5, zorder=0)
-    ax.axvline(style.rows(part, remedy="none")["brought_measured"][0], color=style.GREY, linewidth=0.8, linestyle=":")
+    rows = np.arange(len(part["remedy"])) + offset
+    ax.axvline(style.rows(part, remedy="none")["brought_measured"][0], color=look.colour, linewidth=0.6, linestyle=":")
     ax.hlines(rows, part["brought_low"], part["brought_high"], color=look.colour, linewidth=0.8)
     ax.plot(part["brought_measured"], rows, look.marker, color=look.colour, markerfacecolor="white")
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)

@@ -260,7 +260,9 @@ def test_sources_may_differ_between_runs_and_inside_a_trace():
     traced = jax.jit(lambda masks: accounted(sources=masks).contributions)(
         {k: jnp.asarray(v) for k, v in SIDES.items()}
     )
+    known = jax.jit(lambda params: accounted(params=params, sources=SIDES).contributions)(START)  # but for parameters
     close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    close(known["rejected"], plain.contributions["rejected"])
     close(both.contributions["one"][0], plain.contributions["chosen"])
     close(both.contributions["one"][1], plain.contributions["rejected"])
     close(traced["rejected"], plain.contributions["rejected"])

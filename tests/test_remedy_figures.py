@@ -381,25 +381,29 @@ def test_an_account_is_closed_where_the_mean_margin_over_seeds_is_reached():
     assert set(stops.values()) == {10}
 
 
-def test_every_account_adds_up_and_is_told_beside_the_one_without_a_remedy():
+def test_accounts_add_up_and_are_told_beside_the_one_without_a_remedy():
+    """Seed by seed; the table has their medians, and the second from either end."""
+    rng, parts = np.random.default_rng(0), len(fig_remedy_account.TOKENS)
+    found = {"contributions": rng.normal(size=(5, parts, parts, 7)), "true_change": rng.normal(size=(5, parts, 7))}
+    brought = {name: fig_remedy_account._brought(found) for name in ("none", "gate")}
+    brought["gate"]["both labels"] = brought["none"]["both labels"] + [0.0, -2.0, 9.0, 1.0, 3.0]
+    of_pairs = found["contributions"][:, :, :2].sum(axis=2).mean(axis=-1)
+    np.testing.assert_allclose(brought["none"]["all sources"], of_pairs.sum(axis=1), **ROUNDOFF)
+    np.testing.assert_allclose(brought["none"]["both labels"], of_pairs[:, 0] + of_pairs[:, 2], **ROUNDOFF)
+    sides = found["true_change"].mean(axis=-1).reshape(5, 2, 2).sum(axis=-1)
+    np.testing.assert_allclose(brought["none"]["margin"], sides[:, 0] - sides[:, 1], **ROUNDOFF)
+    row = style.rows(fig_remedy_account._rows("gate", 3, brought), source="both labels")
+    assert (row["step"], row["seeds"]) == (3, 5)
+    np.testing.assert_allclose([row[f"more_{end}"][0] for end in ("low", "measured", "high")], [0, 1, 3], **ROUNDOFF)
+
+
+def test_a_mask_on_both_sides_leaves_nothing_to_suffixes():
     table = quick("fig_remedy_account")
-    told = {name: style.rows(table, remedy=name) for name in fig_remedy_account.QUICK_REMEDIES}
-    for rows in told.values():
-        brought = dict(zip(rows["source"].tolist(), rows["brought_measured"].tolist(), strict=True))
-        parts = [brought[source] for source in fig_remedy_account.TOKENS]
-        roundoff = 1e-14 * np.abs(parts).sum()  # a mean of four seeds and a sum of four parts
-        assert abs(sum(parts) - brought["all sources"]) <= roundoff
-        assert abs(parts[0] + parts[2] - brought["both labels"]) <= roundoff
-        np.testing.assert_allclose(
-            rows["more_measured"],
-            rows["brought_measured"] - told["none"]["brought_measured"],
-            rtol=0,
-            atol=roundoff + 1e-13,
-        )
-    assert not told["none"]["more_high"].any()
-    suffixes = np.isin(told["none"]["source"], ("chosen suffix", "rejected suffix"))
-    assert not told["oracle_mask"]["brought_measured"][suffixes].any()
-    assert told["rejected_mask"]["brought_measured"][suffixes].all()
+    for source in ("chosen suffix", "rejected suffix"):
+        rows = style.rows(table, source=source)
+        assert dict(zip(rows["remedy"], rows["brought_measured"] == 0, strict=True)) == {
+            name: name == "oracle_mask" for name in fig_remedy_account.QUICK_REMEDIES
+        }
 
 
 def test_an_account_is_of_the_run_that_the_comparison_makes():

@@ -68,7 +68,8 @@ class RejectedMask(Weighted):
     """The loss's own weights d_w and d_l; the rejected answer's tokens that `OracleMask` masks have d_l (1 − strength).
 
     The chosen answer is trained as a whole. What the rejected one shares with it, in the same place, is not pushed down
-    at strength 1; both answers can then rise.
+    at strength 1; both answers can then rise. At strength κ a shared suffix token adds
+    ⟨e − p, (e − p) − (1 − κ)(e − q)⟩ to the slope of the chosen; T7 is κ = 0.
     """
 
     strength: float | Float[Array, "*runs"] = 1.0  # from 0, ordinary training, to 1

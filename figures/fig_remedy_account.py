@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import remedy_runs, style
-from figures.fig_remedies import LOOKS
-from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES
+from figures.remedy_runs import LOOKS, LOSSES, MODEL_NAMES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES
 from figures.sentiment_runs import taught
 from figures.sweeps import Swept
 from toymodel.experiments import setting
@@ -32,9 +31,9 @@ QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
 # Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
 # nothing and divides by; so they are told together. Where other sources cancel by chance, single seeds are far away:
 # hence medians over seeds.
-LABELS, SUM, TRUTH = "both labels", "all sources", "true change"
-SOURCES = (*TOKENS, LABELS, SUM, TRUTH)  # rows of the table
-PANELS = (LABELS, "chosen suffix", "rejected suffix", TRUTH)
+LABELS, SUFFIXES, SUM, TRUTH = "both labels", "both suffixes", "all sources", "true change"
+SOURCES = (*TOKENS, LABELS, SUFFIXES, SUM, TRUTH)  # rows of the table
+PANELS = (LABELS, "chosen suffix", "rejected suffix", SUFFIXES, TRUTH)
 APART = 0.3  # between models, in rows
 
 
@@ -67,7 +66,7 @@ EXPERIMENT = dataclasses.replace(
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
-    """A row for each model, remedy and source, at the step nearest to where the remedy's mean margin reaches one size."""
+    """A row for each model, remedy and source, at the step nearest to where the mean margin reaches one size."""
     models = ("ngram_mlp",) if quick else ("readout", "transformer")
     runs = remedy_runs.runs(quick, swept)
     return style.stacked(*(_accounts(model, runs[model], quick, swept) for model in models))
@@ -103,6 +102,7 @@ def _brought(found: style.Table) -> style.Table:
     true_change = change[:, CHOSEN].sum(axis=1)
     return of_chosen | {
         LABELS: of_chosen["chosen label"] + of_chosen["rejected label"],
+        SUFFIXES: of_chosen["chosen suffix"] + of_chosen["rejected suffix"],
         SUM: sum(of_chosen.values()),
         TRUTH: true_change,
         "margin": 2 * true_change - change.sum(axis=1),

@@ -389,7 +389,8 @@ def test_accounts_add_up_and_are_told_beside_the_one_without_a_remedy():
     brought["gate"]["both labels"] = brought["none"]["both labels"] + [0.0, -2.0, 9.0, 1.0, 3.0]
     of_pairs = found["contributions"][:, :, :2].sum(axis=2).mean(axis=-1)
     np.testing.assert_allclose(brought["none"]["all sources"], of_pairs.sum(axis=1), **ROUNDOFF)
-    np.testing.assert_allclose(brought["none"]["both labels"], of_pairs[:, 0] + of_pairs[:, 2], **ROUNDOFF)
+    for place, both in enumerate(("both labels", "both suffixes")):
+        np.testing.assert_allclose(brought["none"][both], of_pairs[:, place] + of_pairs[:, place + 2], **ROUNDOFF)
     sides = found["true_change"].mean(axis=-1).reshape(5, 2, 2).sum(axis=-1)
     np.testing.assert_allclose(brought["none"]["margin"], sides[:, 0] - sides[:, 1], **ROUNDOFF)
     row = style.rows(fig_remedy_account._rows("gate", 3, brought), source="both labels")

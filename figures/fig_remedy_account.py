@@ -31,9 +31,9 @@ QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
 # Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
 # nothing and divides by; so they are told together. Where other sources cancel by chance, single seeds are far away:
 # hence medians over seeds.
-LABELS, SUFFIXES, SUM, TRUTH = "both labels", "both suffixes", "all sources", "true change"
-SOURCES = (*TOKENS, LABELS, SUFFIXES, SUM, TRUTH)  # rows of the table
-PANELS = (LABELS, "chosen suffix", "rejected suffix", SUFFIXES, TRUTH)
+BOTH_LABELS, BOTH_SUFFIXES, SUM, TRUTH = "both labels", "both suffixes", "all sources", "true change"
+SOURCES = (*TOKENS, BOTH_LABELS, BOTH_SUFFIXES, SUM, TRUTH)  # rows of the table
+PANELS = (BOTH_LABELS, "chosen suffix", "rejected suffix", BOTH_SUFFIXES, TRUTH)
 APART = 0.3  # between models, in rows
 
 
@@ -101,8 +101,8 @@ def _brought(found: style.Table) -> style.Table:
     of_chosen = dict(zip(TOKENS, parts[:, :, CHOSEN].sum(axis=-1).T, strict=True))
     true_change = change[:, CHOSEN].sum(axis=1)
     return of_chosen | {
-        LABELS: of_chosen["chosen label"] + of_chosen["rejected label"],
-        SUFFIXES: of_chosen["chosen suffix"] + of_chosen["rejected suffix"],
+        BOTH_LABELS: of_chosen["chosen label"] + of_chosen["rejected label"],
+        BOTH_SUFFIXES: of_chosen["chosen suffix"] + of_chosen["rejected suffix"],
         SUM: sum(of_chosen.values()),
         TRUTH: true_change,
         "margin": 2 * true_change - change.sum(axis=1),

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from figures import remedy_runs, style
-from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
+from figures.remedy_runs import LOOKS, LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
 from toymodel.remedies import REMEDIES
 
@@ -21,11 +21,6 @@ COLUMNS = {  # panels: title, unit
     "accuracy": ("preference\naccuracy", "share"),
     "kl": ("KL from the\nreference", "nats"),
     "cosine": ("cosine at\nthe end", ""),
-}
-LOOKS = {
-    "readout": style.Look(style.GREEN, "^", "-"),
-    "ngram_mlp": style.Look(style.RED, "s", "-"),
-    "transformer": style.Look(style.BLUE, "o", "-"),
 }
 APART = 0.26  # between models, in rows
 

@@ -27,6 +27,7 @@ LOOKS = {
     "damped_common_step": (style.RED, "H"),
     "learned_mask": (style.GREEN, "<"),
     "oracle_mask": (style.GREEN, ">"),
+    "rejected_mask": (style.GREEN, "8"),
     "chosen_first": (style.PURPLE, "1"),
     "rejected_first": (style.PURPLE, "2"),
     "fair_coin": (style.PURPLE, "+"),

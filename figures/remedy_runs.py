@@ -30,6 +30,11 @@ LOST = 100.0  # nats: a mean log-probability that moved this far is that of a ru
 SEEDS, QUICK_SEEDS = range(100, 110), range(100, 102)
 NAMES = {name: name.replace("_", " ").replace("ches", "CHES") for name in REMEDIES}
 MODEL_NAMES = {"readout": "readout", "ngram_mlp": "n-gram MLP", "transformer": "transformer"}
+LOOKS = {
+    "readout": style.Look(style.GREEN, "^", "-"),
+    "ngram_mlp": style.Look(style.RED, "s", "-"),
+    "transformer": style.Look(style.BLUE, "o", "-"),
+}
 TASK_NAMES, LOSS_NAMES = list(TASKS), {"dpo": "DPO", "ipo_sum": "IPO", "simpo": "SimPO", "cpo_nll_mean": "CPO"}
 
 
@@ -128,6 +133,7 @@ def places(names: Iterable[str], *wanted: str) -> np.ndarray:
 
 
 __all__ = [
+    "LOOKS",
     "LOSSES",
     "LOSS_NAMES",
     "MARGINS",

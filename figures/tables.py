@@ -13,7 +13,8 @@ from typing import Any
 
 DIGITS = 5
 WORDS = (
-    "none one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+    "none one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen"
 )
 
 Cell = float | str

@@ -20,8 +20,21 @@ from toymodel import PreferencePairs, theory
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 from toymodel.models.logps import pair_logps, token_logps
+from toymodel.remedies import (
+    Calibrated,
+    CommonStep,
+    LearnedMask,
+    NormalisedPairs,
+    NormalisedSides,
+    OracleMask,
+    RejectedMask,
+    Split,
+    VirtualSplit,
+    WithPenalty,
+)
 from toymodel.training import account, attribute, by_group, by_position, by_side, crossed, loop, same_or_other, train
 from toymodel.training.additive import check_additive, no_parts, split_step
+from toymodel.training.step import Plain, both_sides
 
 PAIRS = PreferencePairs.from_lists(
     [[0], [1], [2], [3]],
@@ -247,7 +260,9 @@ def test_sources_may_differ_between_runs_and_inside_a_trace():
     traced = jax.jit(lambda masks: accounted(sources=masks).contributions)(
         {k: jnp.asarray(v) for k, v in SIDES.items()}
     )
+    known = jax.jit(lambda params: accounted(params=params, sources=SIDES).contributions)(START)  # but for parameters
     close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+    close(known["rejected"], plain.contributions["rejected"])
     close(both.contributions["one"][0], plain.contributions["chosen"])
     close(both.contributions["one"][1], plain.contributions["rejected"])
     close(traced["rejected"], plain.contributions["rejected"])
@@ -261,6 +276,65 @@ def test_what_a_step_hands_on_does_not_grow_with_their_number(monkeypatch):
     accounted(optax.sgd, steps=1, judged=PAIRS)
     accounted(optax.sgd, steps=40, judged=PAIRS)
     assert shapes[0] == shapes[1]
+
+
+# --- Remedies in the place of the plain step ------------------------------------------------------------------------
+
+REMEDIES = {
+    "penalty": (WithPenalty(DPO, 5.0), Plain()),
+    "normalised_pairs": (DPO, NormalisedPairs()),
+    "normalised_sides": (DPO, NormalisedSides()),
+    "calibration": (DPO, Calibrated(0.5)),
+    "common_step": (DPO, CommonStep()),
+    "oracle_mask": (DPO, OracleMask()),
+    "learned_mask": (DPO, LearnedMask(0.05)),
+    "rejected_mask": (DPO, RejectedMask(0.9)),
+    "fair_coin": (DPO, Split("coin", 1)),
+}
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_t23_of_every_remedy_the_account_is_of_the_very_run_that_train_makes(name):
+    """What tokens bring adds up to what every step predicts, and pair by pair to what single pairs bring."""
+    loss, update = REMEDIES[name]
+    options = {"loss": loss, "update": update, "batch_size": 3, "key": KEY}
+    tokens = accounted(**options, judged=PAIRS, sources=by_group(PAIRS, np.arange(4), "abcd"))
+    pairs = accounted(**options, judged=PAIRS, how=attribute)
+    run = train(BIGRAM, START, PAIRS, optimizer=momentum, learning_rate=0.1, steps=STEPS, **options)
+    # Sums in another order, of terms that partly cancel and were divided by norms; the common step solves for weights.
+    close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
+    jax.tree.map(close, tokens.run, run._replace(trajectory=None))
+    t = run.trajectory
+    predicted = jnp.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
+    assert abs(predicted).max() > 1e-3
+    close(tokens.first_order.sum(axis=-1), predicted)
+    close(pairs.contributions, jnp.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"]))
+    true_change = jnp.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
+    close(tokens.true_change.sum(axis=-1), true_change)
+
+
+def test_t23_what_a_mask_leaves_out_brings_nothing_and_all_else_is_as_without():
+    """One plain step of DPO, whose weights at the reference do not depend on what is masked."""
+    both = both_sides(PAIRS)
+    shared = np.broadcast_to((both.tokens[0] == both.tokens[1]) & both.mask.all(axis=0), both.mask.shape)
+    assert shared.sum() == 4
+    options = {"optimizer": optax.sgd, "steps": 1, "sources": crossed(SIDES, {"shared": shared, "own": ~shared})}
+    without = accounted(**options).contributions
+    masks = {OracleMask(): (0, 0), RejectedMask(): (1, 0), RejectedMask(0.75): (1, 0.25)}
+    for update, kept in masks.items():
+        shares = {"chosen shared": kept[0], "rejected shared": kept[1]}
+        found = accounted(**options, update=update).contributions
+        for source, brought in without.items():
+            assert np.any(brought)
+            # A few products and sums in another order; exactly 0 where a source is left out.
+            np.testing.assert_allclose(found[source], shares.get(source, 1) * brought, rtol=1e-13, atol=1e-17)
+
+
+@pytest.mark.parametrize("how", [account, attribute])
+def test_updates_that_do_not_say_their_weights_are_refused(how):
+    with pytest.raises(ValueError, match=r"`update` must be a `Weighted` one.* VirtualSplit") as told:
+        accounted(how=how, update=VirtualSplit())
+    assert "\n" not in str(told.value)
 
 
 # --- The remainder of linear models ----------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from toymodel.remedies import (
     NormalisedPairs,
     NormalisedSides,
     OracleMask,
+    RejectedMask,
     Split,
     VirtualSplit,
     WithLikelihood,
@@ -50,12 +51,19 @@ CASES = {
     "common_step": (DPO, CommonStep(), None),
     "damped_common_step": (DPO, CommonStep(1.0), 2),
     "oracle_mask": (DPO, OracleMask(), None),
+    "rejected_mask": (DPO, RejectedMask(0.3), 1),
 }
 probabilities = st.sampled_from([0.25, 0.5, 0.75, 0.9, 0.95])
 examples = st.tuples(st.integers(0, LONGEST - 1), probabilities, probabilities, probabilities)
 
 
 def slopes(name, n, p_w, a, b):
+    """What a small step of a remedy does to both log-probabilities: see `slopes_of`."""
+    loss, update, _ = CASES[name]
+    return slopes_of(loss, update, n, p_w, a, b)
+
+
+def slopes_of(loss, update, n, p_w, a, b):
     """To first order, what a small step does to both log-probabilities, per unit of rate: (chosen, rejected)."""
     positions = np.arange(LONGEST)
     chosen, rejected = (np.where(positions == 0, first, 2)[None] for first in (0, 1))
@@ -67,7 +75,6 @@ def slopes(name, n, p_w, a, b):
 
     logits = [np.stack([row(0, p_w)] + [row(2, p)] * (LONGEST - 1)) for p in (a, b)]
     model = linear.positional_offset(V, pairs[0], *map(jnp.asarray, logits))
-    loss, update, _ = CASES[name]
     run = train(model, jnp.zeros((V, LONGEST)), pairs, loss, optax.sgd, RATE, steps=1, update=update)
     return tuple(float(getattr(run.trajectory, f"{side}_predicted")[0, 0]) / RATE for side in ("chosen", "rejected"))
 
@@ -102,6 +109,22 @@ def test_these_never_do(name, example):
     chosen, rejected = slopes(name, *example)
     assert chosen > 1e-6
     assert rejected < -1e-6
+
+
+@given(example=examples, strength=st.floats(0, 1))
+def test_a_rejected_mask_turns_the_pull_of_suffix_tokens(example, strength):
+    """T7 with weights 1 and 1 − κ: each token adds ⟨e − p, (e − p) − (1 − κ)(e − q)⟩ to the chosen.
+
+    At κ = 1 it raises the chosen whatever the probabilities, and the rejected as well, so that their order can turn.
+    """
+    n, p_w, a, b = example
+    pull = ((1 - a) - (1 - strength) * (1 - b)) * V / (V - 1)
+    alone, found = (slopes_of(DPO, RejectedMask(strength), length, p_w, a, b) for length in (0, n))
+    # `slopes_of` divides changes of parameters that are near 1e-7 by a rate of 1e-7, and none of these exceeds 10.
+    np.testing.assert_allclose(np.subtract(found, alone), n * pull * np.array([1 - a, 1 - b]), rtol=0, atol=1e-12)
+    if strength == 1:
+        assert found[0] >= alone[0] > 0
+        assert found[1] >= alone[1]
 
 
 def test_every_remedy_that_acts_on_one_pair_is_here():

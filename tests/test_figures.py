@@ -33,7 +33,7 @@ FIGURES = (
     *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
     *("fig_masks", "fig_normalised_batch", "fig_common_step"),
-    *("fig_remedies", "fig_remedy_pareto", "fig_remedy_tasks", "fig_remedy_trajectories"),
+    *("fig_remedies", "fig_remedy_account", "fig_remedy_pareto", "fig_remedy_tasks", "fig_remedy_trajectories"),
     "fig_story",
 )
 CHEAP = "fig_suffix_threshold"

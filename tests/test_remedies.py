@@ -31,6 +31,7 @@ from toymodel.remedies import (
     NormalisedPairs,
     NormalisedSides,
     OracleMask,
+    RejectedMask,
     Split,
     VirtualSplit,
     WithLikelihood,
@@ -51,6 +52,7 @@ UPDATES = {
     "damped_common_step": CommonStep(1.0),
     "oracle_mask": OracleMask(),
     "learned_mask": LearnedMask(),
+    "rejected_mask": RejectedMask(),
     "chosen_first": Split("chosen"),
     "rejected_first": Split("rejected"),
     "fair_coin": Split("coin"),
@@ -267,6 +269,22 @@ def test_an_oracle_mask_trains_on_the_contrast_tokens_alone():
     alone = replace(w.pairs, chosen_mask=w.pairs.chosen_mask & first, rejected_mask=w.pairs.rejected_mask & first)
     # DPO knows no lengths, so masked tokens might as well not be there.
     assert_same(moved(w, OracleMask(), steps=3), moved(replace_world(w, alone), None, steps=3), 1e-10)
+
+
+def test_a_rejected_mask_trains_the_whole_chosen_and_of_the_rejected_its_contrast_tokens():
+    """With weights that do not change: the rejected answers' other tokens might as well not be there."""
+    w = contrast_world()
+    cut = replace(w.pairs, rejected_mask=w.pairs.rejected_mask & (jnp.arange(4) == 0))
+    mine, theirs = moved(w, RejectedMask(), loss=Constant(), steps=3), replace_world(w, cut)
+    assert_same(mine, moved(theirs, None, loss=Constant(), steps=3), 1e-10)
+    assert np.abs(mine - moved(w, None, loss=Constant(), steps=3)).max() > 1e-3
+
+
+def test_between_no_mask_and_a_whole_one_a_rejected_mask_is_in_proportion():
+    w = contrast_world()
+    assert_same(moved(w, RejectedMask(0.0), steps=3), moved(w, None, steps=3), 1e-10)
+    none, half, whole = (moved(w, RejectedMask(strength)) for strength in (0.0, 0.5, 1.0))
+    assert_same(half, (none + whole) / 2, 1e-10)
 
 
 def test_a_mask_that_does_not_learn_is_no_mask():

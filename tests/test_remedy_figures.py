@@ -11,7 +11,15 @@ from quick_figures import quick, swept
 from scipy import stats
 from strategies import seeds
 
-from figures import fig_remedies, fig_remedy_pareto, fig_remedy_tasks, fig_remedy_trajectories, remedy_runs, style
+from figures import (
+    fig_remedies,
+    fig_remedy_account,
+    fig_remedy_pareto,
+    fig_remedy_tasks,
+    fig_remedy_trajectories,
+    remedy_runs,
+    style,
+)
 from toymodel.experiments.remedies import CHECKPOINTS, MODELS, REMEDY_COMPARISON, TASKS
 from toymodel.experiments.remedies import COMPARED as LOSSES
 from toymodel.experiments.sentiment import LEARNT
@@ -354,3 +362,56 @@ def test_the_quick_sweep_fills_all_tables_and_its_last_states_are_its_changes():
     assert all(((share >= 0) & (share <= 1)).all() for share in shares)
     assert (abs(ends["cosine_measured"]) <= 1).all()
     assert (ends["kl_measured"] >= 0).all()
+
+
+# --- The account of remedies ----------------------------------------------------------------------------------------
+
+
+def test_an_account_is_closed_where_the_mean_margin_over_seeds_is_reached():
+    """Between two states in proportion; at the last state where it never is."""
+    margin = np.tile([0.0, 1.0, 3.0], (2, *SHAPE, 1))
+    margin[0, ..., 1] = 0.5
+    margin[1, ..., 1] = 1.5  # the mean is as before
+    margin[:, 1] /= 4
+    runs = {"chosen_logps": margin, "rejected_logps": np.zeros_like(margin)}
+    runs |= {"chosen_change": margin[..., -1], "rejected_change": np.zeros_like(margin[..., -1])}
+    stops = fig_remedy_account._stops(runs, np.array([0, 8, 16]), 1.5)
+    assert list(stops) == NAMES
+    assert stops.pop(NAMES[1]) == 16
+    assert set(stops.values()) == {10}
+
+
+def test_accounts_add_up_and_are_told_beside_the_one_without_a_remedy():
+    """Seed by seed; the table has their medians, and the second from either end."""
+    rng, parts = np.random.default_rng(0), len(fig_remedy_account.TOKENS)
+    found = {"contributions": rng.normal(size=(5, parts, parts, 7)), "true_change": rng.normal(size=(5, parts, 7))}
+    brought = {name: fig_remedy_account._brought(found) for name in ("none", "gate")}
+    brought["gate"]["both labels"] = brought["none"]["both labels"] + [0.0, -2.0, 9.0, 1.0, 3.0]
+    of_pairs = found["contributions"][:, :, :2].sum(axis=2).mean(axis=-1)
+    np.testing.assert_allclose(brought["none"]["all sources"], of_pairs.sum(axis=1), **ROUNDOFF)
+    for place, both in enumerate(("both labels", "both suffixes")):
+        np.testing.assert_allclose(brought["none"][both], of_pairs[:, place] + of_pairs[:, place + 2], **ROUNDOFF)
+    sides = found["true_change"].mean(axis=-1).reshape(5, 2, 2).sum(axis=-1)
+    np.testing.assert_allclose(brought["none"]["margin"], sides[:, 0] - sides[:, 1], **ROUNDOFF)
+    row = style.rows(fig_remedy_account._rows("gate", 3, brought), source="both labels")
+    assert (row["step"], row["seeds"]) == (3, 5)
+    np.testing.assert_allclose([row[f"more_{end}"][0] for end in ("low", "measured", "high")], [0, 1, 3], **ROUNDOFF)
+
+
+def test_a_mask_on_both_sides_leaves_nothing_to_suffixes():
+    table = quick("fig_remedy_account")
+    for source in ("chosen suffix", "rejected suffix"):
+        rows = style.rows(table, source=source)
+        assert dict(zip(rows["remedy"], rows["brought_measured"] == 0, strict=True)) == {
+            name: name == "oracle_mask" for name in fig_remedy_account.QUICK_REMEDIES
+        }
+
+
+def test_an_account_is_of_the_run_that_the_comparison_makes():
+    """Closed at the last step: the same change of the chosen answers, trained in float32 by another program."""
+    settings = remedy_runs.SETTINGS | remedy_runs.QUICK | {"model": "ngram_mlp", "seed": remedy_runs.QUICK_SEEDS}
+    settings |= {"loss": "dpo", "remedy": "rejected_mask", "stop": remedy_runs.QUICK["steps"]}
+    found = swept(make_sweep(fig_remedy_account.EXPERIMENT, settings))
+    mine = found["true_change"][:, fig_remedy_account.CHOSEN].sum(axis=1).mean(axis=-1)
+    theirs = remedy_runs.runs(True, swept)["ngram_mlp"]["chosen_change"][:, NAMES.index("rejected_mask"), LONG, DPO]
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-3)

@@ -57,13 +57,14 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
     return {
         "stopped_at": found.run.stopped_at,
         "label_accuracy": label_accuracy(reference),
-        "contributions": jnp.stack([_in_parts(found.contributions[source]) for source in TOKENS]),
-        "true_change": _in_parts(found.true_change),
+        "contributions": jnp.stack([by_part(found.contributions[source]) for source in TOKENS]),
+        "true_change": by_part(found.true_change),
         "own_slope": gram.chosen_sq - gram.inner,
     }
 
 
-def _in_parts(of_tokens: Float[Array, "2 n T"]) -> Float[Array, "parts n"]:
+def by_part(of_tokens: Float[Array, "2 n T"]) -> Float[Array, "parts n"]:
+    """A sum over the tokens of each of `TOKENS`."""
     label, suffix = of_tokens[..., 0], of_tokens[..., 1:].sum(axis=-1)
     return jnp.stack([label, suffix], axis=1).reshape(len(TOKENS), -1).astype(float)
 

@@ -56,6 +56,7 @@ from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
 from toymodel.training import Plain, train
+from toymodel.training.arguments import PairLoss
 
 __dir__ = own_names(globals())
 
@@ -95,7 +96,7 @@ class RemedySetting(SentimentSetting):
 def measure(setting: RemedySetting, row: Row) -> Row:
     """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
     network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")  # the same for all remedies
-    model, params, training, judged, accuracy = _prepare(network, row["params"], setting.model == "readout")
+    model, params, training, judged, accuracy = prepare(network, row["params"], setting.model == "readout")
     _forget_other_models(setting.model)
     _forget_other_remedies(setting.model, setting.remedy)
     found = []
@@ -116,12 +117,12 @@ def _forget_other_remedies(*_: str) -> None:
 @lru_cache(maxsize=1)
 def _forget_other_models(_: str) -> None:
     """Drop what is the same for all remedies."""
-    _prepare.clear_cache()  # type: ignore[attr-defined]
+    prepare.clear_cache()  # type: ignore[attr-defined]
     _measure.clear_cache()  # type: ignore[attr-defined]
 
 
 @partial(jax.jit, static_argnames="of_readout")
-def _prepare(
+def prepare(
     setting: RemedySetting, tuned: Array, of_readout: bool
 ) -> tuple[Model, Params, PreferencePairs, PreferencePairs, Array]:
     """Model and parameters to train, the pairs of all tasks to train on and to judge by, and the label accuracy."""
@@ -139,6 +140,15 @@ def _prepare(
 @jax.jit
 def _train(setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs) -> tuple[Params, Array]:
     """The parameters at all checkpoints, and where training stopped."""
+    arguments, options = arguments_of(setting, model, params, pairs)
+    run = train(*arguments, **options, record="loss", checkpoint_every=setting.steps // (CHECKPOINTS - 1))
+    return run.checkpoints, run.stopped_at
+
+
+def arguments_of(
+    setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What `train` is given for the setting's remedy: from this reference policy, on these pairs or some of them."""
     remedy, start = REMEDIES[setting.remedy], params
     of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
     steps: dict[str, Any] = {"steps": setting.steps, "batch_size": setting.preference_batch}
@@ -147,21 +157,10 @@ def _train(setting: RemedySetting, model: Model, params: Params, pairs: Preferen
         start = fit_both(model, params, pairs, optax.adam, strength, key=of_both, **steps)
     if remedy.pairs is not None:
         pairs = remedy.pairs(*_as_network(model, start), pairs)
-    loss = _of_unit_weight(model, start, pairs, setting.loss)
-    run = train(
-        model,
-        start,
-        pairs,
-        loss if remedy.loss is None else remedy.loss(loss, strength),
-        optax.adam,
-        setting.learning_rate,
-        key=of_batches,
-        update=Plain() if remedy.update is None else remedy.update(strength),
-        record="loss",
-        checkpoint_every=setting.steps // (CHECKPOINTS - 1),
-        **steps,
-    )
-    return run.checkpoints, run.stopped_at
+    loss: PairLoss = _of_unit_weight(model, start, pairs, setting.loss)
+    loss = loss if remedy.loss is None else remedy.loss(loss, strength)
+    update = Plain() if remedy.update is None else remedy.update(strength)
+    return (model, start, pairs, loss, optax.adam, setting.learning_rate), steps | {"key": of_batches, "update": update}
 
 
 def _as_network(model: Model, params: Params) -> tuple[Model, Params]:

@@ -15,7 +15,7 @@ from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSi
 from toymodel.remedies.beforehand import fit_both, keep_lowest
 from toymodel.remedies.catalogue import REMEDIES, Remedy
 from toymodel.remedies.common_step import CommonStep
-from toymodel.remedies.masks import LearnedMask, OracleMask
+from toymodel.remedies.masks import LearnedMask, OracleMask, RejectedMask
 from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
 from toymodel.remedies.split import Split, VirtualSplit, split_adam
 
@@ -28,6 +28,7 @@ __all__ = [
     "NormalisedPairs",
     "NormalisedSides",
     "OracleMask",
+    "RejectedMask",
     "Remedy",
     "Split",
     "VirtualSplit",

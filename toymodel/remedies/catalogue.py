@@ -17,7 +17,7 @@ from toymodel.models.readout import hidden_states
 from toymodel.remedies.balanced import Calibrated, NormalisedPairs, NormalisedSides
 from toymodel.remedies.beforehand import keep_lowest
 from toymodel.remedies.common_step import CommonStep
-from toymodel.remedies.masks import LearnedMask, OracleMask
+from toymodel.remedies.masks import LearnedMask, OracleMask, RejectedMask
 from toymodel.remedies.reweighted import Gated, WithLikelihood, WithPenalty
 from toymodel.remedies.split import Split, VirtualSplit
 from toymodel.training.arguments import PairLoss
@@ -74,6 +74,7 @@ REMEDIES: dict[str, Remedy] = {
     "damped_common_step": Remedy("ours", (0.1, 1.0, 10.0), update=CommonStep),
     "learned_mask": Remedy("arXiv 2410.13828, our reading", (0.01, 0.03, 0.1), update=LearnedMask),
     "oracle_mask": Remedy("knows the contrast tokens", update=lambda _: OracleMask()),
+    "rejected_mask": Remedy("ours; knows what both share", (0.3, 0.9, 1.0), update=RejectedMask),
     "chosen_first": Remedy("split update", update=lambda _: Split("chosen")),
     "rejected_first": Remedy("split update", update=lambda _: Split("rejected")),
     "fair_coin": Remedy("split update", update=lambda _: Split("coin")),

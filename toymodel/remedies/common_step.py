@@ -5,7 +5,6 @@ the gradients are those of the hull's point nearest 0.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +13,14 @@ from jaxtyping import Array, Float
 from toymodel import theory
 from toymodel._public import own_names
 from toymodel._pytree import pytree
-from toymodel.models.logps import Params
-from toymodel.training.step import Batch, State, descend
+from toymodel.training.step import Batch, Direction, State, Weighted
 
 __dir__ = own_names(globals())
 
 
 @pytree
 @dataclass(frozen=True)
-class CommonStep:
+class CommonStep(Weighted):
     """The common step of the batch, as long as the plain one, whose weights have damping λ (`theory.common_weights`).
 
     A small step without damping raises every chosen and lowers every rejected answer of the batch, if any step does.
@@ -34,11 +32,8 @@ class CommonStep:
 
     damping: float | Float[Array, "*runs"] = 0.0  # λ ≥ 0; the plain step for ∞
 
-    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
-        """Return None: nothing is remembered from step to step."""
-
-    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """Return the state after a step along the common direction, and the step."""
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """The common direction, as long as the plain one."""
         _, gradients = batch.logps_and_gradients(before.params)
         weights = batch.weights(before.params)
         plain = jnp.concatenate([weights[0], -weights[1]]) / weights.shape[1]  # A of all 2B responses
@@ -48,6 +43,5 @@ class CommonStep:
         none = theory.cancels(gram, common)
         lengths = [jnp.sqrt(jnp.maximum(step @ gram @ step, 0)) for step in (plain, common)]
         step = jnp.where(none, plain, common * lengths[0] / jnp.where(none, 1, lengths[1]))
-        return descend(
-            batch, jax.tree.map(lambda leaf: -jnp.tensordot(step.reshape(2, -1), leaf, 2), gradients), before
-        )
+        step = -step.reshape(2, -1)
+        return Direction(jax.tree.map(lambda leaf: jnp.tensordot(step, leaf, 2), gradients), step[..., None])

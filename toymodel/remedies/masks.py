@@ -3,47 +3,44 @@
 Each u_i is in [0, 1], and the reference's log-probabilities are masked alike. With u = 1 at one contrast position and 0
 elsewhere, the pair is that of T4: its chosen answer always rises and its rejected one falls (T18).
 
-Rule           u
-`OracleMask`   1 where the two answers differ, for a user who knows the contrast tokens
-`LearnedMask`  one for each position and side, shared by all pairs, learned from the loss + λ(‖u_w‖₁ + ‖u_l‖₁)
+Rule            u
+`OracleMask`    1 where the two answers differ, for a user who knows the contrast tokens
+`LearnedMask`   one for each position and side, shared by all pairs, learned from the loss + λ(‖u_w‖₁ + ‖u_l‖₁)
+
+`RejectedMask` is ours, and asks less: the loss stays as it is, and the rejected answer's shared tokens are pushed less.
+By the account of training (T23) it is they that bring the chosen answers down.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.models.logps import Params
-from toymodel.training.step import Batch, State, descend
+from toymodel.training.step import REJECTED, Batch, Direction, State, Weighted
 
 __dir__ = own_names(globals())
 
-Masks = Float[Array, "2 B T"] | Float[Array, "2 1 T"]
-
 
 @pytree
 @dataclass(frozen=True)
-class OracleMask:
+class OracleMask(Weighted):
     """Only tokens count that differ from the other answer's token at the same position, or have none opposite."""
 
-    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
-        """Return None: nothing is remembered from step to step."""
-
-    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """Return the state after a step along the gradient of the masked loss, and the step."""
-        tokens, mask = batch.responses.tokens, batch.responses.mask
-        contrast = ((tokens[0] != tokens[1]) | ~mask.all(axis=0)).astype(batch.lengths.dtype)
-        return descend(batch, jax.grad(_mask_loss(batch))(before.params, contrast[None]), before)
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """The gradient of the masked loss."""
+        masks = (~_shared(batch)).astype(batch.lengths.dtype)
+        weights, _ = _masked_gradients(batch, before.params, masks[None])
+        return Direction(batch.pull(before.params, weights), weights)
 
 
 @pytree
 @dataclass(frozen=True)
-class LearnedMask:
+class LearnedMask(Weighted):
     """Each u starts at 1 and takes gradient steps of size `rate` on the masked loss, clipped to [0, 1].
 
     It grows where the chosen token has gained on the reference by more than λ/d_w on average, or the rejected token has
@@ -57,20 +54,48 @@ class LearnedMask:
         """Return the masks before the first step, all 1: [2, T]."""
         return jnp.ones_like(token_logps[:, 0])
 
-    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """Return the state after a step along the gradient of the masked loss, with new masks, and the step."""
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """The gradient of the masked loss; and the masks after the step."""
         masks: Array = before.memory
-        gradient, mask_gradient = jax.grad(_mask_loss(batch), argnums=(0, 1))(before.params, masks[:, None])
+        weights, mask_gradient = _masked_gradients(batch, before.params, masks[:, None])
         moved = masks - self.rate * (mask_gradient[:, 0] + self.strength)
-        return descend(batch, gradient, before, jnp.clip(moved, 0, 1))
+        return Direction(batch.pull(before.params, weights), weights, jnp.clip(moved, 0, 1))
 
 
-def _mask_loss(batch: Batch) -> Callable[[Params, Masks], Array]:
-    """The mean loss with masked log-probabilities, as a function of parameters and masks."""
+@pytree
+@dataclass(frozen=True)
+class RejectedMask(Weighted):
+    """The loss's own weights d_w and d_l; the rejected answer's tokens that `OracleMask` masks have d_l (1 − strength).
+
+    The chosen answer is trained as a whole. What the rejected one shares with it, in the same place, is not pushed down
+    at strength 1; both answers can then rise. At strength κ a shared suffix token adds
+    ⟨e − p, (e − p) − (1 − κ)(e − q)⟩ to the slope of the chosen; T7 is κ = 0.
+    """
+
+    strength: float | Float[Array, "*runs"] = 1.0  # from 0, ordinary training, to 1
+
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """The gradient without that share of the push on tokens that the chosen answer has too."""
+        kept = 1 - self.strength * _shared(batch)
+        weights = batch.loss_gradients(before.params)[..., None] * jnp.ones_like(kept)
+        weights = weights.at[REJECTED].multiply(kept)
+        return Direction(batch.pull(before.params, weights), weights)
+
+
+def _shared(batch: Batch) -> Bool[Array, "B T"]:
+    """Where both answers have a token, and the same one."""
+    tokens, mask = batch.responses.tokens, batch.responses.mask
+    return (tokens[0] == tokens[1]) & mask.all(axis=0)
+
+
+def _masked_gradients(
+    batch: Batch, params: Params, masks: Float[Array, "2 1 T"] | Float[Array, "1 B T"]
+) -> tuple[Float[Array, "2 B T"], Array]:
+    """Derivatives of the mean loss with masked log-probabilities: in those of the tokens, and in the masks."""
     ref_token_logps = batch.token_logps(batch.ref_params)
 
-    def mean_loss(params: Params, masks: Masks) -> Array:
-        token_logps = batch.token_logps(params)
+    def mean_loss(token_logps: Array, masks: Array) -> Array:
         return batch.value((masks * token_logps).sum(axis=-1), (masks * ref_token_logps).sum(axis=-1))
 
-    return mean_loss
+    of_tokens, of_masks = jax.grad(mean_loss, argnums=(0, 1))(batch.token_logps(params), masks)
+    return of_tokens, of_masks

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int
 from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.models.logps import Params
-from toymodel.training.step import CHOSEN, REJECTED, Batch, State, descend
+from toymodel.training.step import CHOSEN, REJECTED, Batch, Direction, State, Weighted, descend
 
 __dir__ = own_names(globals())
 
@@ -31,7 +31,7 @@ First = Literal["chosen", "rejected", "coin"]
 
 @partial(pytree, static=["first"])
 @dataclass(frozen=True)
-class Split:
+class Split(Weighted):
     """One half of the gradient after the other.
 
     Args:
@@ -49,20 +49,23 @@ class Split:
         if self.first not in ("chosen", "rejected", "coin"):
             raise ValueError(f'`first` must be "chosen", "rejected" or "coin", got {self.first!r}.')
 
-    def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
-        """Return None: nothing is remembered from step to step."""
-
-    def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """Return the state after both half-steps, and their sum."""
+    def in_turn(self, batch: Batch) -> tuple[Weighted, ...]:
+        """Both halves in their order, the second computed where the first has led."""
         one, other = (CHOSEN, REJECTED) if self.first == "chosen" else (REJECTED, CHOSEN)
         if self.first == "coin":
             key = jax.random.fold_in(jax.random.key(jnp.asarray(self.seed).astype(jnp.uint32)), batch.number)
             one, other = jax.random.permutation(key, 2)
-        between, first = descend(batch, _compute_half(batch, before.params, one, batch.weights(before.params)), before)
-        after, second = descend(
-            batch, _compute_half(batch, between.params, other, batch.weights(between.params)), between
-        )
-        return after, jax.tree.map(jnp.add, first, second)
+        return _Half(one), _Half(other)
+
+
+@dataclass(frozen=True)
+class _Half(Weighted):
+    side: int | Array
+
+    def direction(self, batch: Batch, before: State) -> Direction:
+        weights = batch.weights(before.params)
+        of_tokens = batch.loss_gradients(before.params) * (jnp.arange(2) == self.side)[:, None]
+        return Direction(_compute_half(batch, before.params, self.side, weights), of_tokens[..., None])
 
 
 @pytree

@@ -6,7 +6,7 @@
 from toymodel.training.accounting import Account, Attribution, account, attribute
 from toymodel.training.loop import Optimizer, train
 from toymodel.training.sources import by_group, by_position, by_side, crossed, same_or_other
-from toymodel.training.step import CHOSEN, REJECTED, Batch, Plain, State, Update, descend
+from toymodel.training.step import CHOSEN, REJECTED, Batch, Direction, Plain, State, Update, Weighted, descend
 from toymodel.training.trajectory import Diverged, Run, Trajectory
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Account",
     "Attribution",
     "Batch",
+    "Direction",
     "Diverged",
     "Optimizer",
     "Plain",
@@ -22,6 +23,7 @@ __all__ = [
     "State",
     "Trajectory",
     "Update",
+    "Weighted",
     "account",
     "attribute",
     "by_group",

@@ -6,7 +6,8 @@ held (`training.additive`). Hence the change of any log-probability over a run,
     log π(θ_T) − log π(θ_0) = Σ_sources Σ_t ⟨∇ log π(θ_t), Δθ_t of the source⟩ + remainder,
 
 where the remainder is what curvature adds to first order, step by step. The steps are those of `train`, which takes
-them; an account only looks on, and keeps what each source has brought so far.
+them; an account only looks on, and keeps what each source has brought so far. A remedy may take the place of the plain
+step, if it says which weights it puts on the tokens; where they depend on the state, they are held, as losses' are.
 
 `account` splits the training tokens into a few sources, and tells what each brought to every token of the judged pairs.
 `attribute` takes single pairs as sources, and tells what each brought to both answers of the judged pairs.
@@ -14,6 +15,7 @@ them; an account only looks on, and keeps what each source has brought so far.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,14 +23,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from toymodel._public import own_names
-from toymodel.data.pairs import PreferencePairs
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
-from toymodel.models.logps import Model, Params
+from toymodel.models.logps import Model, Params, token_logps
 from toymodel.training.additive import Additive, check_additive, no_parts, split_step
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, check_pairs
 from toymodel.training.loop import Optimizer, run_steps
 from toymodel.training.sources import DECAY, Sources, number_sources
-from toymodel.training.step import Batch, Plain, State, both_sides
+from toymodel.training.step import Batch, Plain, State, Update, Weighted, both_sides, descend
 from toymodel.training.trajectory import Run
 
 __dir__ = own_names(globals())
@@ -88,6 +90,7 @@ def account(
     batch_size: int | None = None,
     key: Key | None = None,
     ref_params: Params | None = None,
+    update: Update | None = None,
     over: Sequence[str] = (),
     checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
@@ -99,14 +102,16 @@ def account(
     Args:
       judged: m pairs, of training or not.
       sources: masks of training tokens by name, as those of `toymodel.training.sources`; every token is in one.
+      update: as in `train`, if it is a `Weighted` one, as most of `toymodel.remedies` are.
       over: as in `train`; "judged" and "sources" may be named too.
 
     Raises:
       Diverged: as in `train`.
-      ValueError: sources that overlap or leave tokens out, an optimiser whose steps are not sums over gradients, or
-        other bad input.
+      ValueError: sources that overlap or leave tokens out, an optimiser whose steps are not sums over gradients, an
+        update that is not `Weighted`, or other bad input.
     """
-    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
+    update = Plain() if update is None else update
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
     additive = _check(setting, optimizer, steps, checkpoint_every, over)
     numbers, on_sides = number_sources(sources, pairs)
     run, (found, true_change) = run_steps(
@@ -138,6 +143,7 @@ def attribute(
     batch_size: int | None = None,
     key: Key | None = None,
     ref_params: Params | None = None,
+    update: Update | None = None,
     over: Sequence[str] = (),
     checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
@@ -149,13 +155,16 @@ def attribute(
 
     Args:
       judged: m pairs, of training or not.
+      update: as in `train`, if it is a `Weighted` one, as most of `toymodel.remedies` are.
       over: as in `train`; "judged" may be named too.
 
     Raises:
       Diverged: as in `train`.
-      ValueError: an optimiser whose steps are not sums over gradients, or other bad input.
+      ValueError: an optimiser whose steps are not sums over gradients, an update that is not `Weighted`, or other bad
+        input.
     """
-    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, Plain(), None, judged)
+    update = Plain() if update is None else update
+    setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
     additive = _check(setting, optimizer, steps, checkpoint_every, over)
     n = pairs.chosen.shape[-2]
     run, (found, true_change) = run_steps(
@@ -173,8 +182,13 @@ def attribute(
 
 
 def _check(setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str]) -> Additive:
-    """What `train` checks first, the judged pairs, and the optimiser."""
+    """What `train` checks first, the judged pairs, the update, and the optimiser."""
     check_options(setting, optimizer, "loss", steps, checkpoint_every, over)
+    if not isinstance(setting.update, Weighted):
+        raise ValueError(
+            "`update` must be a `Weighted` one, which says what weight its step puts on each training token, got "
+            f"{setting.update!r}."
+        )
     check_pairs(setting, "pairs" in over)
     check_pairs(setting._replace(pairs=setting.judged), "judged" in over)
     params = setting.params
@@ -202,15 +216,15 @@ class _Ledger:
 
     def enter(self, setting: Setting, batch: Batch, before: State, entries: _Entries) -> _Entries:
         """Split the step that the batch takes, and add what each part brings."""
-        moved, parts = split_step(
-            batch.optimizer,
-            self.additive,
-            batch.gradient,
-            self.split_gradient(setting.sources, batch, before.params),
-            before.opt_state,
-            entries.parts,
-            before.params,
-        )
+        state, parts, moved = before, entries.parts, None
+        for update in setting.update.in_turn(batch):
+            gradient, weights, memory = update.direction(batch, state)
+            of_sources = self.split_gradient(setting.sources, batch, state.params, weights)
+            step, parts = split_step(
+                batch.optimizer, self.additive, gradient, of_sources, state.opt_state, parts, state.params
+            )
+            moved = step if moved is None else jax.tree.map(jnp.add, moved, step)
+            state, _ = descend(batch, gradient, state, memory)
         brought = self.changes(_judged(setting, batch), before.params, moved)
         return entries._replace(parts=parts, contributions=entries.contributions + brought)
 
@@ -222,8 +236,8 @@ class _Ledger:
         """Log-probabilities of what is judged."""
         raise NotImplementedError
 
-    def split_gradient(self, sources: Any, batch: Batch, params: Params) -> Params:
-        """Each source's part of the gradient of the mean loss, [sources, …]."""
+    def split_gradient(self, sources: Any, batch: Batch, params: Params, weights: Array) -> Params:
+        """Each source's part of Σ weight · ∇ log p over the tokens, [sources, …]; the weights are a `Direction`'s."""
         raise NotImplementedError
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Array:
@@ -240,15 +254,14 @@ class _Tokens(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m T"]:
         return judged.token_logps(params)
 
-    def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params) -> Params:
+    def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params, weights: Array) -> Params:
         sides = [jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses) for side in range(2)]
         forward = [jax.vjp(batch._replace(responses=side).token_logps, params) for side in sides]
-        weights = _loss_gradients(batch, jnp.concatenate([logps for logps, _ in forward]).sum(axis=-1))
         places = batch.responses.prompt[0].size + batch.responses.tokens[0].size
         found = jax.tree.map(lambda leaf: jnp.zeros((self.sources, *leaf.shape), leaf.dtype), params)
         for side, here in enumerate(map(jnp.array, self.on_sides)):
             mine = sources[side, batch.members] == here[:, None, None]
-            parts = pull_each(forward[side][1], (mine * weights[side, :, None])[:, None], places=places)[0]
+            parts = pull_each(forward[side][1], (mine * weights[side])[:, None], places=places)[0]
             found = jax.tree.map(lambda leaf, part, here=here: leaf.at[here].add(part), found, parts)
         return found
 
@@ -265,15 +278,14 @@ class _Pairs(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m"]:
         return judged.logps(params)
 
-    def split_gradient(self, _sources: None, batch: Batch, params: Params) -> Params:
-        logps, gradients = batch.logps_and_gradients(params)
-        weights = _loss_gradients(batch, logps)
+    def split_gradient(self, _sources: None, batch: Batch, params: Params, weights: Array) -> Params:
+        def weighted(params: Params, pair: Response, weights: Float[Array, "2 T"]) -> Array:
+            return (weights * jax.vmap(partial(token_logps, batch.model, params))(pair)).sum()
 
-        def of_all_pairs(leaf: Float[Array, "2 B ..."]) -> Float[Array, "n ..."]:
-            mine = jnp.einsum("sb,sb...->b...", weights, leaf)
-            return jnp.zeros((self.sources, *leaf.shape[2:]), leaf.dtype).at[batch.members].set(mine)
-
-        return jax.tree.map(of_all_pairs, gradients)
+        of_pair = jax.vmap(jax.grad(weighted), in_axes=(None, 1, 1))(params, batch.responses, weights)
+        return jax.tree.map(
+            lambda leaf: jnp.zeros((self.sources, *leaf.shape[1:]), leaf.dtype).at[batch.members].set(leaf), of_pair
+        )
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m"]:
         _, gradients = judged.logps_and_gradients(params)
@@ -283,12 +295,6 @@ class _Pairs(_Ledger):
             gradients,
         )
         return jnp.stack(jax.tree.leaves(products)).sum(axis=0)
-
-
-def _loss_gradients(batch: Batch, logps: Float[Array, "2 B"]) -> Float[Array, "2 B"]:
-    """Derivatives of the mean loss in the log-probabilities: −d_w/B and d_l/B."""
-    d_chosen, d_rejected = batch.loss.weights(*logps, *batch.ref_logps, *batch.lengths)
-    return jnp.stack([-d_chosen, d_rejected]) / len(batch.members)
 
 
 def _judged(setting: Setting, batch: Batch) -> Batch:

@@ -9,6 +9,7 @@ padding does not matter.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -96,7 +97,8 @@ def number_sources(
     masks = np.stack([np.asarray(source) for source in sources.values()])
     count = masks.sum(axis=0)
     if is_concrete(pairs):
-        real = np.moveaxis(np.asarray(both_sides(pairs).mask), 0, -3)  # after the runs
+        with jax.ensure_compile_time_eval():  # the pairs may be known inside a trace too
+            real = np.moveaxis(np.asarray(both_sides(pairs).mask), 0, -3)  # after the runs
         count = np.where(real, count, 1)
     several, none = (count > 1).sum(), (count == 0).sum()
     if several or none:

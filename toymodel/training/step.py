@@ -1,7 +1,8 @@
 """What `training.train` does with a batch of pairs in one step: the place where a remedy for training comes in.
 
 An `Update` is a pytree whose numbers are its hyperparameters. `Plain` is the usual one: the optimiser, given the
-gradient of the mean loss. Others are in `toymodel.remedies`.
+gradient of the mean loss. Others are in `toymodel.remedies`. Those that are `Weighted` say which weight they put on
+each token, and `training.account` tells what came of it.
 """
 
 from dataclasses import dataclass
@@ -77,6 +78,16 @@ class Batch(NamedTuple):
         """(d_w, d_l) of every pair."""
         return jnp.stack(self.loss.weights(*self.logps(params), *self.ref_logps, *self.lengths))
 
+    def loss_gradients(self, params: Params) -> Float[Array, "2 B"]:
+        """Derivatives of the mean loss in the log-probabilities: −d_w/B and d_l/B."""
+        d_chosen, d_rejected = self.weights(params)
+        return jnp.stack([-d_chosen, d_rejected]) / len(self.members)
+
+    def pull(self, params: Params, weights: Float[Array, "2 B T"]) -> Params:
+        """The sum over all tokens of weight · ∇ log p."""
+        pulled: Params = jax.vjp(self.token_logps, params)[1](weights)[0]
+        return pulled
+
     def ascent(self, params: Params, side: int | Array, weights: Float[Array, " B"]) -> Params:
         """The mean over the pairs of weight · ∇ log π, on the chosen or on the rejected side."""
         responses = jax.tree.map(lambda leaf: leaf[side], self.responses)
@@ -103,17 +114,49 @@ class Update(Protocol):
         """The state after the step, and by how much the parameters moved."""
 
 
-@pytree
-@dataclass(frozen=True)
-class Plain:
-    """The optimiser's step along the gradient of the mean loss."""
+class Direction(NamedTuple):
+    """What an optimiser descends: Σ weight · ∇ log p over the batch's tokens. A negative weight raises its token."""
+
+    gradient: Params
+    weights: Float[Array, "2 B T"] | Float[Array, "2 B 1"]
+    memory: Any = None  # the update's, after the step
+
+
+class Weighted:
+    """An update whose step is the optimiser's along its `direction`; or several such steps, one after the other.
+
+    To inherit from: an update then says its direction, and what it remembers if it does.
+    """
 
     def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
         """Return None: nothing is remembered from step to step."""
 
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """What the optimiser is given, and by which weights it is a sum over tokens."""
+        raise NotImplementedError
+
+    def in_turn(self, _batch: Batch) -> "tuple[Weighted, ...]":
+        """The updates that the step consists of: this one alone."""
+        return (self,)
+
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
-        """Return the state after the optimiser's step, and the step."""
-        return descend(batch, batch.gradient, before)
+        """Return the state after the step, and by how much the parameters moved."""
+        state, steps = before, []
+        for update in self.in_turn(batch):
+            gradient, _, memory = update.direction(batch, state)
+            state, moved = descend(batch, gradient, state, memory)
+            steps.append(moved)
+        return state, jax.tree.map(lambda *parts: sum(parts[1:], start=parts[0]), *steps)
+
+
+@pytree
+@dataclass(frozen=True)
+class Plain(Weighted):
+    """The optimiser's step along the gradient of the mean loss."""
+
+    def direction(self, batch: Batch, before: State) -> Direction:
+        """The gradient, and the loss's weights."""
+        return Direction(batch.gradient, batch.loss_gradients(before.params)[..., None])
 
 
 class Ledger(Protocol):

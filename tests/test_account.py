@@ -340,8 +340,8 @@ def test_updates_that_do_not_say_their_weights_are_refused(how):
 # --- The remainder of linear models ----------------------------------------------------------------------------------
 
 
-def remainder_and_bounds(found, model=BIGRAM, judged=JUDGED):
-    low, high = theory.remainder_bounds(model, found.run.checkpoints, judged)
+def remainder_and_bounds(found, model=BIGRAM, judged=JUDGED, at="start"):
+    low, high = theory.remainder_bounds(model, found.run.checkpoints, judged, at)
     return found.remainder.sum(axis=-1), low, high
 
 
@@ -354,6 +354,17 @@ def test_t23_the_remainder_of_linear_models_is_within_t12s_bounds_over_whole_run
     roundoff = 1e-13 * STEPS * (1 + abs(found.first_order).sum(axis=-1) - low)
     assert (remainder <= high + roundoff).all()
     assert (remainder >= low - roundoff).all()
+
+
+@settings(max_examples=15)
+@given(seeds, st.floats(-2, 1).map(lambda exponent: 10.0**exponent))
+def test_t23_from_the_middle_of_steps_the_remainder_is_of_third_order(seed, rate):
+    params = linear.init_params(jax.random.key(seed), BIGRAM)
+    found = accounted(params=params, rate=rate, checkpoint_every=1, at="middle")
+    remainder, low, high = remainder_and_bounds(found, at="middle")
+    roundoff = 1e-13 * STEPS * (1 + abs(found.first_order).sum(axis=-1))
+    assert (abs(remainder) <= high + roundoff).all()
+    np.testing.assert_array_equal(low, -high)
 
 
 UNIGRAM = linear.unigram(2)
@@ -371,6 +382,24 @@ def test_t23_both_bounds_are_nearly_reached(logit, least, most):
     share = np.asarray(remainder / low)
     assert (share > least).all(), share
     assert (share < most + 1e-9).all(), share
+
+
+@pytest.mark.parametrize(("probability", "least", "most"), [(0.5 - 12**-0.5, 0.98, 1.0), (0.5, -0.01, 0.01)])
+def test_t23_the_bound_from_the_middle_is_nearly_reached(probability, least, most):
+    """By two tokens of the probabilities (1 ± 1/√3)/2, which have the largest third moment; two even ones have none."""
+    params = jnp.array([[jnp.log(probability / (1 - probability))], [0.0]])
+    options = {"model": UNIGRAM, "params": params, "pairs": ONE, "judged": ONE, "sources": by_side(ONE)}
+    found = accounted(optax.sgd, 0.01, steps=1, checkpoint_every=1, at="middle", **options)
+    remainder, _, high = remainder_and_bounds(found, UNIGRAM, ONE, "middle")
+    share = np.asarray(remainder / high)
+    # A remainder of 1e-9 nats, known to some round-offs.
+    assert (abs(share) <= most + 1e-3).all(), share
+    assert (abs(share) >= least).all(), share
+
+
+def test_where_gradients_are_taken_must_be_known():
+    with pytest.raises(ValueError, match=r'`at` must be "start" or "middle", got \'end\''):
+        accounted(at="end")
 
 
 def test_t23_with_learned_features_the_remainder_may_be_positive():

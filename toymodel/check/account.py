@@ -1,5 +1,7 @@
 """What T23 says of one draw: a few steps on two pairs, as a sum over training tokens."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,6 +18,7 @@ from toymodel.training import account, by_position, by_side, crossed
 __dir__ = own_names(globals())
 
 STEPS, MOMENTUM = 3, 0.5
+PLACES: tuple[Literal["start", "middle"], ...] = ("start", "middle")
 
 
 def _momentum(learning_rate: Array) -> optax.GradientTransformation:
@@ -29,9 +32,23 @@ def _t23(draw: Draw) -> Array:
     loss = LOSSES["dpo"](beta=1.0)
     rate = 10 ** (-2 * draw.noise.uniform[0])
     sources = crossed(by_side(pairs), by_position(pairs))
-    found = account(
-        model, params, pairs, loss, _momentum, rate, judged=judged, sources=sources, steps=STEPS, checkpoint_every=1
-    )
+    accounts = {
+        at: account(
+            model,
+            params,
+            pairs,
+            loss,
+            _momentum,
+            rate,
+            judged=judged,
+            sources=sources,
+            steps=STEPS,
+            at=at,
+            checkpoint_every=1,
+        )
+        for at in PLACES
+    }
+    found = accounts["start"]
     path = found.run.checkpoints
     assert path is not None
     at_start = pair_logps(model, params, pairs)
@@ -48,7 +65,9 @@ def _t23(draw: Draw) -> Array:
         relative(brought - jnp.einsum("snt...,snt->...", predicted, jnp.asarray(mask)), size)
         for brought, mask in zip(found.contributions.values(), sources.values(), strict=True)
     ]
-    low, high = theory.remainder_bounds(model, path, judged)
-    remainder = found.remainder.sum(axis=-1)
     scale = size + abs(jnp.stack(at_start[::-1])) + abs(found.true_change).sum(axis=-1)
-    return jnp.array([*misses, excess(remainder, high, scale), excess(low, remainder, scale - low)]).max()
+    for at in PLACES:
+        low, high = theory.remainder_bounds(model, path, judged, at)
+        remainder = accounts[at].remainder.sum(axis=-1)
+        misses += [excess(remainder, high, scale).max(), excess(low, remainder, scale - low).max()]
+    return jnp.array(misses).max()

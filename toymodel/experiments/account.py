@@ -50,6 +50,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
         judged=reference.evaluation,
         sources=crossed(by_side(reference.training), by_position(reference.training)),
         steps=setting.steps,
+        at="middle",
         batch_size=setting.batch_size,
         key=preference_key(setting),
     )

@@ -9,6 +9,8 @@ over a run. All but a remainder of the true change is that: each step's logits m
 them, so that the remainder is at most 0 and at least −Σ_t Σ_i (max v_i − min v_i)²/8, as T12 has it for one step.
 """
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -57,16 +59,23 @@ def token_account(
 
 
 def remainder_bounds(
-    model: LinearSoftmax, path: Float[Array, "steps+1 V d"], judged: PreferencePairs
+    model: LinearSoftmax,
+    path: Float[Array, "steps+1 V d"],
+    judged: PreferencePairs,
+    at: Literal["start", "middle"] = "start",
 ) -> tuple[Float[Array, "2 m"], Float[Array, "2 m"]]:
-    """(low, high) of true change − first order over a run, of both answers (T23).
+    """(low, high) of true change − the sources' sum over a run, of both answers (T23), of any optimiser.
 
-    They are −Σ_t Σ_i (max v_i − min v_i)²/8 and 0, whatever optimiser took the steps: v_i is by how much a step moved
-    the logits before token i.
-
+    Let R_i = max v_i − min v_i, where v_i is by how much a step moved the logits before token i. With gradients from
+    the start of each step the ends are −Σ_t Σ_i R_i²/8 and 0. From its middle they are ∓Σ_t Σ_i R_i³/(144√3): along a
+    step the third derivative of log p is minus a third central moment of v_i, which is at most R_i³/(6√3) in size, and
+    a 24th of it is left.
     """
     states = _states(model, path[0], judged)
     moved = jnp.einsum("tvd,zmid->tzmiv", jnp.diff(path, axis=0), states.features) * states.mask[..., None]
+    if at == "middle":
+        high = (jnp.ptp(moved, axis=-1) ** 3).sum(axis=(0, -1)) / (144 * 3**0.5)
+        return -high, high
     low = -range_shortfall(moved).sum(axis=0)
     return low, jnp.zeros_like(low)
 

@@ -5,9 +5,10 @@ held (`training.additive`). Hence the change of any log-probability over a run,
 
     log π(θ_T) − log π(θ_0) = Σ_sources Σ_t ⟨∇ log π(θ_t), Δθ_t of the source⟩ + remainder,
 
-where the remainder is what curvature adds to first order, step by step. The steps are those of `train`, which takes
-them; an account only looks on, and keeps what each source has brought so far. A remedy may take the place of the plain
-step, if it says which weights it puts on the tokens; where they depend on the state, they are held, as losses' are.
+where the remainder is what curvature adds to first order, step by step. With ∇ log π in the middle of each step instead
+of at its start it is of third order, and costs no more. The steps are those of `train`, which takes them; an account
+only looks on, and keeps what each source has brought so far. A remedy may take the place of the plain step, if it says
+which weights it puts on the tokens; where they depend on the state, they are held, as losses' are.
 
 `account` splits the training tokens into a few sources, and tells what each brought to every token of the judged pairs.
 `attribute` takes single pairs as sources, and tells what each brought to both answers of the judged pairs.
@@ -16,7 +17,7 @@ step, if it says which weights it puts on the tokens; where they depend on the s
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,9 @@ class Account(NamedTuple):
 
     @property
     def remainder(self) -> Float[Array, "*runs 2 m T"]:
-        """True change − first order: the curvature. For linear models it is never above 0 (T12, T23)."""
+        """True change − first order: the curvature. For linear models, from the start of steps, it is never above 0
+        (T12, T23).
+        """
         return self.true_change - self.first_order
 
 
@@ -87,6 +90,7 @@ def account(
     judged: PreferencePairs,
     sources: Sources,
     steps: int,
+    at: Literal["start", "middle"] = "start",
     batch_size: int | None = None,
     key: Key | None = None,
     ref_params: Params | None = None,
@@ -102,6 +106,7 @@ def account(
     Args:
       judged: m pairs, of training or not.
       sources: masks of training tokens by name, as those of `toymodel.training.sources`; every token is in one.
+      at: where on each step ∇ log π is taken. From the start, T12 bounds the remainder; in the middle it is smaller.
       update: as in `train`, if it is a `Weighted` one, as most of `toymodel.remedies` are.
       over: as in `train`; "judged" and "sources" may be named too.
 
@@ -113,18 +118,12 @@ def account(
     update = Plain() if update is None else update
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
     additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    if at not in ("start", "middle"):
+        raise ValueError(f'`at` must be "start" or "middle", got {at!r}.')
     numbers, on_sides = number_sources(sources, pairs)
-    run, (found, true_change) = run_steps(
-        setting._replace(sources=numbers),
-        optimizer,
-        over,
-        steps=steps,
-        batch_size=batch_size,
-        record="loss",
-        checkpoint_every=checkpoint_every,
-        progress=progress,
-        ledger=_Tokens(additive, len(sources), on_sides),
-    )
+    ledger = _Tokens(additive, len(sources), at == "middle", on_sides)
+    setting = setting._replace(sources=numbers)
+    run, (found, true_change) = _keep(setting, optimizer, over, steps, batch_size, checkpoint_every, progress, ledger)
     names = [*sources, DECAY] if additive.decays else sources
     contributions = {name: found[..., row, :, :, :] for row, name in enumerate(names)}
     return Account(contributions, true_change, run)
@@ -167,17 +166,8 @@ def attribute(
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
     additive = _check(setting, optimizer, steps, checkpoint_every, over)
     n = pairs.chosen.shape[-2]
-    run, (found, true_change) = run_steps(
-        setting,
-        optimizer,
-        over,
-        steps=steps,
-        batch_size=batch_size,
-        record="loss",
-        checkpoint_every=checkpoint_every,
-        progress=progress,
-        ledger=_Pairs(additive, n),
-    )
+    ledger = _Pairs(additive, n)
+    run, (found, true_change) = _keep(setting, optimizer, over, steps, batch_size, checkpoint_every, progress, ledger)
     return Attribution(found[..., :n, :, :], found[..., n:, :, :].sum(axis=-3), true_change, run)
 
 
@@ -195,6 +185,30 @@ def _check(setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every:
     return check_additive(optimizer, jax.tree.map(lambda leaf: leaf[0], params) if "params" in over else params)
 
 
+def _keep(
+    setting: Setting,
+    optimizer: Optimizer,
+    over: Sequence[str],
+    steps: int,
+    batch_size: int | None,
+    checkpoint_every: int | None,
+    progress: Callable[[int], Any] | None,
+    ledger: "_Ledger",
+) -> tuple[Run, tuple[Array, Array]]:
+    """Train, and keep the ledger."""
+    return run_steps(
+        setting,
+        optimizer,
+        over,
+        steps=steps,
+        batch_size=batch_size,
+        record="loss",
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+        ledger=ledger,
+    )
+
+
 class _Entries(NamedTuple):
     at_start: Array  # log-probabilities of the judged pairs
     parts: list[Array | None]  # of the optimiser's state
@@ -207,6 +221,7 @@ class _Ledger:
 
     additive: Additive
     sources: int
+    middle: bool = False  # of each step: where gradients of what is judged are taken
 
     def open(self, setting: Setting, batch: Batch, before: State) -> _Entries:
         """Nothing was brought yet."""
@@ -219,13 +234,16 @@ class _Ledger:
         state, parts, moved = before, entries.parts, None
         for update in setting.update.in_turn(batch):
             gradient, weights, memory = update.direction(batch, state)
-            of_sources = self.split_gradient(setting.sources, batch, state.params, weights)
+            of_sources = self.split_gradient(setting.sources, batch, state.params, gradient, weights)
             step, parts = split_step(
                 batch.optimizer, self.additive, gradient, of_sources, state.opt_state, parts, state.params
             )
             moved = step if moved is None else jax.tree.map(jnp.add, moved, step)
             state, _ = descend(batch, gradient, state, memory)
-        brought = self.changes(_judged(setting, batch), before.params, moved)
+        at = before.params
+        if self.middle:
+            at = jax.tree.map(lambda one, other: (one + other) / 2, before.params, state.params)
+        brought = self.changes(_judged(setting, batch), at, moved)
         return entries._replace(parts=parts, contributions=entries.contributions + brought)
 
     def close(self, setting: Setting, batch: Batch, after: State, entries: _Entries) -> tuple[Array, Array]:
@@ -236,8 +254,8 @@ class _Ledger:
         """Log-probabilities of what is judged."""
         raise NotImplementedError
 
-    def split_gradient(self, sources: Any, batch: Batch, params: Params, weights: Array) -> Params:
-        """Each source's part of Σ weight · ∇ log p over the tokens, [sources, …]; the weights are a `Direction`'s."""
+    def split_gradient(self, sources: Any, batch: Batch, params: Params, whole: Params, weights: Array) -> Params:
+        """Each source's part of Σ weight · ∇ log p over the tokens, [sources, …], the whole of which is known."""
         raise NotImplementedError
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Array:
@@ -254,16 +272,22 @@ class _Tokens(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m T"]:
         return judged.token_logps(params)
 
-    def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params, weights: Array) -> Params:
-        sides = [jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses) for side in range(2)]
-        forward = [jax.vjp(batch._replace(responses=side).token_logps, params) for side in sides]
+    def split_gradient(
+        self, sources: Int[Array, "2 n T"], batch: Batch, params: Params, whole: Params, weights: Array
+    ) -> Params:
         places = batch.responses.prompt[0].size + batch.responses.tokens[0].size
         found = jax.tree.map(lambda leaf: jnp.zeros((self.sources, *leaf.shape), leaf.dtype), params)
-        for side, here in enumerate(map(jnp.array, self.on_sides)):
+        rest = max(number for numbers in self.on_sides for number in numbers)  # has what no other has
+        for side, numbers in enumerate(self.on_sides):
+            here = jnp.array([number for number in numbers if number != rest], int)
+            if not here.size:
+                continue
+            responses = jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses)
+            _, pull = jax.vjp(batch._replace(responses=responses).token_logps, params)
             mine = sources[side, batch.members] == here[:, None, None]
-            parts = pull_each(forward[side][1], (mine * weights[side])[:, None], places=places)[0]
+            parts = pull_each(pull, (mine * weights[side])[:, None], places=places)[0]
             found = jax.tree.map(lambda leaf, part, here=here: leaf.at[here].add(part), found, parts)
-        return found
+        return jax.tree.map(lambda leaf, sum_: leaf.at[rest].set(sum_ - leaf.sum(axis=0)), found, whole)
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m T"]:
         _, push = jax.linearize(judged.token_logps, params)
@@ -278,7 +302,7 @@ class _Pairs(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m"]:
         return judged.logps(params)
 
-    def split_gradient(self, _sources: None, batch: Batch, params: Params, weights: Array) -> Params:
+    def split_gradient(self, _sources: None, batch: Batch, params: Params, _whole: Params, weights: Array) -> Params:
         def weighted(params: Params, pair: Response, weights: Float[Array, "2 T"]) -> Array:
             return (weights * jax.vmap(partial(token_logps, batch.model, params))(pair)).sum()
 

@@ -13,6 +13,7 @@ from toymodel.experiments.sentiment import LEARNT
 from toymodel.sweep import make_sweep
 
 SEEDS = range(100, 108)
+QUICK_MARK = {"mark_steps": 200, "mark_rate": 1e-2}
 LENGTH = np.array(LENGTHS, float)
 # Of the first two of `ASSUMPTIONS`.
 FORMULAS = {"T22": style.Look(style.BLACK, "", "-"), "T22, positions alike": style.Look(style.GREY, "", "--")}
@@ -25,7 +26,7 @@ BEYOND = 11.0  # where a turn beyond the longest suffix is drawn
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     """Three kinds of rows: relative slopes and changes by length, means over seeds; where each curve turns, by seed."""
-    seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
+    seeds, settings = (QUICK_SEEDS, SETTINGS | QUICK | QUICK_MARK) if quick else (SEEDS, SETTINGS)
     found = swept(make_sweep(CROWD, settings | {"seed": seeds}))
     return style.stacked(*(_rows(place, name, found) for place, name in enumerate(SUFFIXES)))
 

@@ -31,6 +31,8 @@ ROUNDOFF = 4 * EPS * (240 + V + 32 + 16)
 build = jax.jit(make_crowd, static_argnames=("pairs", "suffix_length", "vocab_size"))
 estimate = jax.jit(contexts.estimate)
 drop_assumptions = jax.jit(contexts.drop_assumptions)
+read_contexts = jax.jit(contexts.read_contexts)
+mean_slopes = jax.jit(crowd.mean_slopes)
 
 
 def world(cosines=COSINES, probs=PROBS):
@@ -113,22 +115,29 @@ def small(model):
 
 
 @pytest.mark.parametrize("model", ["transformer", "ngram_mlp"])
-def test_slopes_of_a_network_are_those_of_its_head_and_of_its_group(model):
+def test_the_last_row_is_the_slope_of_a_network_through_its_head(model):
     _, reference = small(model)
     network, params = reference.network, reference.to_measure(reference.params)
     judged, training = reference.evaluation, reference.training
-    read = [contexts.read_contexts(network, params, pairs) for pairs in (judged, training)]
-    rows = drop_assumptions(*read, jnp.array([0.0, 3.0, 8.0]))
+    rows = drop_assumptions(
+        *(read_contexts(network, params, pairs) for pairs in (judged, training)), np.array([0.0, 3, 8])
+    )
     for place, n in enumerate((0, 3, 8)):
-        unseen, batch = crowd.keep_words(judged, n), crowd.keep_words(training, n)
-        of_head, of_all = jax.jit(crowd.mean_slopes)(network, params, unseen, batch)
-        # Float32 parameters, float64 sums of at most 9 · 9 · 28 · 6 terms of size up to 10.
+        of_head, of_all = mean_slopes(network, params, crowd.keep_words(judged, n), crowd.keep_words(training, n))
+        # Float64 sums of 9 · 9 · 28 · 6 products of numbers up to 10.
         assert_close(rows[-1, place], of_head, 10, EPS * 1e5)
-        both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), unseen, batch)
-        d = np.where(np.arange(len(both)) < len(unseen), 0, len(both) / len(batch))
-        slopes = gradients.group_slopes(network, params, *theory.as_group(both, d, d))
-        assert_close(slopes[: len(unseen)].mean(), of_all, 10, EPS * 1e5)
         assert abs(of_head - of_all) > 0.01
+
+
+def test_slopes_of_all_parameters_are_those_of_the_group():
+    _, reference = small("ngram_mlp")
+    network, params = reference.network, reference.to_measure(reference.params)
+    judged, training = (crowd.keep_words(pairs, 3) for pairs in (reference.evaluation, reference.training))
+    both = jax.tree.map(lambda *leaves: np.concatenate(leaves), judged, training)
+    d = np.where(np.arange(len(both)) < len(judged), 0, len(both) / len(training))
+    slopes = gradients.group_slopes(network, params, *theory.as_group(both, d, d))
+    # As above.
+    assert_close(slopes[: len(judged)].mean(), mean_slopes(network, params, judged, training)[1], 10, EPS * 1e5)
 
 
 def test_marked_answers_have_the_mark_as_often_as_they_should():

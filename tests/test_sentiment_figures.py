@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 from quick_figures import quick, swept
 
-from figures import fig_network_step, fig_sentiment_cosine, fig_sentiment_regime, sentiment_runs, style, sweeps
+from figures import (
+    fig_crowd_network,
+    fig_network_step,
+    fig_sentiment_cosine,
+    fig_sentiment_regime,
+    sentiment_runs,
+    style,
+    sweeps,
+)
 from toymodel.data.sentiment import TASKS
+from toymodel.experiments.contexts import ASSUMPTIONS
 from toymodel.experiments.sentiment import LEARNT, SentimentSetting, fine_tune
 
 FIGURES = ("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step")
@@ -249,3 +258,30 @@ def test_a_second_table_is_equal(name, tmp_path):
     again = importlib.import_module(f"figures.{name}").compute(True, functools.partial(sweeps.swept, tmp_path))
     for column, values in quick(name).items():
         np.testing.assert_array_equal(again[column], values)
+
+
+# --- fig_crowd_network (T22) ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", fig_crowd_network.TITLES)
+def test_the_formula_is_a_line_through_its_threshold_and_the_last_row_is_the_head(suffix):
+    table = style.rows(quick("fig_crowd_network"), suffix=suffix)
+    means = {curve: style.rows(table, curve=curve, seed=-1) for curve in (*ASSUMPTIONS, *fig_crowd_network.SLOPES)}
+    for curve in means.values():
+        assert curve["length"].tolist() == list(fig_crowd_network.LENGTHS)
+        np.testing.assert_allclose(curve["mean_measured"][0], 1)
+    threshold = style.rows(table, curve="few steps")["threshold_predicted"]
+    threshold = threshold[~np.isnan(threshold)]
+    assert len(threshold) == means["T22"]["seeds"][0]
+    # Ratios of sums of a few thousand terms in float64; thresholds are infinite where a ≤ b, and the slope then rises.
+    if np.isfinite(threshold).all():
+        expected = 1 - fig_crowd_network.LENGTH * (1 / threshold).mean()
+        np.testing.assert_allclose(means["T22"]["mean_measured"], expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        means["head alone"]["mean_measured"], means[ASSUMPTIONS[-1]]["mean_measured"], rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_curve_turns_between_the_lengths_around_its_zero():
+    values = np.array([[1, 0.5, -0.5, -1, -2], [1, 1, 2, 1, 1], [-1, -1, 0, 1, 1], [3, 2, 1, 1, -1.0]])
+    np.testing.assert_allclose(fig_crowd_network._turns(values), [1.5, np.inf, 0, 6])

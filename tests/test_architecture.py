@@ -89,11 +89,11 @@ FOLDERS = [
     {
         "experiments": [
             {"code", "statistics", "catalogue"},
-            {"experiment", "tuned"},
+            {"experiment", "tuned", "contexts"},
             {"pairs", "losses"},
             {"gram", "training"},
             {"sentiment"},
-            {"account", "remedies", "signs"},
+            {"account", "crowd", "remedies", "signs"},
         ]
     },
     {

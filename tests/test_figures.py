@@ -24,6 +24,7 @@ FIGURES = (
         "fig_case_map",
         "fig_credit",
         "fig_crowd",
+        "fig_crowd_network",
         "fig_finite_step",
         "fig_flow",
         "fig_groups",

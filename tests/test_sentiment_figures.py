@@ -2,14 +2,24 @@
 
 import functools
 import importlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from quick_figures import quick, swept
 
-from figures import fig_network_step, fig_sentiment_cosine, fig_sentiment_regime, sentiment_runs, style, sweeps
+from figures import (
+    fig_crowd_network,
+    fig_network_step,
+    fig_sentiment_cosine,
+    fig_sentiment_regime,
+    sentiment_runs,
+    style,
+    sweeps,
+)
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.sentiment import LEARNT
+from toymodel.experiments.contexts import ASSUMPTIONS
+from toymodel.experiments.sentiment import LEARNT, SentimentSetting, fine_tune
 
 FIGURES = ("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step")
 
@@ -93,7 +103,7 @@ def test_the_rejected_falls_further_than_the_chosen_in_every_task():
 
 
 def test_shared_suffixes_turn_gradients_the_same_way_and_single_pairs_would_seldom_fall():
-    start = [part("fig_sentiment_cosine", task=task, step=0) for task in TASKS]
+    start = [part("fig_sentiment_cosine", run="DPO", task=task, step=0) for task in TASKS]
     cosines = [table["cosine_measured"][0] for table in start]
     assert cosines[0] < 0 < cosines[1] < cosines[2]
     assert cosines[0] == pytest.approx(-1, abs=0.05)  # one token of two that have all the probability: g_l = −c g_w
@@ -118,7 +128,30 @@ def test_pairs_are_both_down_where_the_inner_product_exceeds_the_chosen_square()
         wanted = runs["down"][runs["task"] == task].mean(axis=(0, 2))
         assert (wanted > 0.2).all()
         # A mean of means of at most 48 zeros and ones.
-        np.testing.assert_allclose(style.rows(table, task=task)["both_down_measured"], wanted, atol=1e-14)
+        np.testing.assert_allclose(style.rows(table, run="DPO", task=task)["both_down_measured"], wanted, atol=1e-14)
+
+
+def test_the_one_token_cosine_falls_in_fine_tuning_and_ends_where_dpo_starts():
+    """The formula for the label's probabilities is the network's where the two words hold all mass."""
+    for task in TASKS:
+        tuning, dpo = (part("fig_sentiment_cosine", run=run, task=task) for run in ("fine-tuning", "DPO"))
+        assert (np.diff(tuning["step"]) > 0).all()
+        # One state, measured by two programs.
+        np.testing.assert_allclose(tuning["cosine_measured"][-1], dpo["cosine_measured"][0], rtol=1e-8)
+    single = part("fig_sentiment_cosine", run="fine-tuning", task="single_token")
+    assert single["cosine_measured"][0] > -0.5 > single["cosine_high"][-1]
+    assert abs(single["cosine_predicted"][0]) < 0.5
+    # At a cosine of −1 + ε both gradients are within √(2ε) of the line of e_w − e_l, whatever the features learn.
+    np.testing.assert_allclose(single["cosine_predicted"][-1], single["cosine_measured"][-1], atol=0.05)
+
+
+def test_the_beginning_of_fine_tuning_is_that_of_the_whole():
+    """Minibatches do not depend on how many steps follow: the repeated first steps lead to the kept stages."""
+    setting = SentimentSetting(task="single_token", seed=100, supervised_prompts=64, supervised_steps=8)
+    whole, beginning = (fine_tune(replace(setting, supervised_steps=steps))["params"] for steps in (16, 8))
+    np.testing.assert_array_equal(whole[0], beginning[0])
+    # float32, eight steps of Adam, whose first is a sign: 3e-3 · 8 steps · 6e-8, enlarged where a gradient is near 0.
+    np.testing.assert_allclose(whole[4], beginning[8], atol=1e-4)
 
 
 # --- fig_sentiment_regime -------------------------------------------------------------------------------------------
@@ -225,3 +258,30 @@ def test_a_second_table_is_equal(name, tmp_path):
     again = importlib.import_module(f"figures.{name}").compute(True, functools.partial(sweeps.swept, tmp_path))
     for column, values in quick(name).items():
         np.testing.assert_array_equal(again[column], values)
+
+
+# --- fig_crowd_network (T22) ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", fig_crowd_network.TITLES)
+def test_the_formula_is_a_line_through_its_threshold_and_the_last_row_is_the_head(suffix):
+    table = style.rows(quick("fig_crowd_network"), suffix=suffix)
+    means = {curve: style.rows(table, curve=curve, seed=-1) for curve in (*ASSUMPTIONS, *fig_crowd_network.SLOPES)}
+    for curve in means.values():
+        assert curve["length"].tolist() == list(fig_crowd_network.LENGTHS)
+        np.testing.assert_allclose(curve["mean_measured"][0], 1)
+    threshold = style.rows(table, curve="few steps")["threshold_predicted"]
+    threshold = threshold[~np.isnan(threshold)]
+    assert len(threshold) == means["T22"]["seeds"][0]
+    # Ratios of sums of a few thousand terms in float64; thresholds are infinite where a ≤ b, and the slope then rises.
+    if np.isfinite(threshold).all():
+        expected = 1 - fig_crowd_network.LENGTH * (1 / threshold).mean()
+        np.testing.assert_allclose(means["T22"]["mean_measured"], expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        means["head alone"]["mean_measured"], means[ASSUMPTIONS[-1]]["mean_measured"], rtol=1e-9, atol=1e-9
+    )
+
+
+def test_a_curve_turns_between_the_lengths_around_its_zero():
+    values = np.array([[1, 0.5, -0.5, -1, -2], [1, 1, 2, 1, 1], [-1, -1, 0, 1, 1], [3, 2, 1, 1, -1.0]])
+    np.testing.assert_allclose(fig_crowd_network._turns(values), [1.5, np.inf, 0, 6])

@@ -71,7 +71,7 @@ FOLDERS = [
         ]
     },
     {"diagnosis": [{"likelihood", "readers"}, {"batch", "inputs"}, {"gradients", "logs"}, {"losses"}]},
-    {"huggingface": [{"uses"}, {"grams"}, {"pairs"}]},
+    {"huggingface": [{"uses"}, {"recorder"}, {"grams"}, {"pairs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

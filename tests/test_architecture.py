@@ -85,7 +85,7 @@ FOLDERS = [
             {"report"},
         ]
     },
-    {"huggingface": [{"uses"}, {"grams"}, {"pairs"}]},
+    {"huggingface": [{"uses"}, {"recorder"}, {"grams"}, {"pairs"}]},
     {
         "experiments": [
             {"code", "statistics", "catalogue"},

@@ -59,9 +59,9 @@ bench: $(VENV)/bench.stamp ## the benchmarks: ratios against named alternatives,
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.torch_gram
 
-reference: $(VENV)/reference.stamp ## against Hugging Face transformers: our GPT-2, exported gradients, toymodel.huggingface
-	$(BIN)/python -m pytest tests/test_transformer.py tests/test_torch_gradients.py tests/test_huggingface.py \
-	  -k 'gpt2 or torch_gradients or huggingface'
+reference: $(VENV)/reference.stamp ## against Hugging Face transformers: our GPT-2 and Llama, exported gradients, toymodel.huggingface
+	$(BIN)/python -m pytest tests/test_transformer.py tests/test_llama.py tests/test_torch_gradients.py \
+	  tests/test_huggingface.py -k 'gpt2 or llama or torch_gradients or huggingface'
 
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

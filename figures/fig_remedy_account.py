@@ -28,6 +28,7 @@ ACCOUNTED = [  # remedies whose step is a sum over training tokens
 LINEAR = 0.1  # nats: axes are linear up to here, and logarithmic beyond
 TICKS = {-10: "−10", -1: "", -0.1: "−.1", 0: "0", 0.1: ".1", 1: "", 10: "10"}
 QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
+IN_TRANSFORMER = ["none", "penalty"]  # of others the true change is hardly told apart from none's
 # Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
 # nothing and divides by; so they are told together. Where other sources cancel by chance, single seeds are far away:
 # hence medians over seeds.
@@ -51,7 +52,7 @@ def measure(setting: AccountSetting, row: Row) -> Row:
     pairs, unseen = jax.tree.map(itemgetter(TASK_NAMES.index(TASK)), (training, judged))
     arguments, options = arguments_of(setting, model, params, pairs)
     sources = crossed(by_side(arguments[2]), by_position(arguments[2]))
-    found = account(*arguments, **options | {"steps": setting.stop}, judged=unseen, sources=sources)
+    found = account(*arguments, **options | {"steps": setting.stop}, judged=unseen, sources=sources, at="middle")
     return {
         "stopped_at": found.run.stopped_at,
         "label_accuracy": accuracy,
@@ -74,6 +75,8 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 def _accounts(model: str, runs: style.Table, quick: bool, swept: Swept) -> style.Table:
     settings, seeds, names = (SETTINGS | QUICK, QUICK_SEEDS, QUICK_REMEDIES) if quick else (SETTINGS, SEEDS, ACCOUNTED)
+    if model == "transformer":
+        names = IN_TRANSFORMER
     stops = _stops(runs, remedy_runs.states(quick), remedy_runs.MARGINS[model])
     each = {"zip": {"remedy": names, "stop": [stops[name] for name in names]}, "seed": seeds}
     found = swept(make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
@@ -132,7 +135,8 @@ def draw(table: style.Table) -> Figure:
         ax.axvline(0, color=style.GREY, linewidth=0.5, zorder=0)
         for place, model in enumerate(models):
             offset = (place - (len(models) - 1) / 2) * APART
-            _markers(ax, style.rows(table, model=model, source=source), offset, LOOKS[model])
+            part = style.rows(table, model=model, source=source)
+            _markers(ax, part, np.array([names.index(name) for name in part["remedy"]]) + offset, LOOKS[model])
         ax.set_xscale("symlog", linthresh=LINEAR)
         ax.set_xticks(list(TICKS), TICKS.values())
         ax.minorticks_off()
@@ -145,9 +149,8 @@ def draw(table: style.Table) -> Figure:
     return figure
 
 
-def _markers(ax: Axes, part: style.Table, offset: float, look: style.Look) -> None:
-    """A row for each remedy; the dotted line is what the source brings without one."""
-    rows = np.arange(len(part["remedy"])) + offset
+def _markers(ax: Axes, part: style.Table, rows: np.ndarray, look: style.Look) -> None:
+    """At the rows of the remedies; the dotted line is what the source brings without one."""
     ax.axvline(style.rows(part, remedy="none")["brought_measured"][0], color=look.colour, linewidth=0.6, linestyle=":")
     ax.hlines(rows, part["brought_low"], part["brought_high"], color=look.colour, linewidth=0.8)
     ax.plot(part["brought_measured"], rows, look.marker, color=look.colour, markerfacecolor="white")

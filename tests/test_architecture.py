@@ -106,7 +106,7 @@ FOLDERS = [
     },
     {
         "commands": [
-            {"_environment", "_progress", "_settings"},
+            {"_environment", "_progress", "_settings", "_words"},
             {"_gradient_report", "_log_report", "_model"},
             {"account", "check", "diagnose", "sentiment", "sweep"},
         ]

@@ -477,6 +477,23 @@ def test_where_numbers_end(tmp_path, name, form):
     assert np.isfinite(found.rejected.values).all()
 
 
+@pytest.mark.parametrize("loss", ["Validation Loss", "Val Loss", "eval_loss"])
+def test_rows_of_an_evaluation_with_names_as_in_training(tmp_path, loss):
+    """And the row of dashes with which such a table may end: nothing was logged there, and nothing broke."""
+    rows = [
+        {"Step": step, "Train Loss": 0.7, loss: 0.6, "logps/chosen": -50 - step, "logps/rejected": -60}
+        for step in (1, 2)
+    ]
+    rows.append({"Step": "Train Summary", "Train Loss": 0.7, loss: "-", "logps/chosen": "-", "logps/rejected": "-"})
+    found, findings = only(written(tmp_path, "log.csv", as_csv(rows)))
+    assert found.split == "evaluation"
+    assert states(found.chosen) == {1: -51, 2: -52}
+    assert not findings
+    assert found.broke_at is None
+    apart = rows[:2] + [{"Step": 3, "Train Loss": 0.7, loss: "", "logps/chosen": -1, "logps/rejected": -2}] * 3
+    assert only(written(tmp_path, "other.csv", as_csv(apart)))[0].split == "training"  # few of its rows are evaluations
+
+
 def test_training_that_breaks_is_told_beside_the_evaluations(tmp_path):
     (found,), (finding,) = load_log(written(tmp_path, "log.json", [*ROWS, *EVALS, *broken(40, 50)]))
     assert (found.split, found.broke_at) == ("evaluation", None)

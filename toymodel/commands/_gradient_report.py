@@ -8,6 +8,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from toymodel.commands._words import short, signed, words
+
 if TYPE_CHECKING:
     from toymodel.diagnosis.gradients import Diagnosis
 
@@ -32,7 +34,7 @@ def report(diagnosis: "Diagnosis", *, json: bool) -> int:
         return 0
     summary = diagnosis.summary
     _print_pairs(diagnosis)
-    found = [f"{count} {_words(name)}" for name, count in summary["cases"].items() if count]
+    found = [f"{count} {words(name)}" for name, count in summary["cases"].items() if count]
     print(f"{summary['pairs']} pair(s): {', '.join(found)}. Slopes in nats per unit of learning rate.")
     if summary["undefined_cosines"]:
         print(f"{summary['undefined_cosines']} without a cosine: a gradient is zero.")
@@ -57,11 +59,11 @@ def _print_pairs(diagnosis: "Diagnosis") -> None:
     for name, row in rows:
         table.add_row(
             name,
-            *(_short(value) for value in (math.sqrt(row["chosen_sq"]), math.sqrt(row["rejected_sq"]), row["inner"])),
-            "undefined" if row["cosine"] is None else _short(row["cosine"]),
-            _short(row["chosen_slope"]),
-            _short(row["rejected_slope"]),
-            _words(row["case"]),
+            *(short(value) for value in (math.sqrt(row["chosen_sq"]), math.sqrt(row["rejected_sq"]), row["inner"])),
+            "undefined" if row["cosine"] is None else short(row["cosine"]),
+            short(row["chosen_slope"]),
+            short(row["rejected_slope"]),
+            words(row["case"]),
         )
         if name != "all":
             any_ratio = row["cosine"] is not None and row["band"] is None
@@ -79,17 +81,17 @@ def _print_likelihood(diagnosis: "Diagnosis") -> None:
     own, pairs = diagnosis.summary["likelihood"], diagnosis.summary["pairs"]
     batch = diagnosis.batch["likelihood"] if diagnosis.batch is not None and pairs > 1 else None
     table = Table("an added likelihood term", "each by its own step", *(["by the mean step"] if batch else []))
-    for unit, words in UNITS.items():
+    for unit, name in UNITS.items():
         told = [found[unit] for found in (own, batch) if found is not None and unit in found]
         cells = [f"{_range(one['window'])}: {one['pairs_right']} of {pairs} right" for one in told]
         if cells:
-            table.add_row(words, *cells)
+            table.add_row(name, *cells)
     _print_table(table, wrapped=(0,))
     beta = own["beta"]
     print(
         "For the weights that are given."
         if beta is None
-        else f"For DPO with β = {_short(beta)} at its reference, whose weights are β/2; --beta has another."
+        else f"For DPO with β = {short(beta)} at its reference, whose weights are β/2; --beta has another."
     )
     if "rpo_alpha" not in own:
         print("rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N].")
@@ -99,7 +101,7 @@ def _print_losses(losses: dict[str, Any], pairs: int) -> None:
     """Losses that put the same pairs right by weights of the same ratio share a row; the best come first."""
     alike: dict[tuple[int, str], list[str]] = {}
     for name, right in losses["right"].items():
-        ends = ["∞" if end is None else _short(end) for end in losses["ratio"][name] or ()]
+        ends = ["∞" if end is None else short(end) for end in losses["ratio"][name] or ()]
         ratio = " to ".join(dict.fromkeys(ends)) or "moves no pair"
         alike.setdefault((len(right), ratio), []).append(name)
     table = Table("right", "d_w/d_l", "losses with their defaults, at the reference")
@@ -108,35 +110,35 @@ def _print_losses(losses: dict[str, Any], pairs: int) -> None:
     _print_table(table, wrapped=(2,))
     if losses["negative"]:
         print(f"With a weight below 0, for some pair: {', '.join(losses['negative'])}.")
-    for what, words in (
+    for what, arrays in (
         ("lengths", "chosen_lengths and rejected_lengths"),
         ("logps", "chosen_logps and rejected_logps"),
     ):
         if names := [name for name, missing in losses["untold"].items() if missing == what]:
-            print(f"Not told without {words} [N]: {', '.join(names)}.")
+            print(f"Not told without {arrays} [N]: {', '.join(names)}.")
 
 
 def _print_batch(batch: dict[str, Any], own: list[str]) -> None:
     """What the mean step of all pairs does, against each pair's own step (`own` has its case)."""
     table = Table("pair", "slope w", "slope l", "case", "most harmful of the others, and the slope they add")
     for i, row in enumerate(batch["pairs"][:SHOWN]):
-        worst = ", ".join(f"{side} {pair} ({_signed(slope)})" for pair, side, slope in row["worst"])
-        slopes = _short(row["chosen_slope"]), _short(row["rejected_slope"])
-        table.add_row(str(i), *slopes, _words(row["case"]), worst or "none")
+        worst = ", ".join(f"{side} {pair} ({signed(slope)})" for pair, side, slope in row["worst"])
+        slopes = short(row["chosen_slope"]), short(row["rejected_slope"])
+        table.add_row(str(i), *slopes, words(row["case"]), worst or "none")
     print("Under the mean step of all pairs:")
     _print_table(table, wrapped=(3, 4))
-    found = [f"{count} {_words(name)}" for name, count in batch["cases"].items() if count]
+    found = [f"{count} {words(name)}" for name, count in batch["cases"].items() if count]
     print(f"In the batch: {', '.join(found)}.")
     cases = [row["case"] for row in batch["pairs"]]
     lost = [str(i) for i, (alone, now) in enumerate(zip(own, cases, strict=True)) if alone == RIGHT != now]
     print(f"Right alone and not in the batch, through the others: {_listed(lost, 'pair')}.")
     common = batch["common_step"]
     n = len(common["weights"]) // 2
-    named = [f"{'chosen' if i < n else 'rejected'} {i % n}: {_short(w)}" for i, w in enumerate(common["weights"]) if w]
+    named = [f"{'chosen' if i < n else 'rejected'} {i % n}: {short(w)}" for i, w in enumerate(common["weights"]) if w]
     if common["exists"]:
         print(
             "A step exists that raises every chosen and lowers every rejected answer, each by "
-            f"{_short(common['least_slope'])} nats or more per unit of learning rate. Weights of the gradients: "
+            f"{short(common['least_slope'])} nats or more per unit of learning rate. Weights of the gradients: "
             f"{_listed(named, 'answer')}."
         )
     else:
@@ -161,7 +163,7 @@ def _print_layers(layers: dict[str, Any]) -> None:
             layers[name][entry]
             for entry in ("chosen_sq", "rejected_sq", "inner", "cosine", "chosen_slope", "rejected_slope")
         ]
-        table.add_row(name, *("undefined" if number is None else _short(number) for number in numbers))
+        table.add_row(name, *("undefined" if number is None else short(number) for number in numbers))
     print("By layer, as means over pairs; the columns add up, but for the cosine:")
     _print_table(table)
     if len(layers) > SHOWN:
@@ -184,17 +186,5 @@ def _print_table(table: Table, wrapped: tuple[int, ...] = (-1,)) -> None:
 def _range(ends: list[float | None] | None) -> str:
     if ends is None:
         return "none"
-    low, high = ("∞" if end is None else _short(end) for end in ends)
+    low, high = ("∞" if end is None else short(end) for end in ends)
     return f"{low} to {high}" if high != "∞" else f"above {low}"
-
-
-def _words(case: str) -> str:
-    return case.replace("_", " ")
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"

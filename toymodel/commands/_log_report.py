@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from toymodel.commands._words import short, signed, words
+
 if TYPE_CHECKING:
     from toymodel.diagnosis.checkpoints import PairsDiagnosis
 
@@ -80,13 +82,13 @@ def _print_pairs(diagnosis: "PairsDiagnosis") -> int:
     for side in ("chosen", "rejected"):
         moved = summary.get(f"{side}_positions", [])
         first = sorted(range(len(moved)), key=lambda i: -abs(moved[i]))[:POSITIONS]
-        listed = ", ".join(f"{i}: {_signed(moved[i])}" for i in first)
+        listed = ", ".join(f"{i}: {signed(moved[i])}" for i in first)
         if listed:
-            print(f"The {side}'s {_signed(summary[f'{side}_change'])} nats by position, the largest first: {listed}.")
+            print(f"The {side}'s {signed(summary[f'{side}_change'])} nats by position, the largest first: {listed}.")
     cases = [pair.summary["case"] for pair in diagnosis.pairs]
-    found = ", ".join(f"{cases.count(name)} {_words(name)}" for name in dict.fromkeys(cases))
+    found = ", ".join(f"{cases.count(name)} {words(name)}" for name in dict.fromkeys(cases))
     print(f"Each pair from the first state to the last: {found}.")
-    changes = [f"{i} ({_signed(diagnosis.pairs[i].summary['chosen_change'])})" for i in diagnosis.falls[:SHOWN]]
+    changes = [f"{i} ({signed(diagnosis.pairs[i].summary['chosen_change'])})" for i in diagnosis.falls[:SHOWN]]
     rest = f" and {len(diagnosis.falls) - SHOWN} more; --json has them all" if len(diagnosis.falls) > SHOWN else ""
     print(f"Pairs whose chosen fell, the furthest first: {', '.join(changes) + rest or 'none'}.")
     return 0
@@ -103,11 +105,11 @@ def _print_runs(found: dict[str, Any]) -> int:
         if comparison["margin"] is None:
             print("In one of the runs the margin never grew, so that there is no equal margin to compare at:")
         else:
-            print(f"When the margin had grown by {_short(comparison['margin'])} {unit}, the most that all reached:")
+            print(f"When the margin had grown by {short(comparison['margin'])} {unit}, the most that all reached:")
         table = _table("run", "step", "chosen", "rejected")
         for run, one in runs.items():
             at = one["at_margin"] or {"step": one["summary"]["last_step"], **one["summary"]}
-            table.add_row(run, _short(at["step"]), _with_error(at, "chosen"), _with_error(at, "rejected"))
+            table.add_row(run, short(at["step"]), _with_error(at, "chosen"), _with_error(at, "rejected"))
         _print_table(table)
         if comparison["margin"] is None:
             continue
@@ -115,7 +117,7 @@ def _print_runs(found: dict[str, Any]) -> int:
         size, error = difference(runs[ranked[0]], runs[ranked[-1]])
         doubt = "" if error is None or abs(size) > 2 * error else ": not told from noise"
         print(
-            f"The chosen is highest in {ranked[0]} and lowest in {ranked[-1]}, {_short(size)}"
+            f"The chosen is highest in {ranked[0]} and lowest in {ranked[-1]}, {short(size)}"
             f"{_plus_minus(error)} {unit} apart{doubt}."
         )
         if unit == "reward":
@@ -149,14 +151,14 @@ def _print_verdict(summary: dict[str, Any], unit: str) -> None:
     kind = summary.get("step_kind", "step").capitalize()
     print(
         f"{kind}s {_steps(summary)}, {summary['rows']} states: chosen {_with_error(summary, 'chosen')}, rejected "
-        f"{_with_error(summary, 'rejected')}, margin {_signed(margin)} {unit}: {_words(summary['case'])}."
+        f"{_with_error(summary, 'rejected')}, margin {signed(margin)} {unit}: {words(summary['case'])}."
     )
 
 
 def _print_stretches(stretches: list[dict[str, Any]]) -> None:
     table = _table("steps", "case", "chosen", "rejected")
     for stretch in stretches[:SHOWN]:
-        name = _words(stretch["case"])
+        name = words(stretch["case"])
         shown = f"[bold]{name}" if stretch["case"] == "both_down" else name
         table.add_row(_steps(stretch), shown, _with_error(stretch, "chosen"), _with_error(stretch, "rejected"))
     _print_table(table)
@@ -177,24 +179,12 @@ def _print_table(table: Table) -> None:
 
 def _with_error(entry: dict[str, Any], side: str) -> str:
     error = entry[f"{side}_error"]
-    return _signed(entry[f"{side}_change"]) + _plus_minus(error)
+    return signed(entry[f"{side}_change"]) + _plus_minus(error)
 
 
 def _plus_minus(error: float | None) -> str:
     return "" if error is None else f" ± {error:.0f}" if error >= 10 else f" ± {error:.2g}"
 
 
-def _words(case: str) -> str:
-    return case.replace("_", " ")
-
-
 def _steps(entry: dict[str, Any]) -> str:
     return f"{entry['first_step']:.10g} to {entry['last_step']:.10g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4g}"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4g}"

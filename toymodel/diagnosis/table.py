@@ -14,7 +14,8 @@ from toymodel.diagnosis.text import Row
 
 __dir__ = own_names(globals())
 
-_MISSING = {"", "-", "--", "na", "n/a", "nan", "none", "null", "no log"}  # "No log": Hugging Face's notebook table
+_NOT_LOGGED = {"-", "--", "–", "—", "no log"}  # "No log": Hugging Face's notebook table
+_MISSING = {"", "na", "n/a", "nan", "none", "null"} | _NOT_LOGGED
 _END = ("train_runtime", "train/train_runtime", "total_flos", "train/total_flos")  # of the row after training
 
 _DECIMAL_COMMA = re.compile(r"[-+]?(0,\d+|\d+,(?!\d{3}$)\d+)")  # "1,234" may be a thousand
@@ -59,7 +60,9 @@ class Table:
 
     def _rows_are_evaluations(self, sided: list[str]) -> bool:
         """Whether this is a table of the Hugging Face trainer, one row an evaluation, with names as in training."""
-        loss = next((name for name in self.names if name.strip().lower() == "validation loss"), None)
+        columns = {name: read_name(name) for name in self.names}
+        losses = (name for name, of in columns.items() if of and (of.quantity, of.split) == ("loss", "evaluation"))
+        loss = next(losses, None)
         if loss is None or not sided:
             return False
         used = np.isfinite([self.numbers(name) for name in sided]).any(axis=0)
@@ -82,8 +85,10 @@ class Table:
                 raise ValueError(f"must hold a finite number as `{name}` in row {i}, got {row[name]!r}.")
 
     def holds(self, name: str) -> Bool[np.ndarray, " R"]:
-        """Which rows have the column at all, with a number or not."""
-        return np.array([name in row for row in self.rows], dtype=bool)
+        """Which rows have the column at all, with a number or not; a dash says that they have not."""
+        return np.array(
+            [name in row and str(row[name]).strip().lower() not in _NOT_LOGGED for row in self.rows], dtype=bool
+        )
 
     def steps(self, used: Bool[np.ndarray, " R"], of_set: Bool[np.ndarray, " R"]) -> Steps:
         """The steps of the rows: from the best column that all rows in use have, or one; else the number of the row.

@@ -574,6 +574,14 @@ def test_what_is_believed(tmp_path, name):
     assert ("average_logps" in codes) == (expected[2] == "nats per token")
 
 
+def test_the_names_that_we_ask_for_are_of_sums_however_small(tmp_path):
+    """As short answers of small models have; a word that only losses of means log says otherwise."""
+    rows = [{"step": step, "chosen_logps": -0.5 - step, "rejected_logps": -0.6} for step in (0, 1)]
+    assert only(written(tmp_path, "log.json", rows))[0].unit == "nats"
+    averaged = [row | {"simpo/gamma": 0.5} for row in rows]
+    assert only(written(tmp_path, "other.json", averaged))[0].unit == "nats per token"
+
+
 def test_sums_go_before_means_over_tokens(tmp_path):
     found, _ = only(written(tmp_path, "log.json", log_of("avg_logps", "logps")))
     assert found.columns == ("logps/chosen", "logps/rejected")

@@ -14,6 +14,7 @@ from toymodel._public import own_names
 from toymodel.diagnosis.belief import SIDES, Believed, best, candidates, named, quantities, ratio, rows_of
 from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
 from toymodel.diagnosis.files import read_rows
+from toymodel.diagnosis.readers import LOGPS
 from toymodel.diagnosis.table import Place, Steps, Table, by_step
 
 __dir__ = own_names(globals())
@@ -196,6 +197,8 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     values = np.concatenate([side[np.isfinite(side)] for side in sides]) if sides else np.array([])
     said = _OF_AVERAGES.search(names) is not None or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
+    if believed.columns == LOGPS and not said:
+        return False  # the names that we ask for, of sums
     return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
 

@@ -162,10 +162,15 @@ def _made_here(hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
 
 
 def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
-    """Make figures in processes of their own, one device each; they share the sweeps that several figures need."""
+    """Make figures in processes of their own, one device each; they share the sweeps that several figures need.
+
+    A process that finds no figure left shares the sweeps of those that others are at.
+    """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_begin_process) as pool:
         futures = [pool.submit(_make, *item, quick, out) for item in hashes.items()]
+        for item in hashes.items():
+            pool.submit(_help, *item, quick, out)
         try:
             yield from (future.result() for future in as_completed(futures))
         except BaseException:  # an interrupt as well: what has not begun is not begun, and the error goes on
@@ -216,6 +221,13 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> str:
         raise
     _free_memory()
     return name
+
+
+def _help(name: str, content_hash: str, quick: bool, out: Path) -> None:
+    """Compute what another process still computes for a figure: each takes the shards that no other has."""
+    if not _up_to_date(name, content_hash, out):
+        _load(name).compute(quick, functools.partial(_load("sweeps").swept, out))
+        _free_memory()
 
 
 def _free_memory() -> None:

@@ -244,6 +244,25 @@ def test_the_figures_of_the_paper_come_first():
     assert sorted(names) == sorted(path.stem for path in build.FOLDER.glob("fig_*.py"))
 
 
+def test_a_process_that_has_no_figure_left_computes_what_others_still_do(built, tmp_path, monkeypatch):
+    """And writes nothing: the sweeps are the figure's, whoever computed them."""
+    computed = []
+
+    class Stub:
+        swept = staticmethod(dict)  # is only handed on
+
+        @staticmethod
+        def compute(quick, swept):
+            computed.append((quick, swept.args))
+
+    monkeypatch.setattr(build, "_load", lambda _: Stub)
+    build._help(CHEAP, build._content_hash(CHEAP, True), True, built)
+    assert not computed  # it is made
+    build._help(CHEAP, "another", True, tmp_path)
+    assert computed == [(True, (tmp_path,))]
+    assert not list(tmp_path.iterdir())
+
+
 def test_figures_never_import_figures():
     for path in build.FOLDER.glob("fig_*.py"):
         others = {other.stem for other in build.dependencies(path)} - {path.stem}

@@ -12,13 +12,15 @@ from jaxtyping import Array, Float, Int
 
 from toymodel import theory
 from toymodel._public import own_names
-from toymodel.data.pairs import PreferencePairs
+from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.models.crowd import Cosines
 from toymodel.models.logps import Params
 from toymodel.models.readout import hidden_states
 from toymodel.models.stages import Network
 
 __dir__ = own_names(globals())
+
+AT_ONCE = 64  # responses in a forward pass, of a thousand or more
 
 #: What `drop_assumptions` drops, one after the other, and what is then taken as it is in the network.
 ASSUMPTIONS = (
@@ -61,10 +63,14 @@ class Estimates(NamedTuple):
 
 def read_contexts(network: Network, params: Params, pairs: PreferencePairs) -> Contexts:
     """The contexts of pairs whose answers have no padding."""
+
+    def of_response(response: Response) -> tuple[Array, Array]:
+        return hidden_states(network, params, response), jax.nn.softmax(network.logits(params, response))
+
     sides = (pairs.chosen_response, pairs.rejected_response)
-    hidden = [jax.vmap(lambda response: hidden_states(network, params, response))(side) for side in sides]
-    logits = [jax.vmap(network.logits, in_axes=(None, 0))(params, side) for side in sides]
-    return Contexts(jnp.stack(hidden), jax.nn.softmax(jnp.stack(logits)), jnp.stack([pairs.chosen, pairs.rejected]))
+    each = [jax.lax.map(of_response, side, batch_size=AT_ONCE) for side in sides]
+    hidden, probs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    return Contexts(hidden, probs, jnp.stack([pairs.chosen, pairs.rejected]))
 
 
 def estimate(judged: Contexts, training: Contexts) -> Estimates:

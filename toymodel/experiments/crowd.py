@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int
 from toymodel import theory
 from toymodel._public import own_names
 from toymodel.data import sentiment
-from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import BLAME, PRAISE, WORDS, Task
 from toymodel.experiments.contexts import drop_assumptions, estimate, read_contexts
 from toymodel.experiments.experiment import POSITIVE, Experiment, Row, Rule, real, replace_default, setting, whole
@@ -45,6 +45,7 @@ __dir__ = own_names(globals())
 
 SUFFIXES = ("drawn", "marked")
 LENGTHS = (0, 1, 2, 4, 8)  # words of the suffix that are kept
+PAIRS_AT_ONCE = 32
 MARK = WORDS.tokens.index(PRAISE[0])  # followed by the ids of all other words of praise and blame
 HEAD = ("head", "head_weight")  # the last layer's matrix, among the parameters of a network
 
@@ -69,16 +70,21 @@ def mean_slopes(
     Through the matrix of the last layer alone, and through all parameters.
     """
 
-    def mean_logp(params: Params, responses: Response) -> Float[Array, ""]:
-        return jax.vmap(response_logp, in_axes=(None, None, 0))(network, params, responses).mean()
+    def margin(params: Params, pair: PreferencePairs) -> Float[Array, ""]:
+        chosen, rejected = (
+            response_logp(network, params, side) for side in (pair.chosen_response, pair.rejected_response)
+        )
+        return chosen - rejected
 
-    def margin(params: Params) -> Float[Array, ""]:
-        return mean_logp(params, training.chosen_response) - mean_logp(params, training.rejected_response)
+    def mean_chosen(params: Params) -> Float[Array, ""]:
+        return jax.vmap(response_logp, in_axes=(None, None, 0))(network, params, judged.chosen_response).mean()
 
     def along(step: Params) -> Float[Array, ""]:
-        return jax.jvp(lambda params: mean_logp(params, judged.chosen_response), (params,), (step,))[1]
+        return jax.jvp(mean_chosen, (params,), (step,))[1]
 
-    step = jax.grad(margin)(params)
+    # Not of all pairs at once: what a backward pass keeps of a thousand would be gigabytes.
+    of_pairs = jax.lax.map(lambda pair: jax.grad(margin)(params, pair), training, batch_size=PAIRS_AT_ONCE)
+    step = jax.tree.map(lambda leaf: leaf.mean(axis=0), of_pairs)
     of_head = {name: part if name in HEAD else jax.tree.map(jnp.zeros_like, part) for name, part in step.items()}
     return along(of_head), along(step)
 

@@ -234,7 +234,7 @@ class _Ledger:
         state, parts, moved = before, entries.parts, None
         for update in setting.update.in_turn(batch):
             gradient, weights, memory = update.direction(batch, state)
-            of_sources = self.split_gradient(setting.sources, batch, state.params, gradient, weights)
+            of_sources = self.split_gradient(setting.sources, batch, state.params, weights)
             step, parts = split_step(
                 batch.optimizer, self.additive, gradient, of_sources, state.opt_state, parts, state.params
             )
@@ -254,8 +254,8 @@ class _Ledger:
         """Log-probabilities of what is judged."""
         raise NotImplementedError
 
-    def split_gradient(self, sources: Any, batch: Batch, params: Params, whole: Params, weights: Array) -> Params:
-        """Each source's part of Σ weight · ∇ log p over the tokens, [sources, …], the whole of which is known."""
+    def split_gradient(self, sources: Any, batch: Batch, params: Params, weights: Array) -> Params:
+        """Each source's part of Σ weight · ∇ log p over the tokens, [sources, …]."""
         raise NotImplementedError
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Array:
@@ -272,22 +272,17 @@ class _Tokens(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m T"]:
         return judged.token_logps(params)
 
-    def split_gradient(
-        self, sources: Int[Array, "2 n T"], batch: Batch, params: Params, whole: Params, weights: Array
-    ) -> Params:
+    def split_gradient(self, sources: Int[Array, "2 n T"], batch: Batch, params: Params, weights: Array) -> Params:
         places = batch.responses.prompt[0].size + batch.responses.tokens[0].size
         found = jax.tree.map(lambda leaf: jnp.zeros((self.sources, *leaf.shape), leaf.dtype), params)
-        rest = max(number for numbers in self.on_sides for number in numbers)  # has what no other has
         for side, numbers in enumerate(self.on_sides):
-            here = jnp.array([number for number in numbers if number != rest], int)
-            if not here.size:
-                continue
+            here = jnp.array(numbers, int)
             responses = jax.tree.map(lambda leaf, side=side: leaf[side][None], batch.responses)
             _, pull = jax.vjp(batch._replace(responses=responses).token_logps, params)
             mine = sources[side, batch.members] == here[:, None, None]
             parts = pull_each(pull, (mine * weights[side])[:, None], places=places)[0]
             found = jax.tree.map(lambda leaf, part, here=here: leaf.at[here].add(part), found, parts)
-        return jax.tree.map(lambda leaf, sum_: leaf.at[rest].set(sum_ - leaf.sum(axis=0)), found, whole)
+        return found
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Float[Array, "rows 2 m T"]:
         _, push = jax.linearize(judged.token_logps, params)
@@ -302,7 +297,7 @@ class _Pairs(_Ledger):
     def logps(self, judged: Batch, params: Params) -> Float[Array, "2 m"]:
         return judged.logps(params)
 
-    def split_gradient(self, _sources: None, batch: Batch, params: Params, _whole: Params, weights: Array) -> Params:
+    def split_gradient(self, _sources: None, batch: Batch, params: Params, weights: Array) -> Params:
         def weighted(params: Params, pair: Response, weights: Float[Array, "2 T"]) -> Array:
             return (weights * jax.vmap(partial(token_logps, batch.model, params))(pair)).sum()
 

@@ -39,7 +39,7 @@ from toymodel.experiments.training import OPTIMIZERS
 from toymodel.losses.supervised import SHARE, CrossEntropy
 from toymodel.models.logps import Params, pair_logps, response_logp
 from toymodel.models.stages import Network
-from toymodel.training import train
+from toymodel.training.loop import train
 
 __dir__ = own_names(globals())
 

@@ -55,8 +55,9 @@ from toymodel.models.flat import Flat
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
-from toymodel.training import Plain, train
 from toymodel.training.arguments import PairLoss
+from toymodel.training.loop import train
+from toymodel.training.step import Plain
 
 __dir__ = own_names(globals())
 

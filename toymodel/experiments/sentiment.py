@@ -27,7 +27,8 @@ from toymodel.models import mlp, transformer
 from toymodel.models.flat import Flat
 from toymodel.models.logps import Model, Params, pair_logps
 from toymodel.models.stages import Network, features
-from toymodel.training import Run, train
+from toymodel.training.loop import train
+from toymodel.training.trajectory import Run
 
 __dir__ = own_names(globals())
 

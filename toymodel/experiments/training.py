@@ -12,7 +12,7 @@ from toymodel.experiments.experiment import POSITIVE, Experiment, Row, one_of, r
 from toymodel.models import mlp
 from toymodel.models.linear import MODELS
 from toymodel.theory.condition import CASES
-from toymodel.training import train
+from toymodel.training.loop import train
 
 __dir__ = own_names(globals())
 

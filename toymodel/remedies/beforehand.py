@@ -11,7 +11,7 @@ from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.losses.supervised import CrossEntropy
 from toymodel.models.logps import Model, Params
-from toymodel.training import Optimizer, train
+from toymodel.training.loop import Optimizer, train
 
 __dir__ = own_names(globals())
 

@@ -1,40 +1,10 @@
 """Training on preference pairs: `train` is the loop, an `Update` is what one step does, a `Trajectory` its record.
 
 `account` and `attribute` train likewise, and say what each part of the training data brought to the answers.
+
+Names are loaded when they are first used: results of training do not depend on what else is here.
 """
 
-from toymodel.training.accounting import Account, Attribution, account, attribute
-from toymodel.training.loop import Optimizer, train
-from toymodel.training.sources import by_group, by_position, by_side, crossed, same_or_other
-from toymodel.training.step import CHOSEN, REJECTED, Batch, Direction, Plain, State, Update, Weighted, descend
-from toymodel.training.trajectory import Diverged, Run, Trajectory
+import lazy_loader
 
-__all__ = [
-    "CHOSEN",
-    "REJECTED",
-    "Account",
-    "Attribution",
-    "Batch",
-    "Direction",
-    "Diverged",
-    "Optimizer",
-    "Plain",
-    "Run",
-    "State",
-    "Trajectory",
-    "Update",
-    "Weighted",
-    "account",
-    "attribute",
-    "by_group",
-    "by_position",
-    "by_side",
-    "crossed",
-    "descend",
-    "same_or_other",
-    "train",
-]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

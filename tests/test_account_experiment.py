@@ -63,6 +63,7 @@ def test_t23_a_row_is_the_account_of_sources_that_are_written_out(row_and_refere
         judged=reference.evaluation,
         sources=masks,
         steps=HERE.steps,
+        at="middle",
         batch_size=HERE.batch_size,
         key=preference_key(HERE),
     )
@@ -76,8 +77,8 @@ def test_t23_a_row_is_the_account_of_sources_that_are_written_out(row_and_refere
         np.testing.assert_allclose(row["contributions"][:, j].sum(axis=0), first_order, **close)
         np.testing.assert_allclose(row["true_change"][j], of_part(found.true_change, part), **close)
     assert tuple(PARTS) == TOKENS
-    # Four steps of 1e-4 hardly bend: by some 1e-4 of the largest change.
-    assert abs(row["contributions"].sum(axis=0) - row["true_change"]).max() < 1e-2 * abs(row["true_change"]).max()
+    # Four steps of 1e-4 hardly bend; sums of some hundred terms in float32.
+    assert abs(row["contributions"].sum(axis=0) - row["true_change"]).max() < 1e-4 * abs(row["true_change"]).max()
 
 
 def test_a_row_is_of_the_run_that_the_sentiment_experiment_makes(row_and_reference):
@@ -174,7 +175,7 @@ def files(folder):
 def test_the_command_tells_who_moved_the_answers_and_goes_on(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sentiment, "LEARNT", 0.0)  # so little fine-tuning teaches some seeds nothing
     monkeypatch.setattr("toymodel.data.sentiment.TASKS", tasks := ["single_token", "long_suffix"])  # two are enough
-    command = [*COMMAND, "--set=learning_rate=1e-2", f"--out={tmp_path}"]
+    command = [*COMMAND, "--set=learning_rate=5e-2", f"--out={tmp_path}"]
     assert cli.main([*command, "--seeds=0:2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found) == {"tasks", "not_learnt"}

@@ -202,6 +202,7 @@ def diagnosed(scene, loss):
     weights = loss.weights(*np.zeros((4, 1)), *np.ones((2, 1)))
     (row,) = tm.diagnose(chosen_grad=chosen, rejected_grad=rejected, d_chosen=weights[0], d_rejected=weights[1]).pairs
     row["band_low"], row["band_high"] = row.pop("band")
+    del row["likelihood"]  # is not shown
     return row.pop("case"), row
 
 

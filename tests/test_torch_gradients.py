@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from data import make_gpt2_reference as outside
 from data import make_torch_gradients as recorded
-from gpt2 import of_case, ours_of
+from gpt2 import ours_of
 from jax.flatten_util import ravel_pytree
 from neural import NetworkWorld
 from oracles import assert_close
+from outside_models import of_case
 
 from toymodel import PairGram, PreferencePairs, cli, diagnose, gradients, theory
 from toymodel.diagnosis.readers import load

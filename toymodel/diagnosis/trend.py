@@ -2,9 +2,10 @@
 
 Rows        Change                 Told from noise if
 below 5     last less first        it is more than half of the way that was walked; there is no error so early
-below 20    last less first        ranks say so (Kendall's exact test: any bend is allowed, rows are independent),
-                                   or it is far beyond what neighbours differ by
+below 20    last less first        ranks say so, or it is far beyond what neighbours differ by
 more        of a fitted line       it is large against its error, which knows that neighbours resemble each other
+
+Ranks: Kendall's exact test, which allows any bend and takes rows as independent.
 
 Evaluations of fixed pairs have no noise of sampling: any change is what happened to these pairs, but from 5 states on
 it must exceed what neighbouring states differ by; else, from 20 on, a line may tell more.

@@ -6,9 +6,9 @@ Suffix    Fine-tuning                                              Pairs to trai
 drawn     words that go with the label (`data.sentiment`)          words drawn in the same way
 marked    the mark, or any other word of praise or blame           the mark alone, as T22 has it
 
-The mark has probability a in right answers and b in wrong ones. Suffixes are cut after 0, 1, … of their words. A causal network does not see what follows, so that one reference serves
-all lengths. The formula takes cosines and probabilities from the last hidden states; `drop_assumptions` says which of
-its assumptions the network does not keep.
+The mark has probability a in right answers and b in wrong ones. Suffixes are cut after 0, 1, … of their words. A causal
+network does not see what follows, so that one reference serves all lengths. The formula takes cosines and probabilities
+from the last hidden states; `drop_assumptions` says which of its assumptions the network does not keep.
 """
 
 from dataclasses import replace

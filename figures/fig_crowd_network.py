@@ -32,7 +32,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(place: int, name: str, found: style.Table) -> style.Table:
-    """Of one kind of suffix, over the seeds in which fine-tuning taught its labels.
+    """Rows of one kind of suffix, over the seeds in which fine-tuning taught its labels.
 
     Raises:
       ValueError: fewer than two are.

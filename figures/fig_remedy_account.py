@@ -99,7 +99,7 @@ def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]
 
 
 def _brought(found: style.Table) -> style.Table:
-    """Of one remedy, means over pairs [seeds]: what each source brought to the chosen answer; and the margin."""
+    """Means over pairs of one remedy, [seeds]: what each source brought to the chosen answer; and the margin."""
     parts, change = found["contributions"].mean(axis=-1), found["true_change"].mean(axis=-1)
     of_chosen = dict(zip(TOKENS, parts[:, :, CHOSEN].sum(axis=-1).T, strict=True))
     true_change = change[:, CHOSEN].sum(axis=1)

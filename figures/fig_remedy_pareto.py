@@ -42,7 +42,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, runs: style.Table) -> style.Table:
-    """Of one model: a row per loss and remedy."""
+    """Rows of one model, one for each loss and remedy."""
     task = TASK_NAMES.index(TASK)
     chosen, rejected = (
         remedy_runs.finished(runs, f"{side}_change")[:, :, task].swapaxes(1, 2) for side in ("chosen", "rejected")

@@ -20,7 +20,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, runs: style.Table) -> style.Table:
-    """Of one model: a row per remedy, task and loss."""
+    """Rows of one model, one for each remedy, task and loss."""
     chosen, rejected = (remedy_runs.finished(runs, f"{side}_change") for side in ("chosen", "rejected"))
     remedy, task, loss = np.meshgrid(list(NAMES), TASK_NAMES, LOSSES, indexing="ij")
     table = {"model": np.full(remedy.shape, model), "remedy": remedy, "task": task, "loss": loss}
@@ -34,7 +34,7 @@ def _rows(model: str, runs: style.Table) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    """Of the last model."""
+    """Draw the last model."""
     table = style.rows(table, model=table["model"][-1])
     figure = Figure(figsize=(style.PAGE, 6.6))
     axes = figure.subplots(2, 2, sharex=True, sharey=True)

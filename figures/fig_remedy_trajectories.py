@@ -24,7 +24,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, runs: style.Table, steps: np.ndarray) -> style.Table:
-    """Of one model: a row per remedy and state."""
+    """Rows of one model, one for each remedy and state."""
     task, loss, none = TASK_NAMES.index(TASK), LOSSES.index(LOSS), list(NAMES).index("none")
     remedy, step = np.meshgrid(list(NAMES), steps, indexing="ij")
     table = {"model": np.full(remedy.shape, model), "remedy": remedy, "step": step}

@@ -118,7 +118,7 @@ def test_t23_adams_parts_are_its_definition():
         steps, parts = split_step(made, additive, jnp.asarray(g.sum(axis=0)), jnp.asarray(g), state, parts, params)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g.sum(axis=0) ** 2
         expected = -0.1 * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
-        # 1 − b2^t loses three digits to cancellation at t = 1, here and there.
+        # 1 − b2^t loses three digits of sixteen to cancellation at t = 1, here and there; the decay is one product.
         np.testing.assert_allclose(steps[:2], expected, rtol=1e-12)
         np.testing.assert_allclose(steps[2], -0.1 * 0.3 * params, rtol=1e-12)
         _, state = made.update(jnp.asarray(g.sum(axis=0)), state, params)

@@ -29,7 +29,7 @@ from toymodel.losses.supervised import CrossEntropy
 from toymodel.models import linear, transformer
 from toymodel.models.logps import pair_logps
 from toymodel.remedies import Calibrated, LearnedMask, NormalisedPairs, NormalisedSides, WithLikelihood
-from toymodel.training import Diverged, loop, train
+from toymodel.training import Diverged, loop, step, train
 from toymodel.training.step import Plain, descend
 from toymodel.training.vectorise import each_run
 
@@ -319,6 +319,24 @@ def test_runs_are_shared_out_between_devices_that_divide_them():
 
 
 # --- Chunks, progress, traces ---------------------------------------------------------------------------------------
+
+
+def test_the_reference_of_the_pairs_that_are_visited_is_that_of_all():
+    """Two of three pairs; a record of all pairs asks the reference of all."""
+    other = linear.init_params(jax.random.key(9), BIGRAM)
+    few, every = (run(steps=2, batch_size=1, key=KEY, ref_params=other, record=record) for record in ("loss", "pairs"))
+    assert_same((few.params, few.losses), (every.params, every.losses), 1e-13)  # a step is some hundred terms
+    own = run(steps=2, batch_size=1, key=KEY, record="loss")
+    assert abs(few.losses - own.losses).min() > 1e-3  # the reference matters
+
+
+def test_log_probabilities_taken_in_parts_are_the_same(monkeypatch):
+    """As those of many answers in a large vocabulary are: here of four answers at once, and the last two."""
+    whole = run(steps=2)
+    monkeypatch.setattr(step, "LOGITS", 4 * PAIRS.chosen.shape[1] * BIGRAM.vocab_size)
+    jax.clear_caches()
+    assert_same(run(steps=2), whole, 1e-13)
+    jax.clear_caches()
 
 
 def test_chunks_are_one_program_and_change_nothing(monkeypatch):

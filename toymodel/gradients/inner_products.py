@@ -23,7 +23,7 @@ from toymodel.models.stages import Network
 
 __dir__ = own_names(globals())
 
-BUILT_NUMBERS = 2**26  # token gradients of more numbers than that are built one at a time
+BUILT_NUMBERS = 2**26  # gradients of more numbers than that are built one after the other
 PAIRS_AT_ONCE = 8  # pairs of a `Network` measured at once, so that memory does not grow with the number of pairs
 
 
@@ -93,7 +93,11 @@ def _pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram
 @jax.jit
 def _layer_gram(model: Model, params: Params, pairs: PreferencePairs) -> dict[str, PairGram]:
     if not isinstance(model, Network):
-        return jax.vmap(partial(_leaf_gram, model, params))(pairs)
+        size = 2 * sum(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+        measure = partial(_leaf_gram, model, params)
+        if len(pairs) * size <= BUILT_NUMBERS:
+            return jax.vmap(measure)(pairs)
+        return jax.lax.map(measure, pairs, batch_size=max(1, BUILT_NUMBERS // size))
 
     def measure_pair(pair: PreferencePairs) -> dict[str, PairGram]:
         grams = layer_products(model, params, pair, per_token=False)

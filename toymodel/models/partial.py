@@ -47,6 +47,12 @@ class LastBlocks:
             x, _ = advance(stage, x)
         return x[-response.tokens.shape[-1] :] @ self.network.head(self.frozen).weight.T
 
+    def merged(self, params: Params) -> Params:
+        """Parameters of the whole network."""
+        kept = jax.tree.map(lambda leaf: leaf[: -self.blocks], self.frozen["blocks"])
+        blocks = jax.tree.map(lambda *parts: jnp.concatenate(parts), kept, params["blocks"])
+        return self.frozen | params | {"blocks": blocks}
+
 
 def last_blocks(network: Blocks, params: Params, blocks: int) -> tuple[LastBlocks, Params]:
     """A network with all but its last blocks frozen, and those parameters as they are now.
@@ -74,10 +80,14 @@ class LowRank:
 
     def logits(self, params: Params, response: Response) -> Float[Array, "T V"]:
         """Logits before each token of one response."""
+        return self.network.logits(self.merged(params), response)
+
+    def merged(self, params: Params) -> Params:
+        """Parameters of the whole network."""
         blocks = dict(self.frozen["blocks"])
         for name, low_rank in params.items():
             blocks[name] = {"weight": blocks[name]["weight"] + low_rank["a"] @ low_rank["b"]}
-        return self.network.logits(self.frozen | {"blocks": blocks}, response)
+        return self.frozen | {"blocks": blocks}
 
 
 def low_rank(

@@ -35,6 +35,8 @@ def table(
     Args:
       needed: for an experiment that needs another, what that one gave for each of these settings.
     """
+    if experiment.alone:
+        return settings.hstack(pl.DataFrame(_one_by_one(experiment, settings, needed, precision, report)))
     compiled = tuple((name, settings[name][0]) for name in experiment.compiled)
     traced = (name for name in experiment.fields if name not in experiment.compiled)
     numbers = {name: places(settings[name], experiment.fields[name].options) for name in traced}
@@ -55,6 +57,23 @@ def table(
     for name, words in experiment.names.items():
         measured[name] = np.asarray(words)[measured[name]]
     return settings.hstack(pl.DataFrame(measured))
+
+
+def _one_by_one(
+    experiment: Experiment,
+    settings: pl.DataFrame,
+    needed: dict[str, np.ndarray] | None,
+    precision: str,
+    report: Report,
+) -> dict[str, np.ndarray]:
+    """What `measure` gives for each setting, alone."""
+    rows = []
+    with jax.enable_x64(precision == "float64"):
+        for number, values in enumerate(settings.iter_rows(named=True)):
+            from_needed = () if needed is None else ({name: column[number] for name, column in needed.items()},)
+            rows.append(jax.device_get(experiment.measure(experiment.setting(**values), *from_needed)))
+            report(1)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def places(column: pl.Series, words: Sequence[str]) -> np.ndarray:

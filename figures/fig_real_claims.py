@@ -1,0 +1,73 @@
+"""Tells, label by label, which predictions hold in the toy and which in a pretrained language model."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures import real_runs, sentiment_runs, style
+from figures.real_runs import LOOKS, NAMES
+from figures.sweeps import Swept
+from toymodel.data.sentiment import TASKS
+from toymodel.experiments.carry_over import verdicts
+from toymodel.experiments.toy_steps import TOY_STEPS
+from toymodel.sweep import make_sweep
+
+SEEDS, QUICK_SEEDS = sentiment_runs.SEEDS[:4], sentiment_runs.SEEDS[:2]
+FORMAT_OF = dict(zip(TASKS, ("one_token", "short_suffix", "long_suffix"), strict=True))
+KINDS = {"share": "share of pairs", "error": "relative error", "positive": "should be > 0"}
+
+
+def compute(quick: bool, swept: Swept) -> style.Table:
+    """A row for each model, format and claim: of the toy computed here, of the pretrained model as stored."""
+    seeds = QUICK_SEEDS if quick else SEEDS
+    found = dict(swept(make_sweep(TOY_STEPS, {"task": TASKS, "seed": seeds})))
+    found["format"] = np.array([FORMAT_OF[task] for task in found["task"].tolist()])
+    told = verdicts(found)
+    toy = {
+        "label": [each.claim.label for each in told],
+        "words": [each.claim.words for each in told],
+        "kind": [each.claim.kind for each in told],
+        "format": [each.format for each in told],
+        "runs": [each.runs for each in told],
+        "measured": [each.mean for each in told],
+        "low": [each.low for each in told],
+        "high": [each.high for each in told],
+        "holds": [each.holds for each in told],
+    }
+    tables = {"toy": {name: np.array(column) for name, column in toy.items()}, "real": real_runs.stored("claims")}
+    return style.stacked(*({"model": np.full(len(table["label"]), name)} | table for name, table in tables.items()))
+
+
+def draw(table: style.Table) -> Figure:
+    """Claims below one another, in a panel for each kind of number; hollow is the toy, filled the pretrained model."""
+    of_kind = {kind: list(dict.fromkeys(style.rows(table, kind=kind)["words"].tolist())) for kind in KINDS}
+    figure = Figure(figsize=(style.PAGE, 0.6 + 0.24 * sum(map(len, of_kind.values()))))
+    axes = figure.subplots(len(KINDS), 1, height_ratios=[len(claims) for claims in of_kind.values()])
+    for ax, (kind, claims) in zip(axes, of_kind.items(), strict=True):
+        _panel(ax, style.rows(table, kind=kind), claims)
+        ax.set_xlabel(KINDS[kind])
+    axes[1].set_xscale("log")
+    axes[2].set_xscale("symlog", linthresh=1)
+    axes[2].axvline(0, color=style.GREY, linewidth=0.5)
+    style.legend(figure, {NAMES[format]: look for format, look in LOOKS.items()}, ncols=len(LOOKS))
+    return figure
+
+
+def _panel(ax: Axes, table: style.Table, claims: list[str]) -> None:
+    for place, words in enumerate(claims):
+        for number, (format, look) in enumerate(LOOKS.items()):
+            for model, fill in (("toy", "white"), ("real", look.colour)):
+                part = style.rows(table, words=words, format=format, model=model)
+                height = place + 0.16 * (number - 1.5)
+                ax.plot(
+                    part["measured"],
+                    np.full(len(part["measured"]), height),
+                    look.marker,
+                    color=look.colour,
+                    markerfacecolor=fill,
+                    markersize=3,
+                )
+    labels = [style.rows(table, words=words)["label"][0] for words in claims]
+    ax.set_yticks(range(len(claims)), [f"{label}: {words}" for label, words in zip(labels, claims, strict=True)])
+    ax.invert_yaxis()
+    ax.grid(axis="y", linewidth=0.3)

@@ -1,0 +1,173 @@
+"""The runs on a pretrained language model behind fig_real_*: `make real` makes them, in about an hour, with a download.
+
+Their tables are kept in figures/real, so that `make figures` draws them on any machine. Seeds and settings were chosen
+before: those of the settings' defaults, which were tried on seed 900.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from figures import style
+from toymodel._files import git_revision, write_whole
+from toymodel.commands._environment import prepare
+from toymodel.data.tweets import FORMATS
+
+FOLDER = Path(__file__).parent / "real"
+SEEDS = range(3)
+REGIME: dict[str, Any] = {"format": ("short_suffix", "long_suffix", "varied"), "seed": (0,)}
+REGIME |= {"supervised_steps": (4, 8, 16), "learning_rate": (2e-5, 4e-5)}
+LOOKS = {
+    "one_token": style.Look(style.BLUE, "o", "-"),
+    "short_suffix": style.Look(style.ORANGE, "s", "--"),
+    "long_suffix": style.Look(style.RED, "^", "-."),
+    "varied": style.Look(style.GREEN, "D", ":"),
+}
+NAMES = {name: name.replace("_", " ") for name in FORMATS}
+WORDS = ("label", "sentiment", "based", "on", "my", "judgement")  # tokens of the long suffix
+assert tuple(LOOKS) == FORMATS
+
+
+def stored(name: str) -> style.Table:
+    """One of the tables in figures/real."""
+    return style.read_table(FOLDER / f"{name}.csv")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the runs that are missing in a folder, and their tables."""
+    parser = argparse.ArgumentParser(prog="python -m figures.real_runs", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER.parent / "out" / "real", metavar="DIR", help="of the runs")
+    out = parser.parse_args(arguments).out
+    prepare()
+    try:
+        tables = told(*_runs(out))
+    except ValueError as error:
+        print(f"real_runs.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted: every run that ended is kept; call again to go on.", file=sys.stderr)
+        return 130
+    write(tables)
+    return 0
+
+
+def write(tables: dict[str, style.Table]) -> None:
+    """The tables, and where they come from, into figures/real."""
+    for name, table in tables.items():
+        style.write_table(table, FOLDER / f"{name}.csv")
+    from toymodel.data.tweets import VADER
+    from toymodel.models.pretrained import SMOLLM2
+
+    provenance = {
+        "made_by": "make real",
+        "git_revision": git_revision(),
+        "seeds": list(SEEDS),
+        "packages": {
+            package.name: {"version": package.version, "sha256": package.sha256} for package in (SMOLLM2, VADER)
+        },
+    }
+    write_whole(FOLDER / "provenance.json", (json.dumps(provenance, indent=2) + "\n").encode())
+
+
+def _runs(out: Path) -> list[style.Table]:
+    """Of training, of the account, and of the map of regimes."""
+    from toymodel.commands._progress import progress_bar
+    from toymodel.experiments.language_model import AT, REAL
+    from toymodel.experiments.language_model_account import REAL_ACCOUNT, REAL_REGIME
+    from toymodel.sweep import make_sweep, run
+
+    main = {"format": FORMATS, "seed": SEEDS}
+    wanted = ((REAL, main), (REAL_ACCOUNT, main), (REAL_REGIME, REGIME))
+    sweeps = [make_sweep(experiment, settings, precision="float32") for experiment, settings in wanted]
+    tables = []
+    with progress_bar(sum(each.size for each in sweeps)) as advance:
+        AT.set(lambda words: advance(0, words))
+        for each in sweeps:
+            rows = run(each, out / each.experiment.name, progress=advance).collect()
+            tables.append({column.name: np.asarray(column.to_numpy()) for column in rows})
+    return tables
+
+
+def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[str, style.Table]:
+    """What the figures show."""
+    from toymodel.experiments.carry_over import accounts, looks, verdicts
+
+    claims = [
+        {"label": each.claim.label, "words": each.claim.words, "kind": each.claim.kind, "format": each.format}
+        | {"runs": each.runs, "measured": each.mean, "low": each.low, "high": each.high, "holds": each.holds}
+        for each in verdicts(real)
+    ]
+    of_accounts = [
+        {"format": format, "source": source, "part": part, "measured": mean, "low": low, "high": high}
+        | {"first_order": one.first_order, "true_change": one.true_change, "spearman": one.spearman}
+        | {"own_slope_spearman": one.own_slope_spearman}
+        for format, one in accounts(account).items()
+        for source, parts in one.sources.items()
+        for part, (mean, low, high) in parts.items()
+    ]
+    return {
+        "states": looks(real),
+        "claims": _columns(claims),
+        "account": _columns(of_accounts),
+        "tokens": _columns(_tokens(real)),
+        "blocks": _columns(_blocks(real)),
+        "regime": _columns([_change(regime, row) for row in range(len(regime["seed"]))]),
+    }
+
+
+def _tokens(real: style.Table) -> list[dict[str, Any]]:
+    """Mean cosines over pairs and seeds, of all tokens of both answers."""
+    rows = []
+    for format in FORMATS:
+        cosines = real["token_cosines"][real["format"] == format]
+        size = int(np.isfinite(cosines[0, 0, 0]).sum())
+        mean = cosines[:, :, :size, :size].mean(axis=(0, 1))
+        rows += [
+            {"format": format, "chosen_position": i, "rejected_position": j, "measured": float(mean[i, j])}
+            for i in range(size)
+            for j in range(size)
+        ]
+    return rows
+
+
+def _blocks(real: style.Table) -> list[dict[str, Any]]:
+    """Cosines by block of the network at the reference, over pairs and seeds."""
+    rows = []
+    for format in FORMATS:
+        chosen_sq, rejected_sq, inner = np.moveaxis(real["block_gram"][real["format"] == format], 1, 0)
+        cosines = (inner / np.sqrt(chosen_sq * rejected_sq)).mean(axis=(0, 1))
+        rows += [{"format": format, "block": block + 1, "measured": float(each)} for block, each in enumerate(cosines)]
+    return rows
+
+
+def _change(regime: style.Table, row: int) -> dict[str, Any]:
+    """One setting of the map: what DPO did to the chosen answers."""
+    logps = regime["token_logps"][row]
+    (label, suffix) = (logps[..., 0], logps[..., 1:].sum(axis=-1))
+    change = (logps[1] - logps[0]).sum(axis=-1)
+    gram = (regime[name][row] for name in ("chosen_sq", "rejected_sq", "inner"))
+    chosen_sq, rejected_sq, inner = gram
+    told = {name: regime[name][row] for name in ("format", "seed", "supervised_steps", "learning_rate")}
+    return told | {
+        "cosine": (inner / np.sqrt(chosen_sq * rejected_sq)).mean(),
+        "suffix_logp": suffix[0, 0].mean(),
+        "chosen_mean": change[0].mean(),
+        "chosen_median": np.median(change[0]),
+        "chosen_rises": (change[0] > 0).mean(),
+        "label_mean": (label[1] - label[0])[0].mean(),
+        "suffix_mean": (suffix[1] - suffix[0])[0].mean(),
+        "rejected_mean": change[1].mean(),
+    }
+
+
+def _columns(rows: list[dict[str, Any]]) -> style.Table:
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -6,21 +6,22 @@ from matplotlib.figure import Figure
 
 from figures import real_runs, sentiment_runs, style
 from figures.real_runs import LOOKS, NAMES
+from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.carry_over import verdicts
 from toymodel.experiments.toy_steps import TOY_STEPS
 from toymodel.sweep import make_sweep
 
-SEEDS, QUICK_SEEDS = sentiment_runs.SEEDS[:4], sentiment_runs.SEEDS[:2]
+SEEDS = sentiment_runs.SEEDS[:4]
 FORMAT_OF = dict(zip(TASKS, ("one_token", "short_suffix", "long_suffix"), strict=True))
 KINDS = {"share": "share of pairs", "error": "relative error", "positive": "should be > 0"}
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     """A row for each model, format and claim: of the toy computed here, of the pretrained model as stored."""
-    seeds = QUICK_SEEDS if quick else SEEDS
-    found = dict(swept(make_sweep(TOY_STEPS, {"task": TASKS, "seed": seeds})))
+    seeds, settings = (QUICK_SEEDS[:2], SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
+    found = dict(swept(make_sweep(TOY_STEPS, settings | {"task": TASKS, "seed": seeds})))
     found["format"] = np.array([FORMAT_OF[task] for task in found["task"].tolist()])
     told = verdicts(found)
     toy = {

@@ -8,8 +8,6 @@ from figures import real_runs, style
 from figures.real_runs import NAMES, WORDS
 from figures.sweeps import Swept
 
-PAPER = "Fig. 4b on another model"
-
 DARK, FAINT = 0.6, 0.05  # cosines beyond the one have light ink in a dark cell, below the other no number
 SHOWN = ("long_suffix", "varied")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from figures import style
+from figures.sentiment_runs import over_seeds as intervals
 from toymodel._files import git_revision, write_whole
 from toymodel.commands._environment import prepare
 from toymodel.data.tweets import FORMATS
@@ -36,6 +37,21 @@ assert tuple(LOOKS) == FORMATS
 def stored(name: str) -> style.Table:
     """One of the tables in figures/real."""
     return style.read_table(FOLDER / f"{name}.csv")
+
+
+def over_seeds(stage: str, names: Sequence[str]) -> style.Table:
+    """The stored states of fine-tuning or of DPO: a row for each format and state, with intervals over seeds."""
+    found = style.rows(stored("states"), stage=stage)
+    parts = []
+    for format in FORMATS:
+        mine = style.rows(found, format=format)
+        steps, seeds = np.unique(mine["step"]), np.unique(mine["seed"])
+        part = {"format": np.full(len(steps), format), "stage": np.full(len(steps), stage), "step": steps}
+        part |= {"seeds": np.full(len(steps), len(seeds))}
+        for name in names:
+            part |= intervals(name, np.array([style.rows(mine, seed=seed)[name] for seed in seeds]))
+        parts.append(part)
+    return style.stacked(*parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -363,16 +363,23 @@ CLOSED = {
     "contrast_gram": (PAIRS,),
     "masked_gram": (PAIRS, jnp.ones((2, 2)), jnp.ones((2, 2))),
     "exact_change": (PAIRS, 0.1),
-    "change_bounds": (PAIRS, 0.1),
+    "logit_directions": (PAIRS,),
+    "token_account": (PAIRS, PAIRS, jnp.zeros((1, 2, 2)), 0.1),
+    "remainder_bounds": (PAIRS,),
     "group_gram": (PAIRS.chosen_response,),
     "group_token_slopes": (PAIRS.chosen_response, jnp.ones(2)),
 }
 
 
+def params_of(name):
+    """An account wants the parameters at every state; one vector of them will do here."""
+    return jnp.zeros((2, 5)) if name in ("token_account", "remainder_bounds") else WEIGHTS
+
+
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_network_has_no_closed_form(name):
     with pytest.raises(ValueError, match=r"`model` must be linear softmax .* got Transformer; `toymodel.gradients`"):
-        getattr(theory, name)(NETWORK, WEIGHTS, *CLOSED[name])
+        getattr(theory, name)(NETWORK, params_of(name), *CLOSED[name])
 
 
 def test_inside_a_trace_shapes_are_checked_and_values_are_not():

@@ -1,4 +1,4 @@
-"""What a shell shows: the names of a module by `dir()`, and large objects by their shapes."""
+"""What a shell shows: a module's names by `dir()`, large objects by their shapes, and numbers of things."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,6 +11,11 @@ def own_names(namespace: dict[str, Any]) -> Callable[[], list[str]]:
 
 
 SHOWN = 8  # words, where there is one line for them
+
+
+def counted(number: int, name: str) -> str:
+    """A number of things: "1 row", "1,200 rows"."""
+    return f"{number:,} {name}" + "s" * (number != 1)
 
 
 def shortened(words: Sequence[str]) -> str:

@@ -7,16 +7,18 @@ Position  Chosen  Rejected  Probabilities
 Logits are frozen, and the model learns an offset for each position, which both answers share (T7, T8).
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_counts, require_int, require_probability
 from toymodel._public import own_names, short_repr
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.vocabulary import Vocabulary
-from toymodel.gram import Ints, Scalars
+from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, positional_offset
 
 __dir__ = own_names(globals())
@@ -26,7 +28,7 @@ WORDS = ("good", "bad", "s")
 
 
 class SuffixPair(NamedTuple):
-    """A model, its parameters and a batch of one pair: `theory.pair_gram(*suffix_pair(…))`, and so for `gradients`."""
+    """A model, its parameters and a batch of pairs: `theory.pair_gram(*suffix_pair(…))`, and so for `gradients`."""
 
     model: LinearSoftmax
     params: Float[Array, "V T"]
@@ -37,35 +39,36 @@ class SuffixPair(NamedTuple):
 
 
 def suffix_pair(
-    suffix_length: Ints, a: Scalars, b: Scalars, *, vocab_size: int = 20, longest: int | None = None
+    suffix_length: Int[Array, "*n"] | int, a: Scalars, b: Scalars, *, vocab_size: int = 20, longest: int | None = None
 ) -> SuffixPair:
     """The chosen "good s s … s" against the rejected "bad s s … s", with as many s as `suffix_length`.
 
-    DPO lowers both from `theory.threshold_length(1 / V, 1 / V, a, b, V)` tokens on.
+    DPO lowers both beyond `theory.threshold_length(1 / V, 1 / V, a, b, V)` tokens (T8).
 
     Args:
-      suffix_length: may be traced, where `longest` is given.
+      suffix_length: one number for a batch of one pair, or several, for a pair of each length in one model.
       a: probability of each suffix token after "good"; b after "bad".
       vocab_size: V, at least 3.
-      longest: answers are padded to 1 + `longest` tokens (default: not at all).
+      longest: answers are padded to 1 + `longest` tokens (default: as few as they need). With it, `suffix_length` may
+        be traced.
 
     Raises:
       ValueError: a length or a size is out of its range, or a probability outside (0, 1).
     """
     require_int("vocab_size", vocab_size, low=len(WORDS))
-    if longest is None:
-        require_int("suffix_length", suffix_length, low=0)
-        longest = int(suffix_length)
-    require_int("longest", longest, low=0)
-    require_counts("suffix_length", suffix_length, 1, low=0, high=longest)
+    require_counts("suffix_length", suffix_length, jnp.size(suffix_length), low=0, high=longest)
+    longest = int(jnp.max(jnp.asarray(suffix_length))) if longest is None else longest
     for name, prob in (("a", a), ("b", b)):
         require_probability(name, prob, inside=True)
     others = [f"t{i}" for i in range(len(WORDS), vocab_size)]
     vocabulary = Vocabulary.of_roles(contrast=WORDS[:2], suffix=WORDS[2:], neutral=others)
-    chosen, rejected = (jnp.full((1, 1 + longest), SUFFIX).at[:, 0].set(label) for label in (GOOD, BAD))
-    mask, prompt = (jnp.arange(1 + longest) <= suffix_length)[None], jnp.zeros((1, 0), int)
-    pairs = PreferencePairs(prompt, prompt.astype(bool), chosen, mask, rejected, mask, vocabulary=vocabulary)
-    model = positional_offset(vocab_size, pairs, *(_peaked_logits(prob, vocab_size, longest)[None] for prob in (a, b)))
+    answers = ([[label] + [SUFFIX] * longest] for label in (GOOD, BAD))
+    whole = PreferencePairs.from_lists([[]], *answers, vocab_size=vocab_size)
+    model = positional_offset(vocab_size, whole, *(_peaked_logits(prob, vocab_size, longest)[None] for prob in (a, b)))
+    # A shorter answer is the beginning of the longest one: the same model, the same tokens, a shorter mask.
+    mask = jnp.arange(1 + longest) <= jnp.atleast_1d(suffix_length)[:, None]
+    repeated = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(mask), leaf.shape[1])), whole)
+    pairs = replace(repeated, chosen_mask=mask, rejected_mask=mask, vocabulary=vocabulary)
     return SuffixPair(model, jnp.zeros((vocab_size, 1 + longest)), pairs)
 
 

@@ -56,7 +56,8 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here):
         exec(compile(block, str(page), "exec"), names)
 
 
-def test_the_losses_of_a_page_have_the_weights_of_their_values(here):
+@pytest.mark.usefixtures("here")
+def test_the_losses_of_a_page_have_the_weights_of_their_values():
     page, names, logps = ROOT / "docs/add_loss.md", {}, np.array([-3.0, -9.0])
     known = set(LOSSES)
     for block in blocks(page, "python"):

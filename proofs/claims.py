@@ -15,16 +15,38 @@ SOURCES = {
     "paper": "the paper's statement",
     "exact form": "our exact form of what the paper says in words or under assumptions",
     "ours": "ours",
-    "neighbour": "of a neighbouring paper",
+    "neighbour": "of related work",
 }
+MARKS = {"paper": "P", "exact form": "P′", "ours": "N", "neighbour": "N"}
 STATUSES = ("proved", "proved in part", "tested only")
 HEAD = """# Claims
 
 Every label, with what is proved of it and where to see it. Made by `python -m proofs.claims` from
 [claims.toml](claims.toml) and the Coq sources; a test fails when it is out of date.
 
+P: the paper's statement. P′: our exact form of what the paper says in words or under assumptions. N: ours, or of
+related work, which the label's section names. We could not read the paper's body. So we do not know a condition in its
+third section, its result on several tokens with learnable logits (T7 and T8 may overlap it), or the formulas of its two
+remedies, which summaries name (T17, T18).
+
 Statements in Coq are quoted without the variables of their section: the link leads to the whole. They speak of real
-numbers; what floating point makes of them is the tests' business.
+numbers; that code computes them is tested. `make proofs` compiles them and prints the axioms that they rest on;
+[README.md](README.md) has the scope of each. `toymodel check` compares every label with a measurement on fresh draws.
+"""
+FOOT = """
+T1–T8, T12, T14, T22 and T25 are exact for linear softmax models. T9–T11, T20 and T21 are algebra on Gram entries, for
+any model. What networks do beyond one small step is measured, not predicted; T23 says which training tokens did it.
+
+Assumptions that matter, each with a counterexample in the tests:
+
+- T3's increment needs the context to occur once in the chosen answer.
+- T5's slopes need shared contexts that are orthogonal to all others, as in prefix and positional models. In a unigram
+  model shared tokens can lower the chosen under DPO.
+- T10's impossible case needs positive weights. With other signs another case is impossible.
+- T12 needs log π to be concave in the parameters.
+- T14 needs the initial policy as the reference, and one differing token.
+- T22 needs balanced labels, and suffix contexts that are orthogonal over positions.
+- T26 needs a fair coin and fixed weights.
 """
 
 
@@ -45,11 +67,13 @@ def labels_of_theorems() -> dict[str, list[str]]:
 def page() -> str:
     """The text of CLAIMS.md."""
     claims, found = load(), {statement.full_name: statement for statement in all_statements()}
-    rows = ["| Label | Claim | Status |", "|---|---|---|"]
+    rows = ["| Label | Claim | Whose | Status | Seen in |", "|---|---|---|---|---|"]
     rows += [
-        f"| [{label}](#{label.lower()}) | {claim['words']} | {claim['status']} |" for label, claim in claims.items()
+        f"| [{label}](#{label.lower()}) | {claim['words']} | {MARKS[claim['source']]} | {claim['status']} "
+        f"| {', '.join(map(_link_place, claim['seen']))} |"
+        for label, claim in claims.items()
     ]
-    return "\n".join([HEAD, *rows, "", *(_write_section(label, claim, found) for label, claim in claims.items())])
+    return "\n".join([HEAD, *rows, FOOT, *(_write_section(label, claim, found) for label, claim in claims.items())])
 
 
 def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:

@@ -41,6 +41,33 @@ def row_and_reference():
     return jax.tree.map(np.asarray, measure(HERE, tuned)), reference_policy(HERE, tuned)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "suffix"}, "`task` must be a word among single_token, .*, got 'suffix'"),
+        ({"pair": 3}, "`sentiment` has no field 'pair'. Did you mean 'pairs'?"),
+        ({"pairs": 0}, "`pairs` must be a whole number of at least 1, got 0"),
+        ({"pairs": 16, "batch_size": 17}, "`batch_size` must be at most `pairs`, got batch_size = 17, pairs = 16"),
+    ],
+)
+def test_a_reference_that_cannot_be_made_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        sentiment.reference(**{"task": "short_suffix", "key": jax.random.key(0), **TINY, **settings})
+
+
+def test_a_reference_comes_with_its_pairs_in_one_call():
+    key = jax.random.key(5)
+    made = sentiment.reference("short_suffix", key, **TINY)
+    setting = SentimentSetting(**TINY, task="short_suffix", seed=int(jax.random.randint(key, (), 0, 2**31 - 1)))
+    by_hand = reference_policy(setting, fine_tune(setting))
+    # Thirty-two steps of Adam in float32, by two programs.
+    np.testing.assert_allclose(made.params, by_hand.params, rtol=1e-3, atol=1e-4)
+    for one, other in zip(jax.tree.leaves(made.training), jax.tree.leaves(by_hand.training), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert gradients.pair_gram(made.network, made.weights, made.evaluation).inner.dtype == np.float64
+    assert made.evaluation[0].words("chosen")[0] in ("positive", "negative")
+
+
 def of_part(of_tokens, part):
     side, words = PARTS[part]
     return np.asarray(of_tokens)[side, :, words].sum(axis=-1)

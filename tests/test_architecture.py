@@ -18,12 +18,12 @@ FOLDERS = [
     {
         "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
     },
-    {"data": [{"packages", "vocabulary", "pairs"}, {"families", "sentiment", "tweets"}, {"answers"}]},
+    {"data": [{"packages", "vocabulary"}, {"pairs"}, {"families", "sentiment", "tweets"}, {"answers"}]},
     {
         "models": [
             {"logps"},
             {"linear", "stages"},
-            {"crowd", "flat", "llama", "mlp", "readout", "transformer"},
+            {"crowd", "flat", "llama", "mlp", "readout", "suffix", "transformer"},
             {"checkpoint", "partial", "unconstrained"},
             {"pretrained"},
         ]
@@ -50,6 +50,7 @@ FOLDERS = [
             {"accounting"},
         ]
     },
+    {"": [{"plot"}]},
     {"remedies": [{"balanced", "beforehand", "common_step", "masks", "reweighted", "split"}, {"catalogue"}]},
     {
         "check": [

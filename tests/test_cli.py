@@ -33,6 +33,29 @@ def gradients_file(tmp_path):
     return tmp_path / "g.npz"
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--print-completion", "bash"], ["check", "--help"]])
+def test_a_reader_that_goes_early_is_no_error(arguments):
+    """As with `toymodel … | head`; here it is gone before anything is written."""
+    command = [sys.executable, "-m", "toymodel.cli", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+
+
+def test_numbers_of_things_agree_with_their_words(tmp_path, capsys):
+    np.savez(tmp_path / "g.npz", chosen_sq=np.ones(1), rejected_sq=np.ones(1), inner=np.zeros(1))
+    assert cli.main(["diagnose", str(tmp_path / "g.npz")]) == 0
+    assert "\n1 pair: 1 chosen up rejected down." in capsys.readouterr().out
+    (tmp_path / "one.toml").write_text('experiment = "gram"\n[settings]\noverlap = 1\nseed = 0\n', encoding="utf-8")
+    assert cli.main(["sweep", str(tmp_path / "one.toml"), "--out", str(tmp_path / "one")]) == 0
+    assert "1 setting is in" in capsys.readouterr().out
+    assert cli.main(["sweep", "--status", str(tmp_path / "one")]) == 0
+    told = capsys.readouterr().out
+    assert "1 setting in 1 file, " in told
+    assert re.search(r"begun \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC on .*, ended [-\d]+ [:\d]+ UTC\n", told)
+
+
 def test_diagnose_json(gradients_file, capsys):
     assert cli.main(["diagnose", str(gradients_file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -52,7 +75,7 @@ def test_diagnose_table(gradients_file, capsys):
     out = capsys.readouterr().out
     assert "stationary" in out
     assert "undefined" in out
-    assert "3 pair(s):" in out
+    assert "3 pairs:" in out
 
 
 def test_diagnose_batch(tmp_path, capsys):
@@ -82,7 +105,7 @@ def test_diagnose_table_of_many_pairs_is_cut_and_says_so(tmp_path, capsys):
     assert cli.main(["diagnose", str(tmp_path / "many.npz")]) == 0
     out = capsys.readouterr().out
     assert "The first 40 of 41 pairs" in out
-    assert "41 pair(s): 41 chosen up rejected down" in out
+    assert "41 pairs: 41 chosen up rejected down" in out
 
 
 def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):

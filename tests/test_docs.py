@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from proofs import claims
@@ -53,6 +54,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here):
         if named := re.match(r"\n*# (\w+\.py)\n", block):
             (here / named[1]).write_text(block, encoding="utf-8")
         exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_losses_of_a_page_have_the_weights_of_their_values():
+    page, names, logps = ROOT / "docs/add_loss.md", {}, np.array([-3.0, -9.0])
+    known = set(LOSSES)
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+    assert len(set(LOSSES) - known) >= 2
+    for name in set(LOSSES) - known:
+        loss = LOSSES[name]()
+        closed, automatic = (route(logps, logps[::-1], logps, logps) for route in (loss.weights, loss.autodiff_weights))
+        np.testing.assert_allclose(closed, automatic, rtol=1e-14)  # a dozen operations each
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -21,11 +21,12 @@ from toymodel import (
     positional_pairs,
     prefix_pairs,
     theory,
+    train,
 )
 from toymodel.data import sentiment
 from toymodel.losses import LOSSES
 from toymodel.losses.supervised import CrossEntropy
-from toymodel.models import linear
+from toymodel.models import linear, transformer
 from toymodel.models.logps import pair_logps
 
 KEY = jax.random.key(0)
@@ -63,6 +64,19 @@ CASES = {
     "token not whole": (lambda: pairs(rejected=((0.5,),)), "`rejected token` must be a whole number"),
     "numbers of pairs differ": (lambda: pairs(prompt=()), "one entry per pair, got 0, 1 and 1"),
     "vocabulary of one": (lambda: pairs(vocab_size=1), "`vocab_size` must be a whole number at least 2, got 1"),
+    "a text where texts are wanted": (
+        lambda: PreferencePairs.from_texts("a", ["b"], ["c"]),
+        r"`prompt` must be a list with one text per pair, got 'a'; \['a'\] is one",
+    ),
+    "numbers of texts differ": (
+        lambda: PreferencePairs.from_texts([], ["b"], ["c"]),
+        "one entry per pair, got 0, 1 and 1",
+    ),
+    "text outside the vocabulary": (
+        lambda: PreferencePairs.from_texts(["t0"], ["t1"], ["t2"], vocabulary=Vocabulary.numbered(2)),
+        "got 't2'",
+    ),
+    "words of a batch": (lambda: PAIRS.words("chosen"), r"`words` are those of one pair .* shape \(2, 2\)"),
     "length too short": (
         lambda: pairs(chosen=((1, 1),), length=1),
         "`length` must be a whole number at least 2, got 1",
@@ -152,6 +166,9 @@ CASES = {
     "one token": (lambda: Vocabulary(("a",), ("neutral",)), "`tokens` must hold at least 2 tokens, got 1"),
     "a token twice": (lambda: Vocabulary(("a", "a"), ("neutral",) * 2), "different words without white space, got 'a'"),
     "white space": (lambda: Vocabulary(("a b", "c"), ("neutral",) * 2), "without white space, got 'a b'"),
+    "no white space in a token, told once": (lambda: Vocabulary(("a b", "c"), ("neutral",) * 2), "got 'a b' once."),
+    "a token three times": (lambda: Vocabulary(("a",) * 3, ("neutral",) * 3), "got 'a' 3 times."),
+    "texts of one word": (lambda: Vocabulary.from_words("a a"), "`tokens` must hold at least 2 tokens, got 1"),
     "unknown role": (lambda: Vocabulary(("a", "b"), ("noun",) * 2), "`roles` must be among sentiment"),
     "roles missing": (lambda: Vocabulary(("a", "b"), ("neutral",)), "one role per token, got 1 for 2"),
     "unknown role asked for": (lambda: Vocabulary.numbered(2).with_role("noun"), "`role` must be among"),
@@ -214,6 +231,27 @@ CASES = {
         lambda: gram_of(params=jnp.zeros((3, 4))),
         r"`params` must be W of shape \(3, 2\), got shape \(3, 4\)",
     ),
+    "parameters and model swapped": (
+        lambda: gram_of(params=MODEL, model=PARAMS),
+        "`model` must be a model, with `logits`, got ArrayImpl; the order is model, params, pairs",
+    ),
+    "parameters and pairs swapped": (
+        lambda: gradients.slopes(MODEL, PAIRS, PARAMS),
+        "`pairs` must be of type PreferencePairs, got ArrayImpl; the order is model, params, pairs",
+    ),
+    "pairs where responses are wanted": (
+        lambda: gradients.group_gram(MODEL, PARAMS, PAIRS),
+        "`responses` must be of type Response, got PreferencePairs; the order is model, params, responses",
+    ),
+    "swapped in training": (
+        lambda: train(PARAMS, MODEL, PAIRS, LOSSES["dpo"](), optax.sgd, 0.1, steps=1),
+        "`model` must be a model, with `logits`, got ArrayImpl",
+    ),
+    "weight and Gram entries swapped": (
+        lambda: theory.case(1.0, GRAM),
+        "`gram` must be a PairGram, got float; the order is gram, d_chosen, d_rejected",
+    ),
+    "slopes of a number": (lambda: theory.slopes(1.0, GRAM), "`gram` must be a PairGram, got float"),
     "weight NaN": (lambda: gradients.slopes(MODEL, PARAMS, PAIRS, jnp.nan), "`d_chosen` must be finite"),
     "weights of another shape": (
         lambda: gradients.step_change(MODEL, PARAMS, PAIRS, optax.sgd(1.0), jnp.ones(3)),
@@ -314,6 +352,34 @@ CASES = {
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+NETWORK = transformer.Transformer(vocab_size=3, context_length=4, layers=1, dim=2, heads=1)
+WEIGHTS = transformer.init_params(KEY, NETWORK)
+CLOSED = {
+    "pair_gram": (PAIRS,),
+    "token_gram": (PAIRS[0],),
+    "tabular_inner": (PAIRS,),
+    "contrast_gram": (PAIRS,),
+    "masked_gram": (PAIRS, jnp.ones((2, 2)), jnp.ones((2, 2))),
+    "exact_change": (PAIRS, 0.1),
+    "logit_directions": (PAIRS,),
+    "token_account": (PAIRS, PAIRS, jnp.zeros((1, 2, 2)), 0.1),
+    "remainder_bounds": (PAIRS,),
+    "group_gram": (PAIRS.chosen_response,),
+    "group_token_slopes": (PAIRS.chosen_response, jnp.ones(2)),
+}
+
+
+def params_of(name):
+    """An account wants the parameters at every state; one vector of them will do here."""
+    return jnp.zeros((2, 5)) if name in ("token_account", "remainder_bounds") else WEIGHTS
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_a_network_has_no_closed_form(name):
+    with pytest.raises(ValueError, match=r"`model` must be linear softmax .* got Transformer; `toymodel.gradients`"):
+        getattr(theory, name)(NETWORK, params_of(name), *CLOSED[name])
 
 
 def test_inside_a_trace_shapes_are_checked_and_values_are_not():

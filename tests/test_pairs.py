@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import unpadded
 
-from toymodel import PreferencePairs
+from toymodel import PreferencePairs, Vocabulary
 
 tokens = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 prompts = st.lists(st.integers(0, 4), max_size=3)
@@ -37,6 +37,27 @@ def test_pairs_are_a_pytree_that_survives_jit_and_vmap():
     assert jax.tree.structure(doubled) == jax.tree.structure(pairs)
     assert np.array_equal(doubled.chosen, pairs.chosen)
     assert len(jax.tree.leaves(pairs)) == 6
+
+
+@given(st.lists(st.tuples(prompts, tokens, tokens), min_size=1, max_size=4))
+def test_from_texts_is_from_lists_in_words(triples):
+    vocabulary = Vocabulary.numbered(5)
+    texts = [[vocabulary.decode(side) for side in sides] for sides in zip(*triples, strict=True)]
+    pairs = PreferencePairs.from_texts(*texts, vocabulary=vocabulary)
+    lists = PreferencePairs.from_lists(*map(list, zip(*triples, strict=True)), vocab_size=5)
+    for one, other in zip(jax.tree.leaves(pairs), jax.tree.leaves(lists), strict=True):
+        assert np.array_equal(one, other)
+    for index, sides in enumerate(texts := list(zip(*texts, strict=True))):
+        names = ("prompt", "chosen", "rejected")
+        assert [" ".join(pairs[index].words(name)) for name in names] == list(texts[index]), sides
+
+
+def test_a_vocabulary_is_made_of_the_texts_and_goes_with_the_pairs():
+    pairs = PreferencePairs.from_texts(["a film"], ["good film"], ["bad"])
+    assert pairs.vocabulary.tokens == ("good", "film", "bad", "a")
+    for other in (pairs.swapped(), pairs[:1], pairs[0], jax.jit(lambda p: p)(pairs)):
+        assert other.vocabulary == pairs.vocabulary
+    assert pairs.swapped()[0].words("chosen") == ["bad"]
 
 
 def test_indexing_beyond_the_end_raises_instead_of_clamping():

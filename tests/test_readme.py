@@ -1,52 +1,91 @@
-"""What the README tells a reader to type works as printed."""
+"""What the README tells a reader to type works, and prints what it says."""
 
 import re
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-from toymodel import theory
+from toymodel import cli, theory
 from toymodel.check import CHECKS
-from toymodel.losses import LOSSES
+from toymodel.experiments import sentiment
 from toymodel.remedies import REMEDIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROSE = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+PAPER = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"(?m)^\| (?!Paper|--).*$", README)]
 
 
-def test_the_python_examples_run_one_after_the_other():
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_first_block_is_short_and_prints_what_stands_below_it(capsys):
+    (code,), (printed,) = blocks("python"), blocks("text")
+    assert len(code.splitlines()) <= 15
+    exec(code, {})
+    assert capsys.readouterr().out == printed
+    assert "both_down" in printed
+
+
+def test_one_token_less_and_the_chosen_rises():
+    (code,) = blocks("python")
     names = {}
-    try:
-        for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
-            exec(block, names)
-        made_up, logp = LOSSES["cauchy"](width=2.0), np.array([-3.0, -9.0])
-        closed, automatic = (
-            route(logp, logp[::-1], logp, logp) for route in (made_up.weights, made_up.autodiff_weights)
-        )
-    finally:
-        LOSSES.pop("cauchy", None)
-        REMEDIES.pop("clipped", None)
-    assert set(theory.case(names["gram"])) <= set(theory.CASES)
-    np.testing.assert_allclose(closed, automatic, rtol=1e-14)  # a dozen operations each
-    trajectory = names["run"].trajectory
-    assert trajectory.margin.shape == (101, 8)
-    assert (np.asarray(trajectory.margin[-1]) > np.asarray(trajectory.margin[0])).all()
+    exec(code.replace("suffix_pair(24", "suffix_pair(23"), names)
+    assert names["chosen"][0] > 0 > names["rejected"][0]
+    assert "With 23 shared tokens the chosen answer rises, with 24 it falls." in README
 
 
-def test_every_named_target_prediction_and_file_exists():
+def test_it_is_short():
+    words = re.sub(r"(?m)^\|.*$", "", PROSE).split()
+    assert len(words) <= 850
+
+
+def test_the_two_first_commands_and_the_quick_way():
+    first, *_ = blocks("sh")
+    assert [line.partition("#")[0].strip() for line in first.splitlines()] == ["make figures", "make test"]
+    assert "`make paper`" in README.partition("## In Python")[0]
+
+
+def test_every_named_target_and_file_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?m)(?:`|^)make ([a-z]+)", README):
+    targets = re.findall(r"(?m)(?:`|^)make ([a-z]+)", README)
+    assert targets
+    for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
-    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
-    for path in re.findall(r"\]\(([^):#]+)\)", prose):
+    for path in re.findall(r"\]\(([^):#]+)\)", PROSE):
         assert (ROOT / path).exists(), path
-    rows = [row.split("|") for row in README.splitlines() if re.match(r"\| T\d+", row)]
-    assert [row[1].split()[0] for row in rows] == [check.label for check in CHECKS]
-    for row in rows:
-        for name in re.findall(r"`([a-z_]+)`", row[3]):
-            assert hasattr(theory, name), name
-        for figure in re.findall(r"fig_\w+", row[5]):
-            assert (ROOT / "figures" / f"{figure}.py").exists(), figure
+
+
+@pytest.mark.parametrize("line", re.findall(r"(?m)(?:^|`)(toymodel [a-z][^`#\n]*)", README))
+def test_every_command_is_one_that_there_is(line):
+    cli.parse(line.split()[1:])
+
+
+def test_the_table_of_the_paper_names_what_there_is():
+    figures = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "figures").glob("fig_*.py")}
+    labels = {check.label for check in CHECKS}
+    shown = {}
+    for paper, here, label, _, _ in PAPER:
+        name = here.strip("`")
+        if paper.startswith("Fig."):
+            shown[name] = paper
+        elif name.startswith("theory."):
+            assert hasattr(theory, name.removeprefix("theory."))
+        else:
+            assert name in REMEDIES
+        assert set(re.findall(r"T\d+", label)) <= labels, label
+        assert label
+    said = {name: found[1] for name, text in figures.items() if (found := re.search(r'(?m)^PAPER = "(.*)"$', text))}
+    assert shown == said
+
+
+def test_what_prose_names_exists():
+    for figure in re.findall(r"\bfig_\w+", PROSE):
+        assert (ROOT / "figures" / f"{figure}.py").exists(), figure
+    for function in re.findall(r"`sentiment\.(\w+)", PROSE):
+        assert hasattr(sentiment, function)
+    assert f"All {len(CHECKS)} claims" in README
 
 
 def test_every_label_has_its_tests():

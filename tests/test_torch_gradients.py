@@ -153,7 +153,7 @@ def test_the_example_runs_as_its_first_lines_say(tmp_path, capsys):
     assert by_layer.summary["layers"].keys() == load(tmp_path / "layers.npz")["chosen_grad"].keys()
     for file in ("gram.npz", "gradients.npz", "layers.npz"):
         assert cli.main(["diagnose", str(tmp_path / file)]) == 0
-        assert "2 pair(s): 2 chosen up rejected down" in capsys.readouterr().out
+        assert "2 pairs: 2 chosen up rejected down" in capsys.readouterr().out
     for row, other in zip(whole.pairs, by_layer.pairs, strict=True):
         # The same products, added up in another order: fewer than 8,000 terms, each below the norms' product.
         assert_close([row[n] for n in GRAM], [other[n] for n in GRAM], row["chosen_sq"] + row["rejected_sq"], 1e-12)

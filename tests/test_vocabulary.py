@@ -13,6 +13,13 @@ def test_decoding_undoes_encoding(tokens, data):
     assert vocabulary.encode(vocabulary.decode(ids)) == ids
 
 
+def test_words_are_taken_once_in_the_order_in_which_they_occur():
+    assert Vocabulary.from_words("the film was the film").tokens == ("the", "film", "was")
+    vocabulary = Vocabulary.from_words(["good film", "bad  film\n"])
+    assert vocabulary.tokens == ("good", "film", "bad")
+    assert set(vocabulary.roles) == {"neutral"}
+
+
 def test_roles_partition_the_tokens():
     vocabulary = Vocabulary.of_roles(contrast=["good", "bad"], suffix=["indeed"], sentiment=["lovely"], neutral=["the"])
     assert [vocabulary.with_role(role) for role in ("contrast", "suffix", "sentiment", "neutral")] == [

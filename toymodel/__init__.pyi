@@ -7,6 +7,7 @@ from . import (
     huggingface,
     losses,
     models,
+    plot,
     remedies,
     sweep,
     theory,
@@ -29,6 +30,7 @@ from .data import (
 from .diagnosis import diagnose, diagnose_log, diagnose_tokens
 from .gram import PairGram, cosine
 from .losses import LOSSES
+from .models.suffix import SuffixPair, suffix_pair
 from .training import train
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "PairGram",
     "PreferencePairs",
     "Response",
+    "SuffixPair",
     "Vocabulary",
     "__version__",
     "bag_pairs",
@@ -55,10 +58,12 @@ __all__ = [
     "losses",
     "models",
     "overlap",
+    "plot",
     "positional_pairs",
     "prefix_pairs",
     "pytree",
     "remedies",
+    "suffix_pair",
     "sweep",
     "theory",
     "train",

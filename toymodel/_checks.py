@@ -4,6 +4,8 @@ Values inside a `jit`, `vmap` or `grad` trace are unknown, so every check of a v
 checks of shapes always run.
 """
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -71,3 +73,20 @@ def require_counts(name: str, value: Any, n: int, *, low: int, high: int | None 
         for entry in np.asarray(value).ravel()[[np.argmin(value), np.argmax(value)]]:
             require_int(name, entry, low=low, high=high)
     return None
+
+
+class SinglePrecision(UserWarning):
+    """JAX computes in single precision, where digits matter."""
+
+
+def note_single_precision() -> None:
+    """Warn, once in a process, when JAX rounds to float32: near a threshold the sign of a slope is then round-off."""
+    if jax.dtypes.canonicalize_dtype(np.float64) == np.float32:
+        _warn_once()
+
+
+@functools.cache
+def _warn_once() -> None:
+    cause = "JAX computes in float32, so the sign of a slope near 0 may be round-off."
+    cure = "For float64, set `jax_enable_x64` in `jax.config`, or JAX_ENABLE_X64=1 in the environment."
+    warnings.warn(f"{cause} {cure}", SinglePrecision, stacklevel=4)

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib
 import io
+import os
 import re
 import sys
 import textwrap
@@ -61,16 +62,11 @@ OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    match arguments:
-        case ["-h" | "--help", *_]:
-            print(HELP)
-            return 0
-        case ["--version", *_]:
-            print(f"toymodel {__version__}")
-            return 0
     name = " ".join(["toymodel", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
-        return parse(arguments)()
+        code = parse(arguments)()
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        return code
     except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
@@ -78,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
         return 0
 
 
@@ -89,6 +85,10 @@ def parse(arguments: Sequence[str]) -> Callable[[], int]:
       ValueError: no or an unknown subcommand, or arguments that it does not take.
     """
     match arguments:
+        case ["-h" | "--help", *_]:
+            return functools.partial(_say, HELP)
+        case ["--version", *_]:
+            return functools.partial(_say, f"toymodel {__version__}")
         case ["--print-completion", "bash" | "zsh" | "tcsh" as shell]:
             return functools.partial(_print_completion, shell)
         case ["--print-completion", *_]:
@@ -127,6 +127,11 @@ def _one_line(message: str) -> str:
     """What is wrong. tyro says it below a title and a rule, and above another rule and advice."""
     said = " ".join(re.split("-{9,}", message)[1].split())
     return re.sub(r"no type matching .* Got errors: - |\[/?bold\]", "", said)
+
+
+def _say(text: str) -> int:
+    print(text)
+    return 0
 
 
 def _print_help(text: str) -> int:

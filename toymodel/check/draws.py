@@ -149,11 +149,9 @@ def _build_model(number: Int[Array, ""], noise: Noise) -> AnyLinear:
     def pad(array: Array | np.ndarray, *shape: int) -> Array:
         return jnp.pad(array, [(0, size - have) for size, have in zip(shape, array.shape, strict=True)])
 
-    pair = replace(
-        noise.pair,
-        **{name: pad(getattr(noise.pair, name), rows // 2) for name in ("chosen", "chosen_mask")},
-        **{name: pad(getattr(noise.pair, name), rows // 2) for name in ("rejected", "rejected_mask")},
-    )
+    answers = ("chosen", "chosen_mask", "rejected", "rejected_mask")
+    padded: dict[str, Any] = {name: pad(getattr(noise.pair, name), rows // 2) for name in answers}
+    pair = replace(noise.pair, **padded)
     unit = noise.features / jnp.linalg.norm(noise.features, axis=-1, keepdims=True)
     features, logits = pad(unit, 2, rows // 2, 5), pad(noise.sharpness * noise.logits, 2, rows // 2, V)
     offset = linear.positional_offset(V, pair, *logits)

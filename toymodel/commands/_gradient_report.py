@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from toymodel._public import counted
 from toymodel.commands._words import short, signed, words
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def report(diagnosis: "Diagnosis", *, json: bool) -> int:
     summary = diagnosis.summary
     _print_pairs(diagnosis)
     found = [f"{count} {words(name)}" for name, count in summary["cases"].items() if count]
-    print(f"{summary['pairs']} pair(s): {', '.join(found)}. Slopes in nats per unit of learning rate.")
+    print(f"{counted(summary['pairs'], 'pair')}: {', '.join(found)}. Slopes in nats per unit of learning rate.")
     if summary["undefined_cosines"]:
         print(f"{summary['undefined_cosines']} without a cosine: a gradient is zero.")
     if "layers" in summary:

@@ -5,12 +5,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
 from toymodel._files import BadFolder, write_whole
+from toymodel._public import counted
 from toymodel.commands._environment import use_devices
 from toymodel.commands._progress import progress_bar
 
@@ -82,14 +84,18 @@ def _inspect(folder: Path) -> int:
     rows = store.settings(whole).unique().collect().height
     size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
-    print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")
+    print(f"{counted(rows, 'setting')} in {counted(len(whole), 'file')}, {size / 1e6:,.1f} MB, as they were written")
     if runs := sorted(folder.glob("runs/*.json")):
         record = json.loads(runs[-1].read_text(encoding="utf-8"))
-        end = f"ended {record['ended']}" if "ended" in record else "has not ended, or was stopped"
-        print(f"last run: begun {record['started']} on {record['host']}, {end}")
+        end = f"ended {_to_the_second(record['ended'])}" if "ended" in record else "has not ended, or was stopped"
+        print(f"last run: begun {_to_the_second(record['started'])} on {record['host']}, {end}")
     for path in damaged:
         print(f"damaged: {path} (cut short or changed; --resume computes it anew)")
     return 1 if damaged else 0
+
+
+def _to_the_second(moment: str) -> str:
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def _tell_plan(sweep: "Sweep", out: Path | None) -> None:
@@ -124,7 +130,8 @@ def _run(sweep: "Sweep", config: Path, out: Path, *, resume: bool, scheduler: st
         raise
     except ValueError as error:
         raise BadFolder(f"{error} Every file is whole; to go on: {again}") from error
-    print(f"{sweep.size:,} settings are in {out} ({computed:,} computed now); read them with toymodel.sweep.read.")
+    found = f"{counted(sweep.size, 'setting')} {'is' if sweep.size == 1 else 'are'} in {out}"
+    print(f"{found} ({computed:,} computed now); read them with toymodel.sweep.read.")
 
 
 def _compute(left: "Sweep", config: Path, store: "Store", scheduler: str | None) -> int:

@@ -5,7 +5,8 @@ places hold id 0 and a mask of False; nothing depends on the id found there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -14,8 +15,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from toymodel._checks import is_concrete, require_int
-from toymodel._public import own_names
+from toymodel._public import own_names, short_repr, shortened
 from toymodel._pytree import pytree
+from toymodel.data.vocabulary import Vocabulary
 
 __dir__ = own_names(globals())
 
@@ -35,13 +37,17 @@ class Response:
         _check_side("prompt", self.prompt, self.prompt_mask, self.prompt.shape[:-1], vocab_size)
         _check_side("tokens", self.tokens, self.mask, self.prompt.shape[:-1], vocab_size)
 
+    def __repr__(self) -> str:
+        return short_repr(self, ("prompt", "tokens"))
 
-@pytree
+
+@partial(pytree, static=["vocabulary"])
 @dataclass(frozen=True)
 class PreferencePairs:
     """A batch of preference pairs (or a single one, without the leading axis). A pytree of arrays.
 
     Fields: `prompt` [n, P], `chosen` [n, T_w], `rejected` [n, T_l], token ids; each with its mask, True on real tokens.
+    Pairs that are made from texts know their `vocabulary`, and show themselves in its words.
     """
 
     prompt: Int[Array, "*n P"]
@@ -50,6 +56,7 @@ class PreferencePairs:
     chosen_mask: Bool[Array, "*n T_w"]
     rejected: Int[Array, "*n T_l"]
     rejected_mask: Bool[Array, "*n T_l"]
+    vocabulary: Vocabulary | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_lists(
@@ -86,6 +93,34 @@ class PreferencePairs:
         pairs.check(vocab_size)
         return pairs
 
+    @classmethod
+    def from_texts(
+        cls,
+        prompt: Sequence[str],
+        chosen: Sequence[str],
+        rejected: Sequence[str],
+        *,
+        vocabulary: Vocabulary | None = None,
+        length: int | None = None,
+    ) -> Self:
+        """Pairs from their words, which are split at white space; `length` is that of `from_lists`.
+
+        Args:
+          vocabulary: gives each word its id. By default it holds the words of these texts, answers first.
+
+        Raises:
+          ValueError: a text where a list of texts is wanted, a word outside the vocabulary, or as for `from_lists`.
+        """
+        texts = {"chosen": chosen, "rejected": rejected, "prompt": prompt}
+        for name, given in texts.items():
+            if isinstance(given, str):
+                raise ValueError(f"`{name}` must be a list with one text per pair, got {given!r}; [{given!r}] is one.")
+        if vocabulary is None:
+            vocabulary = Vocabulary.from_words(text for given in texts.values() for text in given)
+        ids = {name: [vocabulary.encode(text) for text in given] for name, given in texts.items()}
+        pairs = cls.from_lists(**ids, vocab_size=len(vocabulary), length=length)
+        return replace(pairs, vocabulary=vocabulary)
+
     @property
     def chosen_response(self) -> Response:
         """The chosen responses with their prompts, for a model to read."""
@@ -98,8 +133,12 @@ class PreferencePairs:
 
     def swapped(self) -> "PreferencePairs":
         """The same pairs with chosen and rejected exchanged."""
-        return PreferencePairs(
-            self.prompt, self.prompt_mask, self.rejected, self.rejected_mask, self.chosen, self.chosen_mask
+        return replace(
+            self,
+            chosen=self.rejected,
+            chosen_mask=self.rejected_mask,
+            rejected=self.chosen,
+            rejected_mask=self.chosen_mask,
         )
 
     def __len__(self) -> int:
@@ -117,6 +156,28 @@ class PreferencePairs:
         """Raise `ValueError` unless shapes agree, no response is empty, padding is at its side and ids are in range."""
         for name in ("prompt", "chosen", "rejected"):
             _check_side(name, getattr(self, name), getattr(self, f"{name}_mask"), self.prompt.shape[:-1], vocab_size)
+
+    def words(self, name: str) -> list[str]:
+        """The real tokens of `prompt`, `chosen` or `rejected` of one pair: words, or ids where no vocabulary is known.
+
+        Raises:
+          ValueError: this is a batch; `pairs[i]` is one pair.
+        """
+        tokens, mask = np.asarray(getattr(self, name)), np.asarray(getattr(self, f"{name}_mask"))
+        if tokens.ndim != 1:
+            raise ValueError(f"`words` are those of one pair (`pairs[i]`), got tokens of shape {tokens.shape}.")
+        ids = tokens[mask].tolist()
+        return [str(i) if self.vocabulary is None else self.vocabulary.tokens[i] for i in ids]
+
+    def __repr__(self) -> str:
+        shapes = short_repr(self, ("prompt", "chosen", "rejected"))
+        if not all(isinstance(leaf, jax.Array | np.ndarray) and leaf.size for leaf in (self.chosen, self.rejected)):
+            return shapes
+        if not is_concrete(self) or self.chosen.ndim > 2:
+            return shapes
+        first = self if self.chosen.ndim == 1 else self[0]
+        prompt, chosen, rejected = (shortened(first.words(name)) for name in ("prompt", "chosen", "rejected"))
+        return f"{shapes[:-1]}: {prompt and f'{prompt} → '}{chosen} over {rejected})"
 
 
 def _check_side(name: str, tokens: Array, mask: Array, batch: tuple[int, ...], vocab_size: int) -> None:

@@ -156,7 +156,7 @@ def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
 
 def _make_pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
     of_prompt, of_answer = jnp.ones_like(prompts.tokens, bool), jnp.ones_like(chosen, bool)
-    return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer)
+    return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer, vocabulary=WORDS)
 
 
 def _write_answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:

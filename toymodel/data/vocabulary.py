@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, get_args
 
 from toymodel._checks import require_int
-from toymodel._public import own_names
+from toymodel._public import own_names, shortened
 
 __dir__ = own_names(globals())
 
@@ -37,9 +37,8 @@ class Vocabulary:
             )
         for token, count in Counter(self.tokens).items():
             if count > 1 or token.split() != [token]:
-                raise ValueError(
-                    f"`tokens` must be different words without white space, got {token!r} {count} time(s)."
-                )
+                times = "once" if count == 1 else f"{count} times"
+                raise ValueError(f"`tokens` must be different words without white space, got {token!r} {times}.")
         for role in self.roles:
             if role not in ROLES:
                 raise ValueError(f"`roles` must be among {', '.join(ROLES)}, got {role!r}.")
@@ -50,6 +49,18 @@ class Vocabulary:
         require_int("size", size, low=2)
         roles: tuple[Role, ...] = tuple("neutral" for _ in range(size))
         return cls(tuple(f"t{i}" for i in range(size)), roles)
+
+    @classmethod
+    def from_words(cls, texts: str | Iterable[str]) -> Self:
+        """The different words of a text, or of several, in the order in which they first occur; all are neutral.
+
+        Raises:
+          ValueError: fewer than two different words.
+        """
+        words = (word for text in ([texts] if isinstance(texts, str) else texts) for word in text.split())
+        tokens = tuple(dict.fromkeys(words))
+        roles: tuple[Role, ...] = tuple("neutral" for _ in tokens)
+        return cls(tokens, roles)
 
     @classmethod
     def of_roles(
@@ -72,6 +83,9 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self)} tokens: {shortened(self.tokens)})"
 
     def with_role(self, role: Role) -> tuple[int, ...]:
         """Ids of the tokens that play `role`, ascending."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from toymodel._public import own_names
+from toymodel._public import counted, own_names
 from toymodel.diagnosis.belief import SIDES, Believed, best, candidates, named, quantities, ratio, rows_of
 from toymodel.diagnosis.columns import is_of_groups, is_sided, read_name
 from toymodel.diagnosis.files import read_rows
@@ -90,7 +90,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
     if found.cut_off:
         findings.append(Finding("cut_off", "The file ends within a row, which is left out."))
     if found.unread:
-        findings.append(Finding("unread_rows", f"{found.unread} broken line(s) were left out."))
+        findings.append(Finding("unread_rows", f"Left out: {counted(found.unread, 'broken line')}."))
     table = Table(found.rows)
     try:
         _require_one_run(table)
@@ -145,7 +145,7 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     steps = table.steps(believed.used, rows_of(table, place, believed.columns))
     stepless = int((believed.used & ~np.isfinite(steps.of_rows)).sum())
     if stepless:
-        yield Finding("unread_rows", f"{stepless} row(s){of} without a {kind} were left out.")
+        yield Finding("unread_rows", f"Left out: {counted(stepless, 'row')}{of} without a {kind}.")
     again = [step for side in believed.sides if (step := _replaced(steps, side)) is not None]
     if again:
         text = f"Rows{of} repeat {kind} {min(again):g} or later ones, as a resumed run does: the later row counts."

@@ -177,6 +177,20 @@ class Experiment:
             raise BadSetting(f"`{self.name}` has no field {name!r}.{_suggestion(name, self.fields)}", name)
         return self.fields[name]
 
+    def one(self, **given: Any) -> Any:
+        """One setting, with defaults for what is not given.
+
+        Raises:
+          BadSetting: an unknown field, a value out of its range, or a broken rule.
+        """
+        for name in given:
+            self.field(name)
+        columns = {name: field.column(name, [given.get(name, field.default)]) for name, field in self.fields.items()}
+        for rule in self.rules:
+            if not np.all(rule.holds(*(columns[name] for name in rule.fields))):
+                raise BadSetting(f"{rule.words}, got {', '.join(f'{n} = {columns[n][0]}' for n in rule.fields)}.")
+        return self.setting(**{name: column[0].item() for name, column in columns.items()})
+
     def code(self, words: Iterable[str] = ()) -> str:
         """Hash of the code that measures: the modules that it really imports, the losses that these words name.
 

@@ -88,9 +88,34 @@ class Reference(NamedTuple):
         network: Network = self.model.network
         return network
 
+    @property
+    def weights(self) -> Params:
+        """The network's parameters, to measure: `gradients.pair_gram(reference.network, reference.weights, …)`."""
+        return self.to_measure(self.params)
+
     def to_measure(self, params: Float[Array, "*states P"]) -> Params:
         """Parameters as the network has them, in float64 where that is enabled."""
         return self.model.unflatten(params.astype(float))
+
+
+def reference(task: Task, key: Array, **settings: Any) -> Reference:
+    """A network that is fine-tuned on a task of `TASKS`, and the pairs that DPO would train and judge it on.
+
+    Args:
+      task: which answers the pairs have.
+      key: for prompts, words, initial network and minibatches.
+      settings: others of `SentimentSetting` than its defaults, such as `pairs=64` or `model="ngram_mlp"`.
+
+    Raises:
+      ValueError: an unknown task, or a setting that is unknown, out of its range or at odds with another.
+    """
+    seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+    return _reference(SENTIMENT.one(task=task, seed=seed, **settings))
+
+
+@jax.jit
+def _reference(setting: SentimentSetting) -> Reference:
+    return reference_policy(setting, fine_tune(setting))
 
 
 def fine_tune(setting: ReferenceSetting) -> Row:

@@ -6,7 +6,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from toymodel._checks import require_finite
+from toymodel._checks import is_concrete, note_single_precision, require_finite
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
@@ -69,6 +69,8 @@ def step_change(
     `optax.sgd(eta)` is the step θ + η(d_w g_w − d_l g_l) of the theory; any other optax optimiser may be given.
     """
     check_inputs(model, params, pairs)
+    if is_concrete(params):
+        note_single_precision()
 
     def change(pair: PreferencePairs, d_w: Array, d_l: Array) -> tuple[Array, Array]:
         logps = _logps(model, params, pair)

@@ -171,6 +171,20 @@ class Definition:
     form: Callable[..., Form]
     ratio: str  # d_w/d_l, in the notation of the catalogue
 
+    def __post_init__(self) -> None:
+        """Let `help` and `?` tell of this loss rather than of the class."""
+        hyper = inspect.signature(self.form).parameters.values()
+        parameters = [p.replace(kind=p.KEYWORD_ONLY, annotation=p.empty) for p in hyper]
+        about = {
+            "__doc__": f"{inspect.getdoc(self.form) or self.name}\n\nd_w/d_l = {self.ratio}",
+            "__signature__": inspect.Signature(parameters, return_annotation=Loss),
+        }
+        for name, value in about.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{name}={value}' for name, value in self.defaults.items())})"
+
     @property
     def defaults(self) -> dict[str, float]:
         """Every hyperparameter with its default value."""

@@ -29,9 +29,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 from toymodel._checks import is_concrete, require_finite, require_int, require_positive
-from toymodel._public import own_names
+from toymodel._public import own_names, short_repr
 from toymodel._pytree import pytree
 from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.models.logps import check_group, check_inputs
 
 __dir__ = own_names(globals())
 
@@ -61,6 +62,9 @@ class LinearSoftmax:
     frozen_logits: Float[Array, "rows V"] | None = None
     known: Int[Array, "R P+T"] | None = None  # "prefix": prompts and responses whose prefixes have rows, R·T in all
     tabular: bool = True  # every row of `features` one-hot in a column of its own, and no frozen logits
+
+    def __repr__(self) -> str:
+        return short_repr(self, ("kind", "vocab_size", "features", "frozen_logits"))
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
         """The row of each token's context. Equal rows: equal features and equal probabilities."""
@@ -253,6 +257,25 @@ def init_params(
     if model.frozen_logits is not None:
         return jnp.zeros(shape, dtype)
     return jax.random.normal(key, shape, dtype or float) / jnp.asarray(temperature, dtype)
+
+
+def check_linear(
+    model: LinearSoftmax, params: Array, data: PreferencePairs | Response, *, one_pair: bool = False
+) -> None:
+    """Check the arguments of a closed form, for a batch of pairs, one pair or a group of responses.
+
+    Raises:
+      ValueError: the model is not linear softmax, or as for `gradients`, which takes the same arguments.
+    """
+    if isinstance(data, Response):
+        check_group(model, params, data)
+    else:
+        check_inputs(model, params, data, one_pair=one_pair)
+    if not isinstance(model, LinearSoftmax):
+        raise ValueError(
+            "`model` must be linear softmax (`toymodel.models.linear`) for a closed form, "
+            f"got {type(model).__name__}; `toymodel.gradients` measures any model."
+        )
 
 
 def _check_vocab_size(vocab_size: int) -> int:

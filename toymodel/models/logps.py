@@ -66,6 +66,7 @@ def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[A
 
 def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pair: bool = False) -> None:
     """Check a model, its parameters and a batch of pairs (or one pair); raise `ValueError`."""
+    _check_kinds(model, "pairs", pairs, PreferencePairs)
     if pairs.chosen.ndim != (1 if one_pair else 2):
         wanted = (
             "`pair` must be one pair (`pairs[i]`)" if one_pair else "`pairs` must be a batch (`pairs[i:i + 1]` for one)"
@@ -78,8 +79,21 @@ def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pa
 
 def check_group(model: Model, params: Params, responses: Response) -> None:
     """Check a model, its parameters and a group of responses; raise `ValueError`."""
+    _check_kinds(model, "responses", responses, Response)
     if responses.tokens.ndim != 2:
         raise ValueError(f"`responses` must have one leading axis, got tokens of shape {responses.tokens.shape}.")
     responses.check(model.vocab_size)
     require_finite("params", params)
     require_finite("model", model)
+
+
+def _check_kinds(model: Model, name: str, data: Any, kind: type) -> None:
+    """Raise `ValueError` where arguments are not in their order."""
+    for argument, wanted, value, right in (
+        ("model", "a model, with `logits`", model, hasattr(model, "logits")),
+        (name, f"of type {kind.__name__}", data, isinstance(data, kind)),
+    ):
+        if not right:
+            raise ValueError(
+                f"`{argument}` must be {wanted}, got {type(value).__name__}; the order is model, params, {name}."
+            )

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
 from toymodel.theory.finite_step import range_shortfall
 from toymodel.theory.overlap import masked_residuals
 
@@ -44,6 +44,8 @@ def token_account(
       learning_rate: η.
       momentum: μ of heavy-ball momentum.
     """
+    check_linear(model, path[0], pairs)
+    check_linear(model, path[0], judged)
 
     def step(velocity: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         params, weight = now
@@ -71,6 +73,7 @@ def remainder_bounds(
     step the third derivative of log p is minus a third central moment of v_i, which is at most R_i³/(6√3) in size, and
     a 24th of it is left.
     """
+    check_linear(model, path[0], judged)
     states = _states(model, path[0], judged)
     moved = jnp.einsum("tvd,zmid->tzmiv", jnp.diff(path, axis=0), states.features) * states.mask[..., None]
     if at == "middle":

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import require_finite, require_positive
+from toymodel._checks import note_single_precision, require_finite, require_positive
 from toymodel._public import own_names
 from toymodel.gram import PairGram, Scalars
 
@@ -35,7 +35,12 @@ class Band(NamedTuple):
 def slopes(
     gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """d/dη of (log π_w, log π_l) at η = 0, in nats per unit of learning rate (T9; paper Eqs. 4–5 for d_w = d_l)."""
+    """d/dη of (log π_w, log π_l) at η = 0, in nats per unit of learning rate (T9; paper Eqs. 4–5 for d_w = d_l).
+
+    Raises:
+      ValueError: `gram` is no `PairGram`.
+    """
+    _check_gram(gram)
     return (
         jnp.asarray(d_chosen * gram.chosen_sq - d_rejected * gram.inner),
         jnp.asarray(d_chosen * gram.inner - d_rejected * gram.rejected_sq),
@@ -79,8 +84,10 @@ def case(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> 
     Raises:
       ValueError: a Gram entry or a weight is not finite.
     """
+    _check_gram(gram)
     for name, value in (*gram._asdict().items(), ("d_chosen", d_chosen), ("d_rejected", d_rejected)):
         require_finite(name, value)
+    note_single_precision()
     names = np.asarray(CASES)[np.asarray(case_index(gram, d_chosen, d_rejected))]
     return names if names.ndim else str(names)
 
@@ -110,3 +117,10 @@ def in_band(gram: PairGram, d_chosen: Scalars, d_rejected: Scalars) -> Bool[Arra
     low, high = band(gram)
     ratio = jnp.asarray(d_chosen / d_rejected)
     return (low < ratio) & (ratio < high)
+
+
+def _check_gram(gram: PairGram) -> None:
+    if not isinstance(gram, PairGram):
+        raise ValueError(
+            f"`gram` must be a PairGram, got {type(gram).__name__}; the order is gram, d_chosen, d_rejected."
+        )

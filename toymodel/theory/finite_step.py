@@ -15,8 +15,7 @@ from jaxtyping import Array, Float
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates
-from toymodel.models.logps import check_inputs
+from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
 from toymodel.theory.overlap import masked_residuals, pair_states, per_pair
 
 __dir__ = own_names(globals())
@@ -35,7 +34,7 @@ def logit_directions(
 
     j runs over the tokens of both, with A = d_w on the chosen and −d_l on the rejected. Zero at padding.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     return _logit_directions(
         model, params, pairs, *_broadcast_to_pairs(pairs, params, d_chosen=d_chosen, d_rejected=d_rejected)
     )
@@ -50,7 +49,7 @@ def exact_change(
     d_rejected: Scalars = 1.0,
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """Change of (log π_w, log π_l), in nats, when each pair alone takes a step of learning rate η (T12)."""
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     settings = _broadcast_to_pairs(pairs, params, eta=eta, d_chosen=d_chosen, d_rejected=d_rejected)
     return _exact_change(model, params, pairs, *settings)
 

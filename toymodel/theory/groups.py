@@ -12,8 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax
-from toymodel.models.logps import check_group
+from toymodel.models.linear import LinearSoftmax, check_linear
 from toymodel.theory.overlap import masked_residuals, per_pair, response_inner
 
 __dir__ = own_names(globals())
@@ -25,7 +24,7 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
     Raises:
       ValueError: malformed responses, tokens outside the model's vocabulary, non-finite parameters.
     """
-    check_group(model, params, responses)
+    check_linear(model, params, responses)
     return _group_gram(model, params, responses)
 
 
@@ -44,7 +43,7 @@ def group_token_slopes(
     Raises:
       ValueError: as for `group_gram`, or there is not one advantage per response.
     """
-    check_group(model, params, responses)
+    check_linear(model, params, responses)
     if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
         raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
     return _group_token_slopes(model, params, responses, advantages)

@@ -22,8 +22,7 @@ from toymodel._checks import is_concrete, require_positive
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates
-from toymodel.models.logps import check_inputs
+from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
 from toymodel.theory.overlap import masked_residuals, per_pair
 
 __dir__ = own_names(globals())
@@ -42,7 +41,7 @@ def descent_field(
     Raises:
       ValueError: as for `pair_gram`; a weight is not finite, or neither one number nor one per pair.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     n = len(pairs)
     return _field(
         True, model, params, pairs, h, per_pair("d_chosen", d_chosen, n), per_pair("d_rejected", d_rejected, n)
@@ -62,7 +61,7 @@ def split_field(
     Raises:
       ValueError: as for `descent_field`.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     n = len(pairs)
     return _field(
         False, model, params, pairs, h, per_pair("d_chosen", d_chosen, n), per_pair("d_rejected", d_rejected, n)

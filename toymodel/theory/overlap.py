@@ -12,8 +12,7 @@ from toymodel._checks import require_finite
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints, PairGram, Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates
-from toymodel.models.logps import check_inputs
+from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
 
 __dir__ = own_names(globals())
 
@@ -55,13 +54,13 @@ def per_pair(name: str, value: Scalars, n: int) -> Float[Array, " n"]:
 
 def token_gram(model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
     """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ for one pair (T2); zero at padding."""
-    check_inputs(model, params, pair, one_pair=True)
+    check_linear(model, params, pair, one_pair=True)
     return _token_gram(model, params, pair)
 
 
 def pair_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> PairGram:
     """Both squared norms and the inner product of each pair: sums of token Grams (T2)."""
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     return _pair_gram(model, params, pairs)
 
 
@@ -89,7 +88,7 @@ def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     Raises:
       ValueError: the model is not tabular (one-hot features, no frozen logits), or as for `pair_gram`.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     if not model.tabular:
         raise ValueError("`model` must be tabular (unigram, positional, bigram or prefix) to count shared contexts.")
 
@@ -140,7 +139,7 @@ def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     Those positions drop out of g_w − g_l, so ‖g_w − g_l‖² is that of the whole pair. Where their contexts are
     orthogonal to all others (prefix and positional models), so are both slopes for d_w = d_l.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
 
     return _contrast_gram(model, params, pairs)
 

@@ -18,8 +18,7 @@ from toymodel._checks import require_finite, require_positive
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import PairGram, Scalars
-from toymodel.models.linear import LinearSoftmax
-from toymodel.models.logps import check_inputs
+from toymodel.models.linear import LinearSoftmax, check_linear
 from toymodel.theory.condition import Band, band_centre
 from toymodel.theory.overlap import pair_states, response_inner
 
@@ -92,7 +91,7 @@ def masked_gram(
     Raises:
       ValueError: as for `pair_gram`, or weights that are not finite or not one per token.
     """
-    check_inputs(model, params, pairs)
+    check_linear(model, params, pairs)
     u_w = _check_token_weights("chosen_weights", chosen_weights, pairs.chosen_mask)
     u_l = _check_token_weights("rejected_weights", rejected_weights, pairs.rejected_mask)
     return _masked_gram(model, params, pairs, u_w.astype(params.dtype), u_l.astype(params.dtype))

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from toymodel._public import own_names
+from toymodel._public import own_names, short_repr
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
 from toymodel.models.logps import Model, Params, token_logps
@@ -47,6 +47,9 @@ class Account(NamedTuple):
     true_change: Float[Array, "*runs 2 m T"]  # of the tokens' log-probabilities over the run
     run: Run
 
+    def __repr__(self) -> str:
+        return short_repr(self, self._fields)
+
     @property
     def first_order(self) -> Float[Array, "*runs 2 m T"]:
         """The sum over the sources: ⟨∇ log π, Δθ⟩ summed over the steps."""
@@ -67,6 +70,9 @@ class Attribution(NamedTuple):
     decay: Float[Array, "*runs 2 m"]  # what no pair brought; 0 unless the optimiser decays its parameters
     true_change: Float[Array, "*runs 2 m"]
     run: Run
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._fields)
 
     @property
     def first_order(self) -> Float[Array, "*runs 2 m"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel._public import own_names
+from toymodel._public import own_names, short_repr
 from toymodel.gram import PairGram, cosine
 from toymodel.models.logps import Params
 from toymodel.theory.condition import CASES, case_index
@@ -37,6 +37,9 @@ class Trajectory(NamedTuple):
     rejected_slope: Float[Array, "*runs steps n"]
     chosen_predicted: Float[Array, "*runs steps n"]  # ⟨g_w, Δθ⟩ for the optimiser's update Δθ: change to first order
     rejected_predicted: Float[Array, "*runs steps n"]
+
+    def __repr__(self) -> str:
+        return short_repr(self, ("chosen_logps", "rejected_logps", "loss"))[:-1] + ", …)"
 
     @property
     def margin(self) -> Float[Array, "*runs steps+1 n"]:
@@ -84,6 +87,9 @@ class Run(NamedTuple):
     trajectory: Trajectory | None  # record="pairs"
     checkpoints: Params | None  # [*runs, k, …]: the parameters at k states; NaN from where a run stopped
     memory: Any = None  # what the update remembers at the last state: masks, averages
+
+    def __repr__(self) -> str:
+        return short_repr(self, self._fields)
 
 
 class Diverged(FloatingPointError):

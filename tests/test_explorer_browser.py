@@ -1,14 +1,10 @@
-"""The explorer in a real browser: Debian's Chromium, driven by the keyboard against a server on the loopback.
-
-Without a Chromium these tests are skipped, unless `TOYMODEL_BROWSER_REQUIRED` is set, as CI does: then they fail.
-"""
+"""The explorer in a real browser, driven by the keyboard against a server on the loopback (tests/browser.py)."""
 
 import contextlib
 import inspect
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -20,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from browser import LOWEST_CONTRAST
+from playwright.sync_api import expect
 
 import toymodel as tm
 from notebooks import explorer as explore
@@ -28,7 +25,6 @@ from toymodel import gradients, theory
 from toymodel.losses import LOSSES
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS = 60  # for any one answer, on a busy machine that compiles everything anew
 SLOWEST = 2.0  # seconds from a key to the page: some ten times what a free machine takes
 ROUNDOFF = {"rtol": 1e-9, "atol": 1e-12}  # the same float64 sums in another process
@@ -49,51 +45,6 @@ WATCH = """() => {
     if (now && now !== shown) { shown = now; latencies.push(performance.now() - pressed); }
   }).observe(document.body, { subtree: true, childList: true, attributes: true });
 }"""
-# Contrast (WCAG 2) of every text on the page with what lies behind it, shadow trees included: the lowest, and its text.
-LOWEST_CONTRAST = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgba = colour => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const luminance = ([r, g, b]) => [r, g, b]
-    .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = element => {
-    for (let e = element; e; e = e.parentElement ?? e.getRootNode().host) {
-      const colour = rgba(getComputedStyle(e).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255];
-  };
-  let lowest = [Infinity, ''];
-  const visit = node => {
-    for (const child of node.childNodes) {
-      if (child.nodeType === Node.TEXT_NODE && child.textContent.trim() && node.checkVisibility?.()) {
-        const style = getComputedStyle(node);
-        const svg = node instanceof SVGElement;
-        const [one, other] = [luminance(rgba(svg ? style.fill : style.color)), luminance(behind(node))];
-        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-        if (contrast < lowest[0]) lowest = [contrast, child.textContent.trim()];
-      }
-      if (child.nodeType === Node.ELEMENT_NODE && !['STYLE', 'SCRIPT'].includes(child.tagName)) {
-        visit(child);
-        if (child.shadowRoot) visit(child.shadowRoot);
-      }
-    }
-  };
-  visit(document.querySelector('#App'));
-  return lowest;
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The path of the browser."""
-    if CHROMIUM is None:
-        reason = "no chromium on the PATH; on Debian or Ubuntu: apt-get install chromium"
-        (pytest.fail if os.environ.get("TOYMODEL_BROWSER_REQUIRED") else pytest.skip)(reason)
-    return CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +85,6 @@ def _wait_for(address, process, log):
         except OSError:
             time.sleep(0.1)
     pytest.fail(f"no answer after {SECONDS} s: {log.read_text(encoding='utf-8')}")
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # nothing outside can be reached
-    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield window
-        window.close()
 
 
 @pytest.fixture
@@ -276,5 +217,5 @@ def test_a_phone_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
     drawn = page.locator("#pictures figure > svg").evaluate_all("all => all.map(e => [e.role, e.ariaLabel])")
     assert len(drawn) == 3
     assert all(role == "img" and label for role, label in drawn)
-    contrast, text = page.evaluate(LOWEST_CONTRAST)
+    contrast, text = page.locator("#App").evaluate(LOWEST_CONTRAST)
     assert contrast >= 4.5, f"{text!r} has a contrast of {contrast:.2f}"

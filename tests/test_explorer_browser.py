@@ -23,6 +23,7 @@ import toymodel as tm
 from notebooks import explorer as explore
 from toymodel import gradients, theory
 from toymodel.losses import LOSSES
+from toymodel.models.crowd import Cosines
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60  # for any one answer, on a busy machine that compiles everything anew
@@ -169,27 +170,60 @@ def press(page, key):
     page.wait_for_function("before => latencies.length > before", arg=before)
 
 
-def test_arrow_keys_lengthen_the_suffix_until_both_fall(opened):
+def test_it_opens_with_dpo_on_the_pair_of_the_story_and_arrow_keys_shorten_it_until_only_the_rejected_falls(opened):
+    from figures import fig_story
+
     page = opened()
     page.evaluate(WATCH)
     focus(page, "suffix length n")
     settings, *_ = shown(page)
-    for n, case in ((4, "chosen_up_rejected_down"), (7, "chosen_up_rejected_down"), (8, "both_down")):
-        for _ in range(settings["suffix_length"], n):
-            press(page, "ArrowRight")
+    assert (settings["a"], settings["b"], settings["vocab_size"]) == (fig_story.A, fig_story.B, fig_story.VOCAB)
+    assert (settings["suffix_length"], settings["loss"]) == (30, "dpo")
+    loss = LOSSES["dpo"](beta=settings["beta"])
+    for n, case in ((30, "both_down"), (24, "both_down"), (23, "chosen_up_rejected_down")):
+        for _ in range(shown(page)[0]["suffix_length"], n, -1):
+            press(page, "ArrowLeft")
         settings, seen, numbers = shown(page)
         assert (settings["suffix_length"], seen) == (n, case)
         scene = pair_of(settings)
-        expected_case, expected = diagnosed(scene, explore.FixedWeights(1.0, 1.0))
+        expected_case, expected = diagnosed(scene, loss)
         assert seen == expected_case
         same(numbers, expected)
-    change = theory.exact_change(*scene, settings["learning_rate"])
+    change = theory.exact_change(
+        *scene, settings["learning_rate"], *(numbers[name] for name in ("d_chosen", "d_rejected"))
+    )
     same(numbers, {"chosen_change": change[0][0], "rejected_change": change[1][0]})
-    expect(page.get_by_role("status")).to_contain_text("both down")
+    expect(page.get_by_role("status")).to_contain_text("chosen up, rejected down")
     milliseconds = page.evaluate("latencies")
     median = statistics.median(milliseconds)
     print(f"\nslider to page: median {median:.0f} ms, slowest {max(milliseconds):.0f} ms of {len(milliseconds)}")
     assert median < 1000 * SLOWEST
+
+
+@pytest.mark.parametrize(
+    ("preset", "case"),
+    [
+        ("Put right by the ratio", "chosen_up_rejected_down"),
+        ("Both rise", "both_up"),
+        ("The crowd", "chosen_up_rejected_down"),
+        ("Both fall", "both_down"),
+    ],
+)
+def test_a_preset_shows_its_case(opened, preset, case):
+    page = opened()
+    page.get_by_role("button", name="Both rise" if preset == "Both fall" else "Both fall").click()
+    page.get_by_role("button", name=preset).click()
+    page.wait_for_function("case => document.querySelector('#verdict').dataset.case === case", arg=case)
+    settings, seen, numbers = shown(page)
+    assert seen == case
+    if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others
+        V = settings["vocab_size"]
+        known = (1 / V, 1 / V, settings["a"], settings["b"], V)
+        crowd = theory.crowd_threshold(*known, Cosines(0.6, 0.1, 1.0), 8)
+        same(numbers, {"crowd_longest": crowd})
+        assert crowd < settings["suffix_length"] < theory.threshold_length(*known)
+    else:
+        assert "crowd_longest" not in numbers
 
 
 def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
@@ -208,8 +242,14 @@ def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
     expect(page.locator("#curves > svg")).to_have_attribute("aria-label", label, timeout=1000 * SECONDS)
 
 
-def test_a_phone_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
+def test_a_phone_keeps_the_verdict_in_view_and_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
     page = opened(width=390, height=844)
+    for place in ("#presets", "#pictures", "#words"):
+        page.locator(place).scroll_into_view_if_needed()
+        box = page.locator("#verdict").bounding_box()
+        assert box["y"] >= 0, place
+        assert box["y"] + box["height"] <= 844, place
+        assert box["height"] < 0.25 * 844
     choose_family(page)  # the largest map
     for selector in ("html", "#App"):
         wide, room = page.locator(selector).evaluate("e => [e.scrollWidth, e.clientWidth]")

@@ -114,9 +114,14 @@ def same(seen, wanted):
 
 def test_the_formulas_of_the_page_are_those_of_the_package(opened):
     settings = list(drawn(140))
-    found = opened().evaluate("settings => settings.map(look)", settings)
+    page = opened()
+    found = page.evaluate("settings => settings.map(look)", settings)
     for setting, seen in zip(settings, found, strict=True):
         same(seen, expected(setting))
+        gram, d = PairGram(*seen["gram"].values()), setting["a"]  # the page itself has d_l = d = 1
+        slopes, window = page.evaluate("([gram, dw, dl]) => [T9(gram, dw, dl), T19(gram, dl)]", [seen["gram"], 0.3, d])
+        same(slopes, theory.slopes(gram, 0.3, d))
+        same(window, theory.likelihood_window(gram, d)._asdict())
     assert {seen["case"] for seen in found} == {"chosen_up_rejected_down", "both_down", "both_up"}
 
 

@@ -41,11 +41,8 @@ def _():
     .toy { font: 16px/1.4 system-ui, sans-serif; }
     .toy h1, .toy h2 { font-size: 1.35rem; font-weight: 600; margin: 0 3rem .4rem 0; }
     .toy p { margin: .3rem 0; }
-    .toy svg { width: 100%; max-width: 30rem; height: auto; display: block; }
+    .toy svg[role] { width: 100%; max-width: 30rem; height: auto; display: block; }
     .toy svg.mark { width: .7em; display: inline; vertical-align: baseline; }
-    .toy table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-    .toy th, .toy td { padding: .15rem .8rem .15rem 0; text-align: right; font-weight: 400; }
-    .toy th:first-child { text-align: left; white-space: nowrap; }
     .toy .case { font-weight: 600; }
     .toy dl { margin: .3rem 0; }
     .toy .words dt { font-weight: 600; margin-top: .4rem; }
@@ -112,7 +109,7 @@ def _(batch_size, mode, optimizer, pair, problem, settings, tokens, view):
             return f'<div class="toy" id="verdict"><p class="case" role="alert">{escape(problem)}</p></div>'
         rows = "".join(
             f'<p class="answer"><span>{pictures.mark(side)} {side}</span><code>{" ".join(words)}</code>'
-            f"<span>{'▲' if slope > 0 else '▼'} {number(f'{side}_slope', slope, '.3g')}</span></p>"
+            f"<span>{'▲' if slope > 0 else '▼' if slope < 0 else ''} {number(f'{side}_slope', slope, '.3g')}</span></p>"
             for side, slope, words in zip(pictures.SIDES, view.slopes, tokens, strict=True)
         )
         return f"""

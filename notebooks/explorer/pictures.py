@@ -36,8 +36,8 @@ def along(
     def right(tokens: float) -> float:
         return 30 + 322 * tokens / (len(chosen) - 1)
 
-    def height(slope: float) -> float:
-        return 108 - 44 * slope
+    def height(slope: float, reach: float = WIDEST_SLOPE) -> float:
+        return 108 - 44 * min(max(slope, -reach), reach)
 
     parts = [_line(30, 20, 30, 196), _text(191, 226, "shared tokens n", "middle")]
     for slope in range(-WIDEST_SLOPE, WIDEST_SLOPE + 1):
@@ -47,18 +47,18 @@ def along(
         ]
     for tokens in range(0, len(chosen), 10):
         parts += [_line(right(tokens), 196, right(tokens), 199), _text(right(tokens), 212, str(tokens), "middle")]
-    if longest < len(chosen):
+    if longest <= len(chosen) - 1:
         parts.append(_line(right(longest), 20, right(longest), 196, 'stroke-dasharray="2 3"'))
         parts.append(_text(right(longest), 13, f"L* = {longest:.2f}", "middle"))
     parts.append(_line(right(n), 20, right(n), 196, 'stroke-opacity="0.4"'))
     curves = {"chosen": chosen, "rejected": rejected} | ({"crowd": crowd} if len(crowd) else {})
     lines = [
-        _polyline(side, [(right(tokens), height(slope)) for tokens, slope in enumerate(slopes)])
+        _polyline(side, [(right(tokens), height(slope, 99)) for tokens, slope in enumerate(slopes)])
         for side, slopes in curves.items()
     ]
     parts.append(f'<svg x="30" y="20" width="322" height="176" viewBox="30 20 322 176">{"".join(lines)}</svg>')  # clips
     for side, slopes in curves.items():
-        parts.append(_mark(side, right(n), height(min(max(slopes[n], -WIDEST_SLOPE), WIDEST_SLOPE)), 6))
+        parts.append(_mark(side, right(n), height(slopes[n]), 6))
     words = ", ".join(f"{side} {_signed(slopes[n])}" for side, slopes in curves.items())
     return _picture(f"Slopes, in units of d_l, at {n} shared tokens: {words}.", 230, parts)
 

@@ -39,6 +39,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_extra_path = ["entanglement.html"]  # as it is: it opens from the disk, too
 
 # Pages that come from elsewhere in the repository, anew each time.
 made = HERE / "made"

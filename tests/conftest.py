@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from browser import browser, chromium  # noqa: F401 (fixtures)
 from hypothesis import settings
 
 jax.config.update("jax_enable_x64", True)

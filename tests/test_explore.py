@@ -19,7 +19,7 @@ from toymodel import gradients, theory
 from toymodel.losses import LOSSES
 from toymodel.models import linear
 
-# Sums of up to 24 × 24 products of numbers up to 4 in float64; closed forms and autodiff add them up in other orders.
+# Sums of up to 41 × 41 products of numbers up to 4 in float64; closed forms and autodiff add them up in other orders.
 ROUNDOFF = {"rtol": 1e-9, "atol": 1e-10}
 EVEN = explore.FixedWeights(1.0, 1.0)
 
@@ -62,7 +62,7 @@ def test_the_case_turns_at_the_predicted_length(n, case):
 
 
 @pytest.mark.parametrize("correlation", [-1, -0.3, 0.5, 1])
-@pytest.mark.parametrize(("n", "a", "b", "vocab_size"), [(0, 0.5, 0.5, 3), (7, 0.6, 0.3, 20), (23, 0.1, 0.9, 40)])
+@pytest.mark.parametrize(("n", "a", "b", "vocab_size"), [(0, 0.5, 0.5, 3), (7, 0.6, 0.3, 20), (40, 0.1, 0.9, 40)])
 def test_correlation_scales_what_the_suffix_adds_to_the_inner_product(n, a, b, vocab_size, correlation):
     none, some, full = (
         explore.look(explore.suffix_pair(n, a, b, vocab_size, rho), EVEN) for rho in (0, correlation, 1)
@@ -91,9 +91,22 @@ def test_the_numbers_are_those_of_diagnose(scene, d_chosen, d_rejected, optimize
 def test_the_true_change_is_exact(scene, d_chosen, d_rejected, eta):
     seen = explore.look(scene, explore.FixedWeights(d_chosen, d_rejected), learning_rate=eta)
     exact = theory.exact_change(*scene, eta, d_chosen, d_rejected)
-    # Log-probabilities up to 24 tokens × (30 + the change) nats are subtracted.
+    # Log-probabilities up to 41 tokens × (30 + the change) nats are subtracted.
     size = 1 + max(map(abs, seen.change))
     np.testing.assert_allclose(seen.change, np.ravel(exact), rtol=1e-9, atol=1e-11 * size)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["dpo", "simpo"])  # SimPO's weights change with the length
+def test_slopes_along_every_length_are_those_of_each_pair(name, optimizer):
+    pair, loss = {"a": 0.7, "b": 0.4, "vocab_size": 15, "correlation": 0.8}, LOSSES[name]()
+    scenes = explore.every_length(explore.suffix_pair(explore.LENGTH - 1, **pair))
+    slopes = explore.slopes_along(scenes, loss, optimizer)
+    assert slopes.shape == (2, explore.LENGTH)
+    for n in (0, 1, 13, explore.LENGTH - 1):
+        own = explore.look(explore.suffix_pair(n, **pair), loss, optimizer)
+        # Adam divides entries of the gradient that cancel by 1e-8: that much of the round-off of a sum is left.
+        np.testing.assert_allclose(slopes[:, n], own.slopes, **(ROUNDOFF if optimizer == "sgd" else {"rtol": 1e-6}))
 
 
 @given(SCENE, st.floats(0.1, 3), st.floats(0.1, 3))
@@ -185,6 +198,8 @@ def test_no_slider_compiles_anything(lowered):
     suffix = {"suffix_length": 3, "a": 0.5, "b": 0.4, "vocab_size": 10, "correlation": 0.9}
     family = {"family": "positional", "model": "random_features", "shared": 3, "vocab_size": 10, "seed": 0}
     explore.look(explore.suffix_pair(**suffix), EVEN)
+    longest = {**suffix, "suffix_length": explore.LENGTH - 1}
+    explore.slopes_along(explore.every_length(explore.suffix_pair(**longest)), EVEN)
     drawn = explore.family_pair(**family)
     jax.jit(lambda x: x + 1)(1.0)
     assert lowered, "the listener hears nothing"
@@ -192,6 +207,7 @@ def test_no_slider_compiles_anything(lowered):
     explore.look(drawn, EVEN)  # by the program of the suffix pair
     for moved in ({"suffix_length": 9}, {"a": 0.8}, {"b": 0.1}, {"vocab_size": 40}, {"correlation": 0.2}):
         explore.look(explore.suffix_pair(**{**suffix, **moved}), explore.FixedWeights(2.0, 1.0), "sgd", 0.3)
+        explore.slopes_along(explore.every_length(explore.suffix_pair(**{**longest, **moved})), EVEN)
     for moved in ({"shared": 9}, {"vocab_size": 30}, {"correlation": 0.1}, {"seed": 5}):
         explore.look(explore.family_pair(**{**family, **moved}), explore.FixedWeights(0.5, 1.0), "sgd", 1.0)
     assert not lowered
@@ -213,14 +229,14 @@ def test_words_name_the_case_and_where_the_step_departs_from_it(slopes, change, 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: explore.suffix_pair(24, 0.5, 0.5, 20), "`suffix_length` must be a whole number between 0 and 23"),
+        (lambda: explore.suffix_pair(41, 0.5, 0.5, 20), "`suffix_length` must be a whole number between 0 and 40"),
         (lambda: explore.suffix_pair(2, 1.0, 0.5, 20), r"`a` must be a probability in \(0, 1\), got 1.0"),
         (lambda: explore.suffix_pair(2, 0.5, 0.0, 20), r"`b` must be a probability in \(0, 1\), got 0.0"),
         (lambda: explore.suffix_pair(2, 0.5, 0.5, 2), "`vocab_size` must be a whole number between 3 and 40"),
         (lambda: explore.suffix_pair(2, 0.5, 0.5, 20, 1.1), r"`correlation` must be in \[-1, 1\], got 1.1"),
         (lambda: explore.family_pair("edits", 2, "unigram", 20), "`family` must be one of .*, got 'edits'"),
         (lambda: explore.family_pair("edit", 2, "ngram", 20), "`model` must be one of .*, got 'ngram'"),
-        (lambda: explore.family_pair("contrast", 24, "unigram", 20), "`shared` must be .* between 0 and 23"),
+        (lambda: explore.family_pair("contrast", 41, "unigram", 20), "`shared` must be .* between 0 and 40"),
         (lambda: explore.look(explore.suffix_pair(2, 0.5, 0.5, 20), EVEN, "lion"), "`optimizer` must be one of sgd,"),
         (lambda: explore.look(explore.suffix_pair(2, 0.5, 0.5, 20), explore.FixedWeights(np.inf, 1.0)), "must be fin"),
         (lambda: explore.look(explore.suffix_pair(2, 0.5, 0.5, 20), EVEN, "sgd", 0), "`learning_rate` must be > 0"),
@@ -235,9 +251,13 @@ INFINITE = float("inf")
 PICTURES = {
     "changes": pictures.changes((0.5, -0.2), (0.4, -0.3)),
     "nothing moves": pictures.changes((0.0, 0.0), (0.0, 0.0)),
+    "too far": pictures.changes((50.0, -0.2), (-40.0, INFINITE)),
+    "along": pictures.along(np.linspace(1, -1, 41), np.linspace(-1, -9, 41), 30, 23.75, np.linspace(0.3, -1, 41)),
+    "along, no L*": pictures.along(np.linspace(1, 9, 41), np.linspace(-1, 1, 41), 40, INFINITE),
     "a band": pictures.band(0.7, 2.7, 1.0),
     "a half-line": pictures.band(0.0, INFINITE, 500.0),
     "no band": pictures.band(float("nan"), float("nan"), -1.0),
+    "a wide map": pictures.token_map(np.ones((41, 41)), ["good", *"s" * 40], ["bad", *"s" * 40]),
     "map": pictures.token_map(np.asarray([[1.0, -0.5], [0.0, 2.0]]), "wa", "l<"),
     "one entry": pictures.token_map(np.zeros((1, 1)), "w", "l"),
     "curves": pictures.curves(np.linspace(-3, -2, 300), np.linspace(-3, -8, 300)),
@@ -263,3 +283,17 @@ def test_signs_have_shapes_besides_colours():
     assert squares == 3
     assert pictures.token_map(-np.eye(3), "abc", "abc").count("<circle") == 3
     assert "stroke-dasharray" in PICTURES["curves"]
+
+
+def test_scales_are_fixed():
+    """A slope has one place whatever the others are, and what is out of the scale stands at its edge."""
+    near, far = (
+        re.findall(r'<(?:rect|circle) c?x="([\d.]+)"', pictures.changes((0.5, -0.2), (1.0, value)))
+        for value in (-1, -9)
+    )
+    assert near[:3] == far[:3]
+    assert float(near[3]) == 140
+    assert float(far[3]) == 70
+    steep, steeper = (pictures.along(np.linspace(1, -1, 41), np.full(41, slope), 30, 23.75) for slope in (-2, -9))
+    assert re.search("<polyline.*?>", steep)[0] == re.search("<polyline.*?>", steeper)[0]  # the chosen's
+    assert re.findall("<circle.*?>", steep) == re.findall("<circle.*?>", steeper)

@@ -1,14 +1,10 @@
-"""The explorer in a real browser: Debian's Chromium, driven by the keyboard against a server on the loopback.
-
-Without a Chromium these tests are skipped, unless `TOYMODEL_BROWSER_REQUIRED` is set, as CI does: then they fail.
-"""
+"""The explorer in a real browser, driven by the keyboard against a server on the loopback (tests/browser.py)."""
 
 import contextlib
 import inspect
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
@@ -20,15 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from browser import LOWEST_CONTRAST
+from playwright.sync_api import expect
 
 import toymodel as tm
 from notebooks import explorer as explore
 from toymodel import gradients, theory
 from toymodel.losses import LOSSES
+from toymodel.models.crowd import Cosines
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS = 60  # for any one answer, on a busy machine that compiles everything anew
 SLOWEST = 2.0  # seconds from a key to the page: some ten times what a free machine takes
 ROUNDOFF = {"rtol": 1e-9, "atol": 1e-12}  # the same float64 sums in another process
@@ -49,51 +46,6 @@ WATCH = """() => {
     if (now && now !== shown) { shown = now; latencies.push(performance.now() - pressed); }
   }).observe(document.body, { subtree: true, childList: true, attributes: true });
 }"""
-# Contrast (WCAG 2) of every text on the page with what lies behind it, shadow trees included: the lowest, and its text.
-LOWEST_CONTRAST = """() => {
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgba = colour => {
-    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return canvas.getImageData(0, 0, 1, 1).data;
-  };
-  const luminance = ([r, g, b]) => [r, g, b]
-    .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const behind = element => {
-    for (let e = element; e; e = e.parentElement ?? e.getRootNode().host) {
-      const colour = rgba(getComputedStyle(e).backgroundColor);
-      if (colour[3] === 255) return colour;
-    }
-    return [255, 255, 255];
-  };
-  let lowest = [Infinity, ''];
-  const visit = node => {
-    for (const child of node.childNodes) {
-      if (child.nodeType === Node.TEXT_NODE && child.textContent.trim() && node.checkVisibility?.()) {
-        const style = getComputedStyle(node);
-        const svg = node instanceof SVGElement;
-        const [one, other] = [luminance(rgba(svg ? style.fill : style.color)), luminance(behind(node))];
-        const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-        if (contrast < lowest[0]) lowest = [contrast, child.textContent.trim()];
-      }
-      if (child.nodeType === Node.ELEMENT_NODE && !['STYLE', 'SCRIPT'].includes(child.tagName)) {
-        visit(child);
-        if (child.shadowRoot) visit(child.shadowRoot);
-      }
-    }
-  };
-  visit(document.querySelector('#App'));
-  return lowest;
-}"""
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """The path of the browser."""
-    if CHROMIUM is None:
-        reason = "no chromium on the PATH; on Debian or Ubuntu: apt-get install chromium"
-        (pytest.fail if os.environ.get("TOYMODEL_BROWSER_REQUIRED") else pytest.skip)(reason)
-    return CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +88,6 @@ def _wait_for(address, process, log):
     pytest.fail(f"no answer after {SECONDS} s: {log.read_text(encoding='utf-8')}")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # nothing outside can be reached
-    arguments += ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield window
-        window.close()
-
-
 @pytest.fixture
 def opened(server, browser):
     """Opens the app in a window of some size. At the end: no error on the console, no request but to the server."""
@@ -178,7 +120,10 @@ def opened(server, browser):
 def shown(page):
     """The settings, the case, and every number on the page at full precision, once all are of the same settings."""
     page.wait_for_function(
-        "document.querySelector('#verdict').dataset.settings === document.querySelector('#pictures').dataset.settings"
+        """(() => {
+          const [verdict, pictures] = ['#verdict', '#pictures'].map(id => document.querySelector(id)?.dataset.settings);
+          return verdict !== undefined && verdict === pictures; // while a preset is set, there may be neither
+        })()"""
     )
     verdict = page.locator("#verdict")
     numbers = dict(page.locator("data[data-name]").evaluate_all("all => all.map(e => [e.dataset.name, +e.value])"))
@@ -228,27 +173,60 @@ def press(page, key):
     page.wait_for_function("before => latencies.length > before", arg=before)
 
 
-def test_arrow_keys_lengthen_the_suffix_until_both_fall(opened):
+def test_it_opens_with_dpo_on_the_pair_of_the_story_and_arrow_keys_shorten_it_until_only_the_rejected_falls(opened):
+    from figures import fig_story
+
     page = opened()
     page.evaluate(WATCH)
     focus(page, "suffix length n")
     settings, *_ = shown(page)
-    for n, case in ((4, "chosen_up_rejected_down"), (7, "chosen_up_rejected_down"), (8, "both_down")):
-        for _ in range(settings["suffix_length"], n):
-            press(page, "ArrowRight")
+    assert (settings["a"], settings["b"], settings["vocab_size"]) == (fig_story.A, fig_story.B, fig_story.VOCAB)
+    assert (settings["suffix_length"], settings["loss"]) == (30, "dpo")
+    loss = LOSSES["dpo"](beta=settings["beta"])
+    for n, case in ((30, "both_down"), (24, "both_down"), (23, "chosen_up_rejected_down")):
+        for _ in range(shown(page)[0]["suffix_length"], n, -1):
+            press(page, "ArrowLeft")
         settings, seen, numbers = shown(page)
         assert (settings["suffix_length"], seen) == (n, case)
         scene = pair_of(settings)
-        expected_case, expected = diagnosed(scene, explore.FixedWeights(1.0, 1.0))
+        expected_case, expected = diagnosed(scene, loss)
         assert seen == expected_case
         same(numbers, expected)
-    change = theory.exact_change(*scene, settings["learning_rate"])
+    change = theory.exact_change(
+        *scene, settings["learning_rate"], *(numbers[name] for name in ("d_chosen", "d_rejected"))
+    )
     same(numbers, {"chosen_change": change[0][0], "rejected_change": change[1][0]})
-    expect(page.get_by_role("status")).to_contain_text("both down")
+    expect(page.get_by_role("status")).to_contain_text("chosen up, rejected down")
     milliseconds = page.evaluate("latencies")
     median = statistics.median(milliseconds)
     print(f"\nslider to page: median {median:.0f} ms, slowest {max(milliseconds):.0f} ms of {len(milliseconds)}")
     assert median < 1000 * SLOWEST
+
+
+@pytest.mark.parametrize(
+    ("preset", "case"),
+    [
+        ("Put right by the ratio", "chosen_up_rejected_down"),
+        ("Both rise", "both_up"),
+        ("The crowd", "chosen_up_rejected_down"),
+        ("Both fall", "both_down"),
+    ],
+)
+def test_a_preset_shows_its_case(opened, preset, case):
+    page = opened()
+    page.get_by_role("button", name="Both rise" if preset == "Both fall" else "Both fall").click()
+    page.get_by_role("button", name=preset).click()
+    page.wait_for_function("case => document.querySelector('#verdict')?.dataset.case === case", arg=case)
+    settings, seen, numbers = shown(page)
+    assert seen == case
+    if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others
+        V = settings["vocab_size"]
+        known = (1 / V, 1 / V, settings["a"], settings["b"], V)
+        crowd = theory.crowd_threshold(*known, Cosines(0.6, 0.1, 1.0), 8)
+        same(numbers, {"crowd_longest": crowd})
+        assert crowd < settings["suffix_length"] < theory.threshold_length(*known)
+    else:
+        assert "crowd_longest" not in numbers
 
 
 def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
@@ -267,8 +245,14 @@ def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
     expect(page.locator("#curves > svg")).to_have_attribute("aria-label", label, timeout=1000 * SECONDS)
 
 
-def test_a_phone_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
+def test_a_phone_keeps_the_verdict_in_view_and_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
     page = opened(width=390, height=844)
+    for place in ("#presets", "#pictures", "#words"):
+        page.locator(place).scroll_into_view_if_needed()
+        box = page.locator("#verdict").bounding_box()
+        assert box["y"] >= 0, place
+        assert box["y"] + box["height"] <= 844, place
+        assert box["height"] < 0.25 * 844
     choose_family(page)  # the largest map
     for selector in ("html", "#App"):
         wide, room = page.locator(selector).evaluate("e => [e.scrollWidth, e.clientWidth]")
@@ -276,5 +260,5 @@ def test_a_phone_needs_no_scrolling_sideways_and_every_text_can_be_read(opened):
     drawn = page.locator("#pictures figure > svg").evaluate_all("all => all.map(e => [e.role, e.ariaLabel])")
     assert len(drawn) == 3
     assert all(role == "img" and label for role, label in drawn)
-    contrast, text = page.evaluate(LOWEST_CONTRAST)
+    contrast, text = page.locator("#App").evaluate(LOWEST_CONTRAST)
     assert contrast >= 4.5, f"{text!r} has a contrast of {contrast:.2f}"

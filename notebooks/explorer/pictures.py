@@ -1,7 +1,8 @@
 """The explorer's pictures, as SVG text: sharp on a phone, quick to make, and read out by their labels.
 
-Two colours of Okabe and Ito's palette, and a shape besides: squares and full lines are the chosen response or a
-positive number, circles and dashed lines the rejected one or a negative number. Text takes the colour of the page.
+Colours of Okabe and Ito's palette, and a shape besides: squares and full lines are the chosen response or a positive
+number, circles and dashed lines the rejected one or a negative number, triangles the chosen response in a crowd. Text
+takes the colour of the page. What leaves a fixed scale stands at its edge.
 """
 
 import math
@@ -10,9 +11,15 @@ from html import escape
 
 import numpy as np
 
-BLUE, ORANGE = "#0072B2", "#D55E00"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 WIDTH = 360  # units of every picture; about the pixels of a phone
-LOOKS = {"chosen": (BLUE, ""), "rejected": (ORANGE, 'stroke-dasharray="6 3"')}
+LOOKS = {
+    "chosen": (BLUE, ""),
+    "rejected": (ORANGE, 'stroke-dasharray="6 3"'),
+    "crowd": (GREEN, 'stroke-dasharray="8 3 2 3"'),
+}
+SIDES = ("chosen", "rejected")
+WIDEST_SLOPE = 2  # slopes and changes from −2 to 2, in units of d_l: the same scale for every setting
 WIDEST_RATIO = 100.0  # d_w/d_l from 1/100 to 100 fit the picture of the band
 
 
@@ -21,14 +28,53 @@ def mark(side: str) -> str:
     return f'<svg class="mark" viewBox="0 0 12 12" aria-hidden="true">{_mark(side, 6, 6, 6)}</svg>'
 
 
+def along(
+    chosen: Sequence[float], rejected: Sequence[float], n: int, longest: float, crowd: Sequence[float] = ()
+) -> str:
+    """Slopes of pairs of 0, 1, … shared tokens, that of n on each curve, and L* where it is in the picture."""
+
+    def right(tokens: float) -> float:
+        return 30 + 322 * tokens / (len(chosen) - 1)
+
+    def height(slope: float, reach: float = WIDEST_SLOPE) -> float:
+        return 108 - 44 * min(max(slope, -reach), reach)
+
+    parts = [_line(30, 20, 30, 196), _text(191, 226, "shared tokens n", "middle")]
+    for slope in range(-WIDEST_SLOPE, WIDEST_SLOPE + 1):
+        parts += [
+            _line(27, height(slope), 30 if slope else 352, height(slope)),
+            _text(24, height(slope) + 4, _signed(slope), "end"),
+        ]
+    for tokens in range(0, len(chosen), 10):
+        parts += [_line(right(tokens), 196, right(tokens), 199), _text(right(tokens), 212, str(tokens), "middle")]
+    if longest <= len(chosen) - 1:
+        parts.append(_line(right(longest), 20, right(longest), 196, 'stroke-dasharray="2 3"'))
+        parts.append(_text(right(longest), 13, f"L* = {longest:.2f}", "middle"))
+    parts.append(_line(right(n), 20, right(n), 196, 'stroke-opacity="0.4"'))
+    curves = {"chosen": chosen, "rejected": rejected} | ({"crowd": crowd} if len(crowd) else {})
+    lines = [
+        _polyline(side, [(right(tokens), height(slope, 99)) for tokens, slope in enumerate(slopes)])
+        for side, slopes in curves.items()
+    ]
+    parts.append(f'<svg x="30" y="20" width="322" height="176" viewBox="30 20 322 176">{"".join(lines)}</svg>')  # clips
+    for side, slopes in curves.items():
+        parts.append(_mark(side, right(n), height(slopes[n]), 6))
+    words = ", ".join(f"{side} {_signed(slopes[n])}" for side, slopes in curves.items())
+    return _picture(f"Slopes, in units of d_l, at {n} shared tokens: {words}.", 230, parts)
+
+
 def changes(predicted: Sequence[float], measured: Sequence[float]) -> str:
     """Both log-probabilities' changes over one step: a hollow bar as predicted to first order, a mark as it is."""
-    largest = max((abs(value) for value in (*predicted, *measured) if math.isfinite(value)), default=0) or 1.0
-    middle, reach = 215, 130
-    parts = [_line(middle, 8, middle, 92), _text(middle, 106, "0", "middle")]
-    for row, side in enumerate(LOOKS):
+    middle, reach = 210, 70  # a unit of change
+
+    def place(value: float) -> float:
+        return middle + reach * min(max(value, -WIDEST_SLOPE), WIDEST_SLOPE)
+
+    parts = [_line(middle, 8, middle, 92)]
+    parts += [_text(place(tick), 106, _signed(tick), "middle") for tick in range(-WIDEST_SLOPE, WIDEST_SLOPE + 1)]
+    for row, side in enumerate(SIDES):
         y = 30 + 40 * row
-        first, true = (middle + reach * value / largest for value in (predicted[row], measured[row]))
+        first, true = place(predicted[row]), place(measured[row])
         parts += [
             _text(0, y + 4, side),
             f'<rect x="{min(first, middle):.2f}" y="{y - 12}" width="{abs(first - middle):.2f}" height="24" '
@@ -36,9 +82,9 @@ def changes(predicted: Sequence[float], measured: Sequence[float]) -> str:
             _mark(side, true, y, 6),
         ]
     words = ", ".join(
-        f"{side} {_signed(measured[row])} (first order {_signed(predicted[row])})" for row, side in enumerate(LOOKS)
+        f"{side} {_signed(measured[row])} (first order {_signed(predicted[row])})" for row, side in enumerate(SIDES)
     )
-    return _picture(f"Change of the log-probabilities in nats: {words}.", 112, parts)
+    return _picture(f"Change of the log-probabilities over η d_l: {words}.", 112, parts)
 
 
 def band(low: float, high: float, ratio: float) -> str:
@@ -76,8 +122,11 @@ def token_map(values: np.ndarray, chosen: Sequence[str], rejected: Sequence[str]
     cell = min(28.0, (WIDTH - 30) / columns)
     parts = [_text(30 + cell * columns / 2, 10, "rejected tokens", "middle")]
     parts.append(f'<g transform="rotate(-90)">{_text(-(32 + cell * rows / 2), 9, "chosen tokens", "middle")}</g>')
-    parts += [_text(26, 32 + cell * (i + 0.5) + 3, label, "end", 9) for i, label in enumerate(chosen)]
-    parts += [_text(30 + cell * (j + 0.5), 27, label, "middle", 9) for j, label in enumerate(rejected)]
+    every = math.ceil(11 / cell)  # token that has room for its label
+    for i in range(0, rows, every):
+        parts.append(_text(27, 32 + cell * (i + 0.5) + 3, chosen[i], "end", 9))
+    for j in range(0, columns, every):
+        parts.append(_text(30 + cell * (j + 0.5), 27, rejected[j], "middle", 9))
     parts.append(
         f'<rect x="30" y="32" width="{cell * columns:.2f}" height="{cell * rows:.2f}" fill="none" '
         'stroke="currentColor" stroke-opacity="0.4"/>'
@@ -92,7 +141,7 @@ def token_map(values: np.ndarray, chosen: Sequence[str], rejected: Sequence[str]
 
 def curves(chosen: np.ndarray, rejected: np.ndarray) -> str:
     """Both log-probabilities minus where they began, at every state of a training."""
-    lines = {side: logps - logps[0] for side, logps in zip(LOOKS, (chosen, rejected), strict=True)}
+    lines = {side: logps - logps[0] for side, logps in zip(SIDES, (chosen, rejected), strict=True)}
     steps = len(chosen) - 1
     low, high = (float(extreme(list(lines.values()))) for extreme in (np.min, np.max))
     scale = 130 / ((high - low) or 1.0)
@@ -106,11 +155,7 @@ def curves(chosen: np.ndarray, rejected: np.ndarray) -> str:
     for side, line in lines.items():
         states = np.unique(np.linspace(0, steps, 101).astype(int))
         points = [(48 + 300 * state / max(steps, 1), height(line[state])) for state in states]
-        colour, dashes = LOOKS[side]
-        parts.append(
-            f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" stroke="{colour}" '
-            f'stroke-width="2.5" {dashes}/>'
-        )
+        parts.append(_polyline(side, points))
         parts.append(_mark(side, *points[-1], 5))
     ends = ", ".join(f"{side} {_signed(line[-1])}" for side, line in lines.items())
     return _picture(f"Change of the log-probabilities over {steps} steps, in nats: {ends}.", 176, parts)
@@ -127,6 +172,14 @@ def _line(x1: float, y1: float, x2: float, y2: float, style: str = "") -> str:
     return f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="currentColor" {style}/>'
 
 
+def _polyline(side: str, points: list[tuple[float, float]]) -> str:
+    colour, dashes = LOOKS[side]
+    return (
+        f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" fill="none" stroke="{colour}" '
+        f'stroke-width="2.5" {dashes}/>'
+    )
+
+
 def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) -> str:
     return (
         f'<text x="{x:.2f}" y="{y:.2f}" text-anchor="{anchor}" font-size="{size}" fill="currentColor">'
@@ -135,13 +188,16 @@ def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12) 
 
 
 def _mark(side: str, x: float, y: float, size: float) -> str:
-    """A square or a circle of one area."""
+    """A square, a circle or a triangle of one area."""
     colour, _ = LOOKS[side]
     if side == "chosen":
         return (
             f'<rect x="{x - size * 0.886:.2f}" y="{y - size * 0.886:.2f}" width="{size * 1.772:.2f}" '
             f'height="{size * 1.772:.2f}" fill="{colour}"/>'
         )
+    if side == "crowd":
+        path = f"M{x:.2f} {y - size * 1.556:.2f}l{size * 1.347:.2f} {size * 2.333:.2f}h{-size * 2.694:.2f}z"
+        return f'<path d="{path}" fill="{colour}"/>'
     return f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{size:.2f}" fill="{colour}"/>'
 
 

@@ -19,12 +19,14 @@ from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
 
 #: Tokens in a response, at most.
-LENGTH = 24
+LENGTH = 41
 #: Token ids; V of them may occur.
 WIDEST = 40
 DIM = 2 * LENGTH  # features: one for each position after the chosen and after the rejected tokens
 NEVER = -1e30  # the logit of ids from V on: a probability of exactly 0, and finite
 CHOSEN, REJECTED, SUFFIX = 0, 1, 2  # token ids of `suffix_pair`
+#: Their words.
+WORDS = ("good", "bad", "s")
 DRAWN_DIM = 16  # of random features
 
 #: Families of overlap that `family_pair` knows.
@@ -38,7 +40,7 @@ class Scene(NamedTuple):
 
     model: LinearSoftmax
     params: Float[Array, "V d"]
-    pairs: PreferencePairs  # a batch of one
+    pairs: PreferencePairs  # a batch of one; of `every_length`, one of each
 
 
 def suffix_pair(suffix_length: int, a: float, b: float, vocab_size: int, correlation: float = 1.0) -> Scene:
@@ -66,6 +68,13 @@ def suffix_pair(suffix_length: int, a: float, b: float, vocab_size: int, correla
     after_rejected = correlation * after_chosen + np.sqrt(1 - correlation**2) * elsewhere
     logits = [_peaked_logits(prob, vocab_size) for prob in (a, b)]
     return _scene(pairs, after_chosen, after_rejected, vocab_size, jnp.zeros((WIDEST, DIM)), np.concatenate(logits))
+
+
+def every_length(longest: Scene) -> Scene:
+    """Of the pair of LENGTH − 1 suffix tokens: the pairs of 0, 1, …, LENGTH − 1, in its model."""
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, LENGTH, axis=0), longest.pairs)
+    mask = jnp.tril(jnp.ones((LENGTH, LENGTH), bool))
+    return longest._replace(pairs=replace(repeated, chosen_mask=mask, rejected_mask=mask))
 
 
 def family_pair(

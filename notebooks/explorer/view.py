@@ -95,18 +95,13 @@ def look(scene: Scene, loss: PairLoss, optimizer: str = "sgd", learning_rate: fl
       ValueError: the optimiser is not one of `OPTIMIZERS`, the learning rate is not positive and finite, or the loss
         gives a weight that is not finite.
     """
-    _require_optimizer(optimizer)
     require_positive("learning_rate", learning_rate)
     require_finite("learning_rate", learning_rate)
     model, params, pairs = scene
-    logps = pair_logps(model, params, pairs)
-    lengths = (mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask))
-    d_chosen, d_rejected = loss.weights(*logps, *logps, *lengths)
+    gram, d_chosen, d_rejected = _gram(scene, loss, optimizer)
     if optimizer == "adam":
-        gram = gradients.first_adam_gram(model, params, pairs, d_chosen, d_rejected)
         token_map = _adam_token_gram(model, params, pairs, d_chosen, d_rejected)
-    else:  # the first step with momentum is SGD's
-        gram = theory.pair_gram(model, params, pairs)
+    else:
         token_map = theory.token_gram(model, params, pairs[0])
     gram = jax.tree.map(lambda entry: np.asarray(entry)[0], gram)
     weights = float(d_chosen[0]), float(d_rejected[0])
@@ -120,6 +115,12 @@ def look(scene: Scene, loss: PairLoss, optimizer: str = "sgd", learning_rate: fl
         jax.tree.map(float, theory.band(gram)),
         np.asarray(token_map)[:chosen, :rejected],
     )
+
+
+def slopes_along(scenes: Scene, loss: PairLoss, optimizer: str = "sgd") -> Float[np.ndarray, "2 n"]:
+    """Slopes of (log π_w, log π_l) under each pair's own first step, of `every_length` of pair."""
+    gram, d_chosen, d_rejected = _gram(scenes, loss, optimizer)
+    return np.asarray(theory.slopes(gram, d_chosen, d_rejected))
 
 
 def in_words(view: View) -> str:
@@ -144,6 +145,18 @@ def follow(scene: Scene, loss: PairLoss, optimizer: str, learning_rate: float, s
         return train(*scene, loss, OPTIMIZERS[optimizer], learning_rate, steps=steps)
     except Diverged as stopped:
         return stopped.run
+
+
+def _gram(scene: Scene, loss: PairLoss, optimizer: str) -> tuple[PairGram, Array, Array]:
+    """That of each pair's first step, and the weights that the loss has there."""
+    _require_optimizer(optimizer)
+    model, params, pairs = scene
+    logps = pair_logps(model, params, pairs)
+    lengths = (mask.sum(axis=-1).astype(float) for mask in (pairs.chosen_mask, pairs.rejected_mask))
+    d_chosen, d_rejected = loss.weights(*logps, *logps, *lengths)
+    if optimizer == "adam":
+        return gradients.first_adam_gram(model, params, pairs, d_chosen, d_rejected), d_chosen, d_rejected
+    return theory.pair_gram(model, params, pairs), d_chosen, d_rejected  # the first step with momentum is SGD's
 
 
 @partial(jax.jit, static_argnames="optimizer")

@@ -1,0 +1,220 @@
+"""The point on one page (docs/entanglement.html): its formulas are those of `toymodel.theory`, and it shows them."""
+
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from browser import LOWEST_CONTRAST
+
+from toymodel import theory
+from toymodel.gram import PairGram
+from toymodel.models.crowd import Cosines, crowd
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/entanglement.html"
+LONGEST = 40
+# The same float64 formulas in another language: sums of a few terms, of which entries reach some 40.
+ROUNDOFF = {"rtol": 1e-12, "atol": 1e-12}
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens the page from the disk. At the end: no error on the console, and nothing else was asked for."""
+    contexts, noted = [], []
+
+    def open_page(width=1280, height=900, scheme="light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: noted.append(message.text))
+        page.on("pageerror", lambda error: noted.append(str(error)))
+        page.on("request", lambda request: noted.append(request.url) if request.url != PAGE.as_uri() else None)
+        page.goto(PAGE.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert noted == []
+
+
+def drawn(count):
+    """Settings anywhere in the domain, the sliders' ends among them."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        p_w, p_l, a, b = rng.uniform(0.01, 0.45, 2).tolist() + rng.uniform(0.01, 0.99, 2).tolist()
+        b = (a, b, b, b)[i % 4]  # every fourth suffix does nothing
+        same, suffix = rng.uniform(0, 1, 2).tolist()
+        yield {
+            "n": int(rng.integers(0, LONGEST + 1)),
+            "pw": p_w,
+            "pl": p_l,
+            "a": a,
+            "b": b,
+            "V": int(rng.choice([3, 5, 20, 50_000])),
+            "ratio": float(10 ** rng.uniform(-1, 1)),
+            "B": [1, 2, 8, 64, math.inf][i % 5],
+            "same": same,
+            "different": float(rng.uniform(-same, same)),
+            "suffix": suffix * (i % 7 > 0),
+        }
+
+
+def suffix_gram(a, b, V):
+    """What one suffix token adds: entries of the two residuals, in T2's form."""
+    p, q = ((1 - prob) / (V - 1) * jnp.ones(V) for prob in (a, b))
+    one, other = ((jnp.arange(V) == 0) - probs.at[0].set(prob) for probs, prob in ((p, a), (q, b)))
+    return PairGram(one @ one, other @ other, one @ other)
+
+
+def expected(s):
+    """What the package says of a setting of the page, under the page's names."""
+    V, batch_size = s["V"], None if s["B"] == math.inf else s["B"]
+    labels, probs = (s["pw"], s["pl"]), (s["a"], s["b"])
+    p = jnp.full(V, (1 - sum(labels)) / (V - 2)).at[:2].set(jnp.asarray(labels))
+    gram = PairGram(
+        *(
+            one + s["n"] * more
+            for one, more in zip(theory.single_token_gram(p, 0, 1), suffix_gram(*probs, V), strict=True)
+        )
+    )
+    cosines = Cosines(s["same"], s["different"], s["suffix"])
+    crowd_slopes = theory.crowd_slopes(*labels, *probs, V, s["n"], cosines, batch_size)
+    band, window = theory.band(gram), theory.likelihood_window(gram)
+    return {
+        "gram": {"ww": gram.chosen_sq, "ll": gram.rejected_sq, "wl": gram.inner},
+        "slopes": theory.slopes(gram, s["ratio"]),
+        "case": theory.case(gram, s["ratio"]),
+        "band": {**band._asdict(), "centre": theory.band_centre(gram)},
+        "window": window._asdict(),
+        "crowd": {
+            "threshold": theory.crowd_threshold(*labels, *probs, V, cosines, batch_size),
+            "slopes": crowd_slopes,
+        },
+        "crowdCase": theory.CASES[int(theory.condition.case_of_slopes(*crowd_slopes))],
+        "perWord": theory.peaked_suffix_slopes(*probs, V),
+        "longest": theory.threshold_length(*labels, *probs, V),
+        "rises": theory.threshold_length(*reversed(labels), *reversed(probs), V),
+    }
+
+
+def same(seen, wanted):
+    if isinstance(wanted, dict):
+        assert seen.keys() == wanted.keys()
+        for name, value in wanted.items():
+            same(seen[name], value)
+    elif isinstance(wanted, str):
+        assert seen == wanted
+    else:
+        np.testing.assert_allclose(seen, np.asarray(wanted, dtype=float), **ROUNDOFF)
+
+
+def test_the_formulas_of_the_page_are_those_of_the_package(opened):
+    settings = list(drawn(140))
+    page = opened()
+    found = page.evaluate("settings => settings.map(look)", settings)
+    for setting, seen in zip(settings, found, strict=True):
+        same(seen, expected(setting))
+        gram, d = PairGram(*seen["gram"].values()), setting["a"]  # the page itself has d_l = d = 1
+        slopes, window = page.evaluate("([gram, dw, dl]) => [T9(gram, dw, dl), T19(gram, dl)]", [seen["gram"], 0.3, d])
+        same(slopes, theory.slopes(gram, 0.3, d))
+        same(window, theory.likelihood_window(gram, d)._asdict())
+    assert {seen["case"] for seen in found} == {"chosen_up_rejected_down", "both_down", "both_up"}
+
+
+def test_its_gram_is_that_of_a_pair_in_a_model(opened):
+    """The pair of `models.crowd`, token by token."""
+    labels = {"p_chosen": 0.2, "p_rejected": 0.07, "a": 0.7, "b": 0.4}
+    pairs, model = crowd(2, LONGEST, Cosines(0, 0, 0), vocab_size=6, **labels)
+    page = opened()
+    for n in (0, 1, 17, LONGEST):
+        mask = jnp.broadcast_to(jnp.arange(LONGEST + 1) <= n, pairs.chosen.shape)
+        gram = theory.pair_gram(
+            model,
+            jnp.zeros((6, model.features.shape[1])),
+            replace(pairs, chosen_mask=mask, rejected_mask=mask),
+        )
+        setting = {"n": n, "pw": 0.2, "pl": 0.07, "a": 0.7, "b": 0.4, "V": 6, "ratio": 1, "B": 1}
+        seen = page.evaluate("look", setting)
+        same(list(seen["gram"].values()), [entry[0] for entry in gram])
+
+
+def test_every_formula_is_named_by_a_claim_and_used():
+    script = re.search(r'<script id="theory">(.*?)</script>', PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert re.findall(r"^function (T\d+)", script, re.MULTILINE) == [f"T{n}" for n in (4, 6, 7, 8, 9, 10, 11, 19, 22)]
+
+
+def shown(page):
+    """The setting of the sliders, and the numbers on the page at full precision."""
+    return page.evaluate("setting()"), dict(
+        page.locator("data").evaluate_all("all => all.map(e => [e.id, +e.value])"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "case", "together"),
+    [
+        ("Both fall", "both_down", None),
+        ("Put right by the ratio", "chosen_up_rejected_down", None),
+        ("Both rise", "both_up", None),
+        ("The crowd", "chosen_up_rejected_down", "both_down"),
+    ],
+)
+def test_a_preset_shows_its_case(opened, preset, case, together):
+    page = opened()
+    page.get_by_role("button", name=preset).click()
+    setting, numbers = shown(page)
+    wanted = expected(setting)
+    assert page.locator("#case").get_attribute("data-case") == wanted["case"] == case
+    same([numbers["chosen-slope"], numbers["rejected-slope"]], wanted["slopes"])
+    assert page.locator("#crowd-case").count() == (together is not None)
+    if together:
+        assert page.locator("#crowd-case").get_attribute("data-case") == wanted["crowdCase"] == together
+        same(numbers["together"], wanted["crowd"]["threshold"])
+
+
+def test_the_page_opens_with_the_numbers_of_the_story(opened):
+    from figures import fig_story
+
+    setting, numbers = shown(opened())
+    probs = (setting["pw"], setting["pl"], setting["a"], setting["b"], setting["V"])
+    assert probs == (fig_story.CONTRAST_PROB, fig_story.CONTRAST_PROB, fig_story.A, fig_story.B, fig_story.VOCAB)
+    assert (setting["same"], setting["different"], setting["suffix"]) == tuple(fig_story.COSINES)
+    assert setting["ratio"] == 1  # DPO
+    same(numbers["longest"], theory.threshold_length(*probs))
+
+
+def test_the_arrow_keys_turn_the_case_at_the_predicted_length(opened):
+    page = opened()
+    page.locator("#n").focus()
+    cases = {}
+    for n in range(29, 20, -1):
+        page.keyboard.press("ArrowLeft")
+        cases[n] = page.locator("#case").get_attribute("data-case")
+    longest = shown(page)[1]["longest"]
+    assert 21 < longest < 29
+    assert cases == {n: "both_down" if n > longest else "chosen_up_rejected_down" for n in cases}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_it_reads_well_on_a_screen(opened, width, height, scheme):
+    page = opened(width, height, scheme)
+    page.get_by_role("button", name="The crowd").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures = page.locator("figure svg[role=img]").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert len(pictures) == 4
+    assert all(re.fullmatch(r"[A-Z].*\d.*\.", label) for label in pictures)
+    contrast, text = page.locator("body").evaluate(LOWEST_CONTRAST)
+    assert contrast >= 4.5, f"{text!r} has a contrast of {contrast:.2f}"
+    page.locator("#suffix").scroll_into_view_if_needed()
+    verdict = page.locator("#verdict").bounding_box()
+    assert 0 <= verdict["y"] < 0.2 * height  # still in view
+
+
+def test_the_site_links_to_it():
+    assert f'href="{PAGE.name}"' in (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert f'html_extra_path = ["{PAGE.name}"]' in (ROOT / "docs/conf.py").read_text(encoding="utf-8")

@@ -101,7 +101,10 @@ def test_t10_impossible_with_any_positive_definite_preconditioner(w, d_chosen, d
 
 def test_t10_needs_positive_weights_and_cauchy_schwarz():
     assert theory.case(PairGram(1.0, 1.0, 0.5), -1.0, -1.0) == IMPOSSIBLE  # ascending on the wrong response
-    assert theory.case(PairGram(1.0, 1.0, 2.0), 1.0, 1.0) == IMPOSSIBLE  # no two vectors have these products
+    none_such = PairGram(1.0, 1.0, 2.0)  # no two vectors have these products
+    assert theory.CASES[jax.jit(theory.case_index)(none_such, 1.0, 1.0)] == IMPOSSIBLE
+    with pytest.raises(ValueError, match=r"`inner` must be at most the product of the norms, got 2\.0"):
+        theory.case(none_such, 1.0, 1.0)
 
 
 signed_weights = st.tuples(weights, st.sampled_from([-1.0, 0.0, 1.0])).map(lambda pair: pair[0] * pair[1])

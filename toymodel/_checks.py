@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -20,11 +21,60 @@ class Domain(NamedTuple):
 
 REAL = Domain("finite", np.isfinite)
 POSITIVE = Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))
+# For `require`, which wants finite numbers besides.
+ABOVE_ZERO = Domain("> 0", lambda x: x > 0)
+FROM_ZERO = Domain(">= 0", lambda x: x >= 0)
+PROBABILITY = Domain("a probability in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 
 
 def is_concrete(*trees: Any) -> bool:
     """True when no array in the trees is a tracer, so that values may be looked at."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
+
+
+def require(domain: Domain, **values: Any) -> None:
+    """Raise `ValueError` when a value is no real number (or array of them), leaves `domain`, or is not finite."""
+    for name, value in values.items():
+        array = real_array(name, value)
+        if array is None:
+            continue
+        for words, holds in (domain, REAL):
+            if not (inside := np.asarray(holds(array))).all():
+                raise ValueError(f"`{name}` must be {words}, got {first_outside(array, inside)}.")
+
+
+def real_array(name: str, value: Any) -> np.ndarray | None:
+    """The value as a NumPy array, None inside a trace; raise `ValueError` when it is no real number or array of them.
+
+    A list is none: the formulas could not calculate with it.
+    """
+    number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if not number or not (
+        jnp.issubdtype(dtype_of(value), jnp.floating) or jnp.issubdtype(dtype_of(value), jnp.integer)
+    ):
+        raise ValueError(f"`{name}` must be a real number or an array of them, got {describe(value)}.")
+    return np.asarray(value) if is_concrete(value) else None
+
+
+def dtype_of(value: Any) -> np.dtype:
+    """The precision of an array, or that in which Python has a number."""
+    return np.dtype(getattr(value, "dtype", type(value)))
+
+
+def describe(value: Any) -> str:
+    """A value in a message: arrays by dtype and shape, anything else as it prints, cut where it is long."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def first_outside(array: np.ndarray, inside: np.ndarray) -> str:
+    """The first entry of an array that is not inside, with its place; a number alone has none."""
+    if not array.ndim:
+        return str(array)
+    where = tuple(int(i) for i in np.argwhere(~inside)[0])
+    return f"{array[where]} at index {where}"
 
 
 def require_finite(name: str, tree: Any) -> None:

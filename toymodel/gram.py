@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel._checks import is_concrete
+from toymodel._checks import FROM_ZERO, REAL, describe, first_outside, is_concrete, require
 from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
 Scalars = Float[Array, "*n"] | float  # one number, or one per pair
 Ints = Int[Array, "*n"] | int
+
+#: By how much of ‖g_w‖‖g_l‖ an inner product may exceed it. A sum in float16 may be that wrong; a mistake is larger.
+CAUCHY_SCHWARZ = 1e-2
 
 
 class PairGram(NamedTuple):
@@ -26,9 +29,35 @@ class PairGram(NamedTuple):
     rejected_sq: Float[Any, "*n"]  # ‖∇ log π_l‖²
     inner: Float[Any, "*n"]  # ⟨∇ log π_w, ∇ log π_l⟩
 
+    def check(self) -> None:
+        """Raise `ValueError` unless two vectors can have these inner products; values in a trace are not looked at."""
+        require(REAL, **self._asdict())
+        require(FROM_ZERO, chosen_sq=self.chosen_sq, rejected_sq=self.rejected_sq)
+        if not is_concrete(self):
+            return
+        inner, most = np.broadcast_arrays(
+            np.asarray(self.inner), (1 + CAUCHY_SCHWARZ) * _norm(self.chosen_sq) * _norm(self.rejected_sq)
+        )
+        if not (inside := np.asarray(abs(inner) <= most)).all():
+            raise ValueError(f"`inner` must be at most the product of the norms, got {first_outside(inner, inside)}.")
+
     def swapped(self) -> "PairGram":
         """The Gram entries after exchanging chosen and rejected."""
         return PairGram(self.rejected_sq, self.chosen_sq, self.inner)
+
+
+def _norm(square: Any) -> np.ndarray:
+    """The largest norm that has this square: one below √tiny vanishes when squared, and an inner product need not."""
+    array = np.asarray(square)
+    tiny = jnp.finfo(array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float).tiny
+    return np.asarray(np.sqrt(np.maximum(array.astype(float), float(tiny))))
+
+
+def require_gram(gram: Any) -> None:
+    """Raise `ValueError` unless `gram` is a `PairGram` that two vectors can have."""
+    if not isinstance(gram, PairGram):
+        raise ValueError(f"`gram` must be a `PairGram`, got {describe(gram)}.")
+    gram.check()
 
 
 def cosine(gram: PairGram, *, allow_zero: bool = False) -> Float[Any, "*n"]:
@@ -39,8 +68,10 @@ def cosine(gram: PairGram, *, allow_zero: bool = False) -> Float[Any, "*n"]:
       allow_zero: return NaN where a gradient is zero, instead of raising. Inside a trace it is always NaN there.
 
     Raises:
-      ValueError: a gradient is zero, so there is no angle.
+      ValueError: a gradient is zero, so there is no angle; no two vectors have these inner products.
     """
+    if not allow_zero:
+        require_gram(gram)
     xp: Any = jnp if any(isinstance(entry, jax.Array) for entry in gram) else np
     # The product of the roots, not the root of the product: squares of small norms would underflow.
     norms = xp.sqrt(gram.chosen_sq) * xp.sqrt(gram.rejected_sq)

@@ -58,7 +58,13 @@ def real_array(name: str, value: Any) -> np.ndarray | None:
 
 def dtype_of(value: Any) -> np.dtype:
     """The precision of an array, or that in which Python has a number."""
-    return np.dtype(getattr(value, "dtype", type(value)))
+    dtype: np.dtype = np.dtype(type(value)) if isinstance(value, int | float) else value.dtype
+    return dtype
+
+
+def is_boolean(value: Any) -> bool:
+    """Whether this is an array of Booleans."""
+    return isinstance(value, np.ndarray | np.bool_ | jax.Array) and value.dtype.kind == "b"
 
 
 def describe(value: Any) -> str:
@@ -78,13 +84,10 @@ def first_outside(array: np.ndarray, inside: np.ndarray) -> str:
 
 
 def require_finite(name: str, tree: Any) -> None:
-    """Raise `ValueError` when a floating-point array in `tree` holds NaN or an infinity."""
-    if not is_concrete(tree):
-        return
-    for array in map(np.asarray, jax.tree.leaves(tree)):
-        if not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(f"`{name}` must be finite, got {array[where]} at index {where}.")
+    """Raise `ValueError` when the tree holds what is no real number, or an array with NaN or an infinity."""
+    for leaf in jax.tree.leaves(tree):
+        if not (isinstance(leaf, bool) or is_boolean(leaf)):
+            require(REAL, **{name: leaf})
 
 
 def require_positive(name: str, value: Any) -> None:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import REAL, require, require_finite
+from toymodel._checks import REAL, is_boolean, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
@@ -147,9 +147,10 @@ def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n
     Raises:
       ValueError: rewards that are not finite, or no group.
     """
+    rewards = jnp.asarray(rewards, float) if is_boolean(rewards) else rewards
+    require(REAL, rewards=rewards)
     if not jnp.ndim(rewards) or not jnp.size(rewards):
         raise ValueError(f"`rewards` must hold at least one group, [*n, group], got shape {jnp.shape(rewards)}.")
-    require_finite("rewards", rewards)
     rewards = jnp.asarray(rewards, float)
     centred = rewards - rewards.mean(axis=-1, keepdims=True)
     # Compare rewards to find equal ones: their mean may round away from them, and 1e-17/1e-17 is not zero.

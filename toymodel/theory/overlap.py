@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import FROM_ZERO, Domain, is_concrete, require, require_finite
+from toymodel._checks import FROM_ZERO, REAL, Domain, is_concrete, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints, PairGram, Scalars
@@ -61,7 +61,7 @@ def response_inner(one: LinearStates, other: LinearStates) -> Float[Array, ""]:
 
 def per_pair(name: str, value: Scalars, n: int) -> Float[Array, " n"]:
     """Broadcast a number, or one number per pair, to an array over n pairs; raise `ValueError` when it is neither."""
-    require_finite(name, value)
+    require(REAL, **{name: value})
     if jnp.shape(value) not in ((), (n,)):
         raise ValueError(f"`{name}` must be one number or one per pair ({n}), got shape {jnp.shape(value)}.")
     return jnp.broadcast_to(jnp.asarray(value, float), n)

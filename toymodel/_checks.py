@@ -71,7 +71,7 @@ def describe(value: Any) -> str:
     """A value in a message: arrays by dtype and shape, anything else as it prints, cut where it is long."""
     if isinstance(value, np.ndarray | jax.Array):
         return f"an array of {value.dtype} of shape {value.shape}"
-    text = repr(value)
+    text = " ".join(repr(value).split())  # in one line
     return text if len(text) <= 60 else f"{text[:60]}…"
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel._checks import FROM_ZERO, REAL, describe, first_outside, is_concrete, require
+from toymodel._checks import REAL, Domain, describe, dtype_of, first_outside, is_concrete, require
 from toymodel._public import own_names
 
 __dir__ = own_names(globals())
@@ -15,8 +15,10 @@ __dir__ = own_names(globals())
 Scalars = Float[Array, "*n"] | float  # one number, or one per pair
 Ints = Int[Array, "*n"] | int
 
-#: By how much of ‖g_w‖‖g_l‖ an inner product may exceed it. A sum in float16 may be that wrong; a mistake is larger.
-CAUCHY_SCHWARZ = 1e-2
+# What round-off may be: in units of the largest entry, and beside it in units of ε, for terms of order 1. Closed forms
+# sum the products of all tokens, which may cancel: to a square just below 0, say, with whatever inner product.
+ROUNDOFF, CANCELLED = 1e-6, 1e3
+LOW_PRECISION = 1e-2  # by how much of ‖g_w‖‖g_l‖ an inner product may exceed it, as those of bfloat16 do
 
 
 class PairGram(NamedTuple):
@@ -32,25 +34,22 @@ class PairGram(NamedTuple):
     def check(self) -> None:
         """Raise `ValueError` unless two vectors can have these inner products; values in a trace are not looked at."""
         require(REAL, **self._asdict())
-        require(FROM_ZERO, chosen_sq=self.chosen_sq, rejected_sq=self.rejected_sq)
         if not is_concrete(self):
             return
-        inner, most = np.broadcast_arrays(
-            np.asarray(self.inner), (1 + CAUCHY_SCHWARZ) * _norm(self.chosen_sq) * _norm(self.rejected_sq)
-        )
+        entries = [np.asarray(entry).astype(float) for entry in self]
+        eps = max(float(jnp.finfo(dtype_of(entry)).eps) if dtype_of(entry).kind != "i" else 0 for entry in self)
+        roundoff = ROUNDOFF * max(abs(entry).max(initial=0) for entry in entries) + CANCELLED * eps
+        chosen_sq, rejected_sq, inner = entries
+        square = Domain(">= 0", lambda x: x >= -roundoff)
+        require(square, chosen_sq=chosen_sq, rejected_sq=rejected_sq)
+        most = np.sqrt(np.maximum(chosen_sq, 0) + roundoff) * np.sqrt(np.maximum(rejected_sq, 0) + roundoff)
+        inner, most = np.broadcast_arrays(inner, (1 + LOW_PRECISION) * most)
         if not (inside := np.asarray(abs(inner) <= most)).all():
             raise ValueError(f"`inner` must be at most the product of the norms, got {first_outside(inner, inside)}.")
 
     def swapped(self) -> "PairGram":
         """The Gram entries after exchanging chosen and rejected."""
         return PairGram(self.rejected_sq, self.chosen_sq, self.inner)
-
-
-def _norm(square: Any) -> np.ndarray:
-    """The largest norm that has this square: one below √tiny vanishes when squared, and an inner product need not."""
-    array = np.asarray(square)
-    tiny = jnp.finfo(array.dtype if jnp.issubdtype(array.dtype, jnp.floating) else float).tiny
-    return np.asarray(np.sqrt(np.maximum(array.astype(float), float(tiny))))
 
 
 def require_gram(gram: Any) -> None:

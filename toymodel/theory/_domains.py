@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from toymodel._checks import PROBABILITY, REAL, describe, dtype_of, first_outside, is_concrete, real_array, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
-from toymodel.gram import CAUCHY_SCHWARZ, Ints, PairGram
+from toymodel.gram import ROUNDOFF, Ints, PairGram
 from toymodel.models.linear import LinearSoftmax
 from toymodel.models.logps import check_inputs
 
@@ -22,13 +22,24 @@ __dir__ = own_names(globals())
 SUM_ROUNDOFF = 1e-6  # of probabilities that should sum to 1, and 16 ε where that is more
 
 
-def require_linear(model: Any, params: Any, pairs: PreferencePairs | None = None, *, one_pair: bool = False) -> None:
+def require_linear(model: Any, params: Any, pairs: Any, *, one_pair: bool = False) -> None:
     """Raise `ValueError` unless this is a linear softmax model with its W, and pairs (or one pair) that it can read."""
+    require_w(model, params)
+    check_inputs(model, params, pairs, one_pair=one_pair)
+
+
+def require_w(model: Any, params: Any) -> None:
+    """Raise `ValueError` unless this is a linear softmax model with its W."""
+    require_linear_model(model)
+    require(REAL, params=params)
+    if np.shape(params) != (wanted := (model.vocab_size, model.features.shape[1])):
+        raise ValueError(f"`params` must be W of shape {wanted}, got shape {np.shape(params)}.")
+
+
+def require_linear_model(model: Any) -> None:
+    """Raise `ValueError` unless this is a linear softmax model."""
     if not isinstance(model, LinearSoftmax):
         raise ValueError(f"`model` must be a linear softmax model (`toymodel.models.linear`), got {describe(model)}.")
-    require(REAL, params=params)
-    if pairs is not None:
-        check_inputs(model, params, pairs, one_pair=one_pair)
 
 
 def require_gram_matrix(gram: Any, **per_response: Any) -> None:
@@ -43,14 +54,14 @@ def require_gram_matrix(gram: Any, **per_response: Any) -> None:
     for name, value in per_response.items():
         if np.shape(value) != shape[:1]:
             raise ValueError(f"`{name}` must be one number per response {shape[:1]}, got shape {np.shape(value)}.")
+    squares = jnp.diagonal(gram)
+    PairGram(squares[:, None], squares, gram).check()
     if is_concrete(gram):
         entries = np.asarray(gram, float)
-        squares = np.diagonal(entries)
-        squares = np.diagonal(entries)
-        PairGram(squares[:, None], squares, entries).check()
-        size = np.sqrt(np.outer(squares, squares)) + np.finfo(float).tiny
-        if not (inside := abs(entries - entries.T) <= CAUCHY_SCHWARZ * size).all():
-            raise ValueError(f"`gram` must be symmetric, got {first_outside(entries - entries.T, inside)}.")
+        if not (inside := abs(entries - entries.T) <= ROUNDOFF * abs(entries).max()).all():
+            raise ValueError(
+                f"`gram` must be symmetric, got a difference of {first_outside(entries - entries.T, inside)}."
+            )
 
 
 def require_tokens(vocab_size: int, **tokens: Any) -> None:
@@ -112,9 +123,10 @@ def _sum_roundoff(probs: Any) -> float:
 
 
 def require_batch(pairs: Any) -> None:
-    """Raise `ValueError` unless this is a batch of pairs."""
-    if not isinstance(pairs, PreferencePairs) or pairs.chosen.ndim != 2:
+    """Raise `ValueError` unless this is a batch of pairs, of whatever vocabulary."""
+    if not isinstance(pairs, PreferencePairs) or np.ndim(pairs.chosen) != 2:
         raise ValueError(f"`pairs` must be a batch of `PreferencePairs`, got {describe(pairs)}.")
+    pairs.check(np.iinfo(np.int32).max)
 
 
 def pick(values: Float[Array, "*n V"], tokens: Ints) -> Float[Array, "*n"]:

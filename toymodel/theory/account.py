@@ -21,7 +21,7 @@ from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
-from toymodel.theory._domains import require_linear
+from toymodel.theory._domains import require_linear_model
 from toymodel.theory.finite_step import range_shortfall
 from toymodel.theory.overlap import masked_residuals
 
@@ -103,7 +103,7 @@ def remainder_bounds(
 
 
 def _check_path(model: LinearSoftmax, path: Array, judged: PreferencePairs) -> None:
-    require_linear(model)
+    require_linear_model(model)
     require(REAL, path=path)
     wanted = (model.vocab_size, model.features.shape[1])
     if jnp.ndim(path) != 3 or path.shape[1:] != wanted or len(path) < 2:

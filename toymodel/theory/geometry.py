@@ -47,6 +47,8 @@ def fisher_gram(probs: Float[Array, "*n V"], chosen: Ints, rejected: Ints) -> Pa
     Raises:
       ValueError: as for `fisher_inner`, or the two tokens are one.
     """
+    require_distributions(probs=probs)
+    require_tokens(probs.shape[-1], chosen=chosen, rejected=rejected)
     require_different(chosen=chosen, rejected=rejected)
     sides = ((chosen, chosen), (rejected, rejected), (chosen, rejected))
     return PairGram(*(fisher_inner(probs, one, other) for one, other in sides))

@@ -19,8 +19,8 @@ from toymodel.theory._domains import (
     require_batch,
     require_distributions,
     require_gram_matrix,
-    require_linear,
     require_tokens,
+    require_w,
 )
 from toymodel.theory.overlap import masked_residuals, per_pair, response_inner
 
@@ -33,7 +33,7 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
     Raises:
       ValueError: malformed responses, tokens outside the model's vocabulary, non-finite parameters.
     """
-    require_linear(model, params)
+    require_w(model, params)
     check_group(model, params, responses)
     return _group_gram(model, params, responses)
 
@@ -58,7 +58,7 @@ def group_token_slopes(
     Raises:
       ValueError: as for `group_gram`, or there is not one advantage per response.
     """
-    require_linear(model, params)
+    require_w(model, params)
     check_group(model, params, responses)
     require(REAL, advantages=advantages)
     if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):

@@ -68,7 +68,10 @@ def check_options(
     require_int("steps", steps, low=1)
     if not callable(optimizer):
         raise ValueError("`optimizer` must make an optimiser from a learning rate: `optax.sgd`, not `optax.sgd(0.1)`.")
-    made = optimizer(1.0)
+    try:
+        made = optimizer(1.0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`optimizer` must make an optimiser from a learning rate, but failed: {error}.") from error
     if not (hasattr(made, "init") and hasattr(made, "update")):
         raise ValueError(f"`optimizer` must make an optimiser, with `init` and `update`, but it made {describe(made)}.")
     if isinstance(setting.loss, type) or not (hasattr(setting.loss, "weights") and hasattr(setting.loss, "value")):

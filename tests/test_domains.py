@@ -28,7 +28,8 @@ def test_every_argument_of_every_function_has_hostile_values(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_lies_inside_is_taken(name):
     result = FUNCTIONS[name](**CALLS[name])
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result) if np.asarray(leaf).dtype.kind == "f")
+    # A band may be without end.
+    assert not any(np.isnan(leaf).any() for leaf in jax.tree.leaves(result) if np.asarray(leaf).dtype.kind == "f")
 
 
 @pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - OUTSIDE_JAX))

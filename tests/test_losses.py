@@ -427,14 +427,62 @@ def _without_default(beta: Fraction):
     ("name", "published"),
     [
         ("dpo", {"beta": 0.1}),  # TRL, HALOs, torchtune
+        ("cdpo", {"beta": 0.1, "label_smoothing": 0.1}),  # β of DPO; e where DPO's repository says to try
+        ("robust_dpo", {"beta": 0.1, "label_smoothing": 0.1}),  # its authors' flip rate in TRL's documentation
+        ("rdpo", {"beta": 0.1, "alpha": 0.2}),  # SimPO's baselines
+        ("odpo", {"beta": 0.1, "offset": 1.0}),  # its authors' α
+        ("hinge", {"beta": 0.1}),  # TRL
         ("ipo_sum", {"tau": 0.1}),  # TRL, HALOs
-        ("simpo", {"beta": 2.0, "gamma": 0.5}),  # where its authors' README says to start
+        ("ipo_lennorm", {"tau": 0.1}),  # TRL
+        ("dpo_sigmoid_norm", {"beta": 0.1}),  # TRL
+        ("fdpo_js", {"beta": 0.1}),  # TRL, as the next
+        ("fdpo_forward_kl", {"beta": 0.1}),
+        ("fdpo_alpha", {"beta": 0.1, "alpha": 0.5}),
+        ("chi_po", {"beta": 0.1}),
+        ("dpo_nll_mean", {"beta": 0.1, "rpo_alpha": 1.0}),  # TRL
         ("dpop", {"beta": 0.1, "lam": 50.0}),  # its authors' code
+        ("dpo_shift", {"beta": 0.1, "f_lambda": 0.75}),  # in its authors' range 0.5 to 0.95
+        ("bdpo", {"beta": 0.1, "lam": 0.5}),
         ("exo_pair", {"beta": 0.1, "label_smoothing": 1e-3}),  # TRL
-        ("orpo", {"lam": 0.1}),  # TRL
+        ("exo_pair_unnorm", {"beta": 0.1, "log_eps": -10.0}),
+        ("apo_down", {"beta": 0.1}),  # TRL
+        ("discopop", {"beta": 0.05, "tau": 0.05}),  # its paper and TRL
+        ("npo", {"beta": 0.1}),  # its paper
+        ("sppo_hard", {"beta": 0.1}),  # TRL's β
+        ("sppo_half", {"beta": 0.1}),
+        ("sppo_soft_half", {"beta": 0.1, "p_win": 0.9}),
+        ("kto_pair", {"beta": 0.1, "kl": 0.0, "desirable_weight": 1.0, "undesirable_weight": 1.0}),  # TRL, HALOs
+        ("apo_zero", {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),  # TRL
+        ("nca_pair", {"beta": 0.1}),  # TRL
+        ("bco_pair", {"beta": 0.1, "delta": 0.0}),  # TRL, δ its running mean, which starts at 0
+        ("cal_dpo", {"beta": 0.1}),
+        ("bpo_logistic", {"beta": 0.1, "alpha": 1.0}),
+        ("bpo_hinge", {"beta": 0.1, "alpha": 0.3}),
+        ("simpo", {"beta": 2.0, "gamma": 0.5}),  # where its authors' README says to start
+        ("alphapo", {"beta": 2.0, "gamma": 0.5, "alpha": 0.25}),  # SimPO's, and its paper's α
+        ("cpo_nll_sum", {"beta": 0.1, "lam": 1.0}),  # its authors' code
+        ("cpo_nll_mean", {"beta": 0.1, "cpo_alpha": 1.0}),  # TRL, as the next three
+        ("cpo_pref_only", {"beta": 0.1}),
+        ("cpo_hinge", {"beta": 0.1}),
+        ("cpo_simpo", {"beta": 0.1, "gamma": 0.5, "cpo_alpha": 1.0}),
         ("slic_hf", {"gamma": 1.0, "lam": 0.1}),  # HALOs
-        ("cpo_nll_mean", {"beta": 0.1, "cpo_alpha": 1.0}),  # TRL
+        ("orpo", {"lam": 0.1}),  # TRL
+        ("orpo_or_only", {"lam": 0.1}),
+        ("orpo_sumodds", {"lam": 0.1}),
+        ("arpo_pref_only", {"beta": 0.1, "eta1": 0.9, "eta2": 0.4}),
     ],
 )
 def test_defaults_are_those_of_public_implementations(name, published):
     assert LOSSES[name].defaults == published
+
+
+def test_where_both_exponentials_overflow_the_order_of_log_ratios_decides():
+    """Forward KL: h = −β exp(−r), −∞ on both sides here. A larger log-ratio of the chosen is a margin of +∞."""
+    logps = np.array([-1000.0, -2000.0, -1500.0])
+    given = dict.fromkeys(("ref_chosen_logps", "ref_rejected_logps"), np.zeros(3))
+    loss = LOSSES["fdpo_forward_kl"](beta=0.1)
+    assert loss.value(logps, logps[[1, 0, 2]], **given).tolist() == [0, np.inf, pytest.approx(np.log(2))]
+    # χPO: h = β(r + exp r), +∞ on both sides.
+    given = dict.fromkeys(("ref_chosen_logps", "ref_rejected_logps"), np.array([-3000.0] * 3))
+    found = LOSSES["chi_po"](beta=0.1).value(logps, logps[[1, 0, 2]], **given)
+    assert found.tolist() == [0, np.inf, pytest.approx(np.log(2))]

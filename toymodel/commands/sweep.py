@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,8 +82,7 @@ def _inspect(folder: Path) -> int:
     size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
     print(f"{rows:,} settings in {len(whole):,} files, {size / 1e6:,.1f} MB, as they were written")
-    if runs := sorted(folder.glob("runs/*.json")):
-        record = json.loads(runs[-1].read_text(encoding="utf-8"))
+    if record := store.last_run():
         end = f"ended {record['ended']}" if "ended" in record else "has not ended, or was stopped"
         print(f"last run: begun {record['started']} on {record['host']}, {end}")
     for path in damaged:

@@ -76,13 +76,13 @@ def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray,
     array = np.asarray(mask)
     if array.dtype == bool:
         return array
-    if of_labels or (array == IGNORED).any():
+    if array.dtype.kind in "iuf" and (of_labels or (array == IGNORED).any()):
         return array != IGNORED
-    odd = array[(array != 0) & (array != 1)]
-    if odd.size:
-        raise ValueError(
-            f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}."
-        )
+    numbers = array.dtype.kind in "iuf"
+    odd = array[(array != 0) & (array != 1)] if numbers else array.ravel()
+    if odd.size or not numbers:
+        got = odd[0] if numbers else array.dtype
+        raise ValueError(f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {got}.")
     return array.astype(bool)
 
 

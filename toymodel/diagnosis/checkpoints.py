@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from toymodel._public import own_names
 from toymodel.diagnosis.evidence import Series
 from toymodel.diagnosis.files import read_rows
-from toymodel.diagnosis.logs import LogDiagnosis, check_numbers, check_steps, judge
+from toymodel.diagnosis.logs import LogDiagnosis, check_logps, check_numbers, check_steps, judge
 from toymodel.diagnosis.readers import LOGPS, MASKS, TOKENS, read_mask
 from toymodel.diagnosis.table import Table
 

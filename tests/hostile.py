@@ -1,7 +1,7 @@
 """Hostile inputs: what a careless or a malicious caller passes, and whether he is told so in one line.
 
 `python tests/hostile.py` feeds every one of them to the API and to the commands, and counts those that are not refused
-as they should be. `test_domains.py` and `test_hostile.py` run the same tables.
+as they should be. `test_domains.py` and `test_hostile.py` run the same tables. Root tries commands as nobody.
 
 Of the API a violation is a call that returns, that raises another error than `ValueError` or `TypeError`, or whose
 error does not name the argument. Of a command it is any exit code but 2, or more than one line on stderr.
@@ -11,9 +11,12 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import tempfile
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
+import hostile_commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -361,6 +364,22 @@ def main():
                 print(f"{words}: {found}")
         total += tried
         print(f"{inputs.__name__}: {tried} inputs")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        for inputs in (hostile_commands.of_files, hostile_commands.of_places):
+            as_nobody, tried = inputs is hostile_commands.of_places, 0
+            if as_nobody and not hostile_commands.can_be_ordinary():
+                continue
+            (folder / inputs.__name__).mkdir(mode=0o777)
+            (folder / inputs.__name__).chmod(0o777)
+            for words, arguments in inputs(folder / inputs.__name__):
+                tried += 1
+                if found := hostile_commands.violation(arguments, as_nobody=as_nobody):
+                    wrong += 1
+                    print(f"{words}: {' '.join(map(str, arguments))}: {found}")
+            total += tried
+            print(f"{inputs.__name__}: {tried} inputs")
     print(f"{total} inputs, {wrong} violations")
     return wrong > 0
 

@@ -81,7 +81,7 @@ def _can_change(node: ast.AST) -> bool:
     if isinstance(node, ast.Compare):
         return type(node.ops[0]) in SWAPS
     if isinstance(node, ast.UnaryOp):
-        return isinstance(node.op, ast.USub | ast.Not | ast.Invert)
+        return isinstance(node.op, ast.USub | ast.Not)
     if isinstance(node, ast.Call):  # two arguments exchanged
         return len(node.args) >= 2 and not any(isinstance(arg, ast.Starred) for arg in node.args[:2])
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
@@ -95,8 +95,9 @@ def mutate(node: ast.AST) -> None:
         case ast.Compare():
             node.ops[0] = SWAPS[type(node.ops[0])]()
         case ast.UnaryOp():
-            node.op = ast.UAdd() if isinstance(node.op, ast.USub) else ast.Not()
-            if isinstance(node.op, ast.Not):  # `not x` and `~x` lose their effect: bool(x), or x itself
+            if isinstance(node.op, ast.USub):
+                node.op = ast.UAdd()
+            else:
                 node.operand = ast.UnaryOp(ast.Not(), node.operand)
         case ast.Call():
             node.args[:2] = node.args[1::-1]
@@ -126,6 +127,7 @@ def survives(package: Path, tests: list[str], limit: float) -> bool:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider"]
+    command += ["-o", f"pythonpath={package} {ROOT / 'tests'} {ROOT}"]  # the mutant is found first
     for test in tests:
         try:
             done = subprocess.run(

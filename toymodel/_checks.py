@@ -62,6 +62,12 @@ def dtype_of(value: Any) -> np.dtype:
     return dtype
 
 
+def epsilon_of(value: Any) -> float:
+    """The unit round-off ε of an array's or a number's precision; 0 for whole numbers."""
+    dtype = dtype_of(value)
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0  # type: ignore[no-untyped-call]
+
+
 def is_boolean(value: Any) -> bool:
     """Whether this is an array of Booleans."""
     return isinstance(value, np.ndarray | np.bool_ | jax.Array) and value.dtype.kind == "b"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel._checks import REAL, Domain, describe, dtype_of, first_outside, is_concrete, require
+from toymodel._checks import REAL, Domain, describe, epsilon_of, first_outside, is_concrete, require
 from toymodel._public import own_names
 
 __dir__ = own_names(globals())
@@ -37,8 +37,8 @@ class PairGram(NamedTuple):
         if not is_concrete(self):
             return
         entries = [np.asarray(entry).astype(float) for entry in self]
-        eps = max(float(jnp.finfo(dtype_of(entry)).eps) if dtype_of(entry).kind != "i" else 0 for entry in self)
-        roundoff = ROUNDOFF * max(abs(entry).max(initial=0) for entry in entries) + CANCELLED * eps
+        largest = max(abs(entry).max(initial=0) for entry in entries)
+        roundoff = ROUNDOFF * largest + CANCELLED * max(map(epsilon_of, self))
         chosen_sq, rejected_sq, inner = entries
         square = Domain(">= 0", lambda x: x >= -roundoff)
         require(square, chosen_sq=chosen_sq, rejected_sq=rejected_sq)

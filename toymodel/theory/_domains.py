@@ -10,7 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from toymodel._checks import PROBABILITY, REAL, describe, dtype_of, first_outside, is_concrete, real_array, require
+from toymodel._checks import (
+    PROBABILITY,
+    REAL,
+    describe,
+    dtype_of,
+    epsilon_of,
+    first_outside,
+    is_concrete,
+    real_array,
+    require,
+)
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import ROUNDOFF, Ints, PairGram
@@ -118,8 +128,7 @@ def require_two_probabilities(**probs: Any) -> None:
 
 
 def _sum_roundoff(probs: Any) -> float:
-    dtype = dtype_of(probs)
-    return max(SUM_ROUNDOFF, 16 * float(jnp.finfo(dtype).eps)) if jnp.issubdtype(dtype, jnp.floating) else SUM_ROUNDOFF
+    return max(SUM_ROUNDOFF, 16 * epsilon_of(probs))
 
 
 def require_batch(pairs: Any) -> None:

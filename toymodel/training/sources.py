@@ -88,8 +88,8 @@ def number_sources(
     shape = _shape(pairs)
     for name, source in sources.items():
         if not is_boolean(source) or source.shape[-3:] != shape:
-            got = f"{source.dtype}{source.shape}" if hasattr(source, "dtype") else describe(source)
-            raise ValueError(f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {got}.")
+            what = f"{source.dtype}{source.shape}" if hasattr(source, "dtype") else describe(source)
+            raise ValueError(f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {what}.")
     everywhere = tuple(range(len(sources)))
     if not is_concrete(list(sources.values())):
         return jnp.argmax(jnp.stack(list(sources.values())), axis=0), (everywhere, everywhere)

@@ -145,8 +145,9 @@ def check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
         )
     with np.errstate(over="ignore"):  # what is too large is told as such
         array = array.astype(np.float64)
-    if (abs(array) > LARGEST).any():  # NaN is the business of those who know where padding is
-        raise ValueError(f"`{name}` must be numbers up to {LARGEST:g} in size, got {abs(array).max():g}.")
+    large = array[(abs(array) > LARGEST) & np.isfinite(array)]  # the caller knows whether padding may hold no number
+    if large.size:
+        raise ValueError(f"`{name}` must be numbers up to {LARGEST:g} in size, got {large[0]:g}.")
     return array
 
 
@@ -168,11 +169,11 @@ def check_steps(steps: Any, states: int) -> np.ndarray:
     array = np.asarray(steps)
     if array.dtype.kind not in "fiu" or array.shape != (states,) or not np.isfinite(array).all():
         raise ValueError(f"`steps` must hold {states} numbers, got {array.dtype} of shape {array.shape}.")
-    array = array.astype(np.float64)  # differences of unsigned numbers are never negative
-    back = np.flatnonzero(np.diff(array) <= 0)
+    numbers = array.astype(np.float64)  # differences of unsigned numbers are never negative
+    back = np.flatnonzero(np.diff(numbers) <= 0)
     if back.size:
         raise ValueError(f"`steps` must increase, got {array[back[0] + 1]} after {array[back[0]]}; one run at a time.")
-    return array
+    return numbers
 
 
 def _whole(step: float) -> float:

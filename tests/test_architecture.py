@@ -38,8 +38,10 @@ FOLDERS = [
     {
         "gradients": [{"backward", "products"}, {"built", "factored"}, {"preconditioned"}, {"inner_products"}],
         "theory": [
-            {"common_step", "condition", "geometry", "overlap", "suffix"},
-            {"crowd", "finite_step", "flow", "groups", "modified", "remedies"},
+            {"_domains"},
+            {"common_step", "condition", "geometry", "overlap"},
+            {"finite_step", "flow", "groups", "modified", "remedies", "suffix"},
+            {"crowd"},
             {"account", "mass"},
         ],
     },

@@ -10,6 +10,7 @@ from oracles import assert_close, single, slope_sizes
 from strategies import cosines, grams, weights, worlds
 
 from toymodel import PairGram, gradients, theory
+from toymodel.training import Trajectory
 
 UP_DOWN, BOTH_DOWN, BOTH_UP, IMPOSSIBLE, STATIONARY = theory.CASES
 
@@ -101,7 +102,10 @@ def test_t10_impossible_with_any_positive_definite_preconditioner(w, d_chosen, d
 
 def test_t10_needs_positive_weights_and_cauchy_schwarz():
     assert theory.case(PairGram(1.0, 1.0, 0.5), -1.0, -1.0) == IMPOSSIBLE  # ascending on the wrong response
-    assert theory.case(PairGram(1.0, 1.0, 2.0), 1.0, 1.0) == IMPOSSIBLE  # no two vectors have these products
+    none_such = PairGram(1.0, 1.0, 2.0)  # no two vectors have these products
+    assert theory.CASES[jax.jit(theory.case_index)(none_such, 1.0, 1.0)] == IMPOSSIBLE
+    with pytest.raises(ValueError, match=r"`inner` must be at most the product of the norms, got 2\.0"):
+        theory.case(none_such, 1.0, 1.0)
 
 
 signed_weights = st.tuples(weights, st.sampled_from([-1.0, 0.0, 1.0])).map(lambda pair: pair[0] * pair[1])
@@ -219,3 +223,23 @@ def test_condition_in_ratio_form_needs_positive_weights(d):
     for call in (theory.slack, theory.in_band):
         with pytest.raises(ValueError, match="`d_rejected` must be > 0"):
             call(gram, 1.0, d)
+
+
+@given(grams(), weights)
+def test_t9_the_margin_rises_by_the_difference_of_the_slopes(gram, d):
+    chosen, rejected = theory.slopes(gram, d, d)
+    size = d * (gram.chosen_sq + gram.rejected_sq + 2 * abs(gram.inner))
+    assert_close(theory.margin_slope(gram, d), chosen - rejected, size, 1e-15)
+    assert theory.margin_slope(PairGram(1.0, 4.0, 0.5), 3.0) == 12  # not 15: the inner product counts twice
+
+
+def test_a_trajectory_judges_each_pair_by_its_own_weights():
+    """Weights exchanged would make both rise."""
+    n = np.ones((1, 1))
+    still = dict.fromkeys(Trajectory._fields, 0 * n)
+    entries = {"chosen_sq": n, "rejected_sq": n, "inner": n / 2, "d_chosen": n, "d_rejected": 3 * n}
+    found = Trajectory(**still | entries)
+    assert found.case.tolist() == [["both_down"]]
+    stopped = Trajectory(**still | dict.fromkeys((*entries, "loss"), np.nan * n))
+    assert stopped.case_index.tolist() == [[-1]]
+    assert stopped.case.tolist() == [[""]]

@@ -233,25 +233,25 @@ CASES = {
     ),
     "parameters and model swapped": (
         lambda: gram_of(params=MODEL, model=PARAMS),
-        "`model` must be a model, with `logits`, got ArrayImpl; the order is model, params, pairs",
+        r"`model` must have `vocab_size` and `logits`, .* the order is model, params",
     ),
     "parameters and pairs swapped": (
         lambda: gradients.slopes(MODEL, PAIRS, PARAMS),
-        "`pairs` must be of type PreferencePairs, got ArrayImpl; the order is model, params, pairs",
+        r"`pairs` must be `PreferencePairs`, got .*; the order is model, params, pairs",
     ),
     "pairs where responses are wanted": (
         lambda: gradients.group_gram(MODEL, PARAMS, PAIRS),
-        "`responses` must be of type Response, got PreferencePairs; the order is model, params, responses",
+        "`responses` must be a `Response`, got",
     ),
     "swapped in training": (
         lambda: train(PARAMS, MODEL, PAIRS, LOSSES["dpo"](), optax.sgd, 0.1, steps=1),
-        "`model` must be a model, with `logits`, got ArrayImpl",
+        "`model` must have `vocab_size` and `logits`",
     ),
     "weight and Gram entries swapped": (
         lambda: theory.case(1.0, GRAM),
-        "`gram` must be a PairGram, got float; the order is gram, d_chosen, d_rejected",
+        "`gram` must be a `PairGram`, got",
     ),
-    "slopes of a number": (lambda: theory.slopes(1.0, GRAM), "`gram` must be a PairGram, got float"),
+    "slopes of a number": (lambda: theory.slopes(1.0, GRAM), "`gram` must be a `PairGram`, got"),
     "weight NaN": (lambda: gradients.slopes(MODEL, PARAMS, PAIRS, jnp.nan), "`d_chosen` must be finite"),
     "weights of another shape": (
         lambda: gradients.step_change(MODEL, PARAMS, PAIRS, optax.sgd(1.0), jnp.ones(3)),
@@ -378,7 +378,7 @@ def params_of(name):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_network_has_no_closed_form(name):
-    with pytest.raises(ValueError, match=r"`model` must be linear softmax .* got Transformer; `toymodel.gradients`"):
+    with pytest.raises(ValueError, match=r"`model` must be a linear softmax model .* Transformer.*; `toymodel.gradients`"):
         getattr(theory, name)(NETWORK, params_of(name), *CLOSED[name])
 
 

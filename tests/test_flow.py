@@ -217,3 +217,12 @@ def test_t14_works_inside_jit_and_over_arrays():
     t = jnp.array([0.0, 1.0, 10.0])
     compiled = jax.jit(jax.vmap(theory.dpo_flow, in_axes=(0, None)))(t, 0.5)
     assert_close(compiled, [float(theory.dpo_flow(s, 0.5)) for s in (0.0, 1.0, 10.0)], 1, 4 * EPS)
+
+
+def test_t14_log_probabilities_are_those_of_the_moved_logits_token_by_token():
+    """By hand, with chosen and rejected of different logits; several u at once give a row each."""
+    logits, moves = np.array([0.3, -1.0, 0.7, 0.1]), np.array([0.0, 0.5, 2.0])
+    chosen, rejected = theory.flow_logps(jnp.asarray(logits), 2, 1, moves)
+    for u, log_w, log_l in zip(moves, chosen, rejected, strict=True):
+        moved = np.exp(logits + u * np.array([0, -1, 1, 0]))
+        assert_close(np.exp([log_w, log_l]), moved[[2, 1]] / moved.sum(), 1, 8 * EPS)

@@ -427,14 +427,63 @@ def _without_default(beta: Fraction):
     ("name", "published"),
     [
         ("dpo", {"beta": 0.1}),  # TRL, HALOs, torchtune
+        ("hinge", {"beta": 0.1}),  # TRL
         ("ipo_sum", {"tau": 0.1}),  # TRL, HALOs
-        ("simpo", {"beta": 2.0, "gamma": 0.5}),  # where its authors' README says to start
+        ("ipo_lennorm", {"tau": 0.1}),  # TRL
+        ("dpo_nll_mean", {"beta": 0.1, "rpo_alpha": 1.0}),  # TRL
         ("dpop", {"beta": 0.1, "lam": 50.0}),  # its authors' code
         ("exo_pair", {"beta": 0.1, "label_smoothing": 1e-3}),  # TRL
-        ("orpo", {"lam": 0.1}),  # TRL
-        ("slic_hf", {"gamma": 1.0, "lam": 0.1}),  # HALOs
+        ("discopop", {"beta": 0.05, "tau": 0.05}),  # its paper and TRL
+        ("kto_pair", {"beta": 0.1, "kl": 0.0, "desirable_weight": 1.0, "undesirable_weight": 1.0}),  # TRL, HALOs
+        ("simpo", {"beta": 2.0, "gamma": 0.5}),  # where its authors' README says to start
         ("cpo_nll_mean", {"beta": 0.1, "cpo_alpha": 1.0}),  # TRL
+        ("slic_hf", {"gamma": 1.0, "lam": 0.1}),  # HALOs
+        ("orpo", {"lam": 0.1}),  # TRL
+        # Of these no source gives one number, or TRL's β of 0.1 for all losses: a change must be meant.
+        ("cdpo", {"beta": 0.1, "label_smoothing": 0.1}),
+        ("robust_dpo", {"beta": 0.1, "label_smoothing": 0.1}),
+        ("rdpo", {"beta": 0.1, "alpha": 0.2}),
+        ("odpo", {"beta": 0.1, "offset": 1.0}),
+        ("dpo_sigmoid_norm", {"beta": 0.1}),
+        ("fdpo_js", {"beta": 0.1}),
+        ("fdpo_forward_kl", {"beta": 0.1}),
+        ("fdpo_alpha", {"beta": 0.1, "alpha": 0.5}),
+        ("chi_po", {"beta": 0.1}),
+        ("dpo_shift", {"beta": 0.1, "f_lambda": 0.75}),
+        ("bdpo", {"beta": 0.1, "lam": 0.5}),
+        ("exo_pair_unnorm", {"beta": 0.1, "log_eps": -10.0}),
+        ("apo_down", {"beta": 0.1}),
+        ("npo", {"beta": 0.1}),
+        ("sppo_hard", {"beta": 0.1}),
+        ("sppo_half", {"beta": 0.1}),
+        ("sppo_soft_half", {"beta": 0.1, "p_win": 0.9}),
+        ("apo_zero", {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}),
+        ("nca_pair", {"beta": 0.1}),
+        ("bco_pair", {"beta": 0.1, "delta": 0.0}),
+        ("cal_dpo", {"beta": 0.1}),
+        ("bpo_logistic", {"beta": 0.1, "alpha": 1.0}),
+        ("bpo_hinge", {"beta": 0.1, "alpha": 0.3}),
+        ("alphapo", {"beta": 2.0, "gamma": 0.5, "alpha": 0.25}),
+        ("cpo_nll_sum", {"beta": 0.1, "lam": 1.0}),
+        ("cpo_pref_only", {"beta": 0.1}),
+        ("cpo_hinge", {"beta": 0.1}),
+        ("cpo_simpo", {"beta": 0.1, "gamma": 0.5, "cpo_alpha": 1.0}),
+        ("orpo_or_only", {"lam": 0.1}),
+        ("orpo_sumodds", {"lam": 0.1}),
+        ("arpo_pref_only", {"beta": 0.1, "eta1": 0.9, "eta2": 0.4}),
     ],
 )
 def test_defaults_are_those_of_public_implementations(name, published):
     assert LOSSES[name].defaults == published
+
+
+def test_where_both_exponentials_overflow_the_order_of_log_ratios_decides():
+    """Forward KL: h = −β exp(−r), −∞ on both sides here. A larger log-ratio of the chosen is a margin of +∞."""
+    logps = np.array([-1000.0, -2000.0, -1500.0])
+    given = dict.fromkeys(("ref_chosen_logps", "ref_rejected_logps"), np.zeros(3))
+    loss = LOSSES["fdpo_forward_kl"](beta=0.1)
+    assert loss.value(logps, logps[[1, 0, 2]], **given).tolist() == [0, np.inf, pytest.approx(np.log(2))]
+    # χPO: h = β(r + exp r), +∞ on both sides.
+    given = dict.fromkeys(("ref_chosen_logps", "ref_rejected_logps"), np.array([-3000.0] * 3))
+    found = LOSSES["chi_po"](beta=0.1).value(logps, logps[[1, 0, 2]], **given)
+    assert found.tolist() == [0, np.inf, pytest.approx(np.log(2))]

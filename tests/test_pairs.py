@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -66,3 +67,22 @@ def test_indexing_beyond_the_end_raises_instead_of_clamping():
         pairs[1]
     with pytest.raises(TypeError, match="batch of one"):
         len(pairs[0])
+
+
+def test_pairs_are_counted_from_either_end_and_not_beyond():
+    pairs = PreferencePairs.from_lists([[0], [1], [2]], [[1], [1], [1]], [[2], [2], [2]], vocab_size=3)
+    assert [int(pairs[i].prompt[0]) for i in (-3, -2, -1)] == [0, 1, 2]
+    for i in (-4, 3):
+        with pytest.raises(IndexError, match=f"pair {i} of 3"):
+            pairs[i]
+
+
+@pytest.mark.parametrize("mask", [(True, False, True), (False, True, True), (False, False, True)])
+def test_padding_of_responses_is_on_the_right_alone(mask):
+    tokens, real, gap = jnp.zeros((1, 3), int), jnp.ones((1, 3), bool), jnp.array([mask])
+    with pytest.raises(ValueError, match="`chosen_mask` must be False only in the padding, on the right"):
+        PreferencePairs(tokens, real, tokens, gap, tokens, real).check(2)
+    with pytest.raises(ValueError, match="`prompt_mask` must be False only in the padding, on the left"):
+        PreferencePairs(tokens, gap[:, ::-1], tokens, real, tokens, real).check(2)
+    PreferencePairs(tokens, jnp.array([[False, True, True]]), tokens, real, tokens, real).check(2)
+    PreferencePairs(tokens, real, tokens, jnp.array([[True, True, False]]), tokens, real).check(2)

@@ -36,6 +36,7 @@ from toymodel.remedies import (
     VirtualSplit,
     WithLikelihood,
     WithPenalty,
+    fit_both,
     split_adam,
 )
 from toymodel.training import step as updates
@@ -465,3 +466,17 @@ def replace_world(w, pairs):
 
 def unflat(w, vector):
     return ravel_pytree(w.params)[1](vector)
+
+
+def test_defaults_of_masks_are_those_that_their_documentation_tells():
+    learned = remedies.LearnedMask()
+    assert (learned.strength, learned.rate) == (0.01, 1.0)
+    assert remedies.RejectedMask().strength == 1.0  # what both answers share is not pushed down at all
+
+
+def test_fine_tuning_beforehand_is_on_both_answers_alike():
+    pairs = PreferencePairs.from_lists([[0], [1]], [[1], [1]], [[2], [0]], vocab_size=3)
+    model, start = linear.unigram(3), jnp.zeros((3, 1))
+    fitted = fit_both(model, start, pairs, optax.sgd, 0.1, steps=1)
+    # Mean over pairs of half the gradients of both answers: tokens 1, 2 and 1, 0, each p = 1/3.
+    np.testing.assert_allclose(fitted[:, 0], 0.1 * (np.array([1 / 4, 1 / 2, 1 / 4]) - 1 / 3), rtol=0, atol=1e-15)

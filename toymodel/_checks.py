@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -22,6 +23,10 @@ class Domain(NamedTuple):
 
 REAL = Domain("finite", np.isfinite)
 POSITIVE = Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))
+# For `require`, which wants finite numbers besides.
+ABOVE_ZERO = Domain("> 0", lambda x: x > 0)
+FROM_ZERO = Domain(">= 0", lambda x: x >= 0)
+PROBABILITY = Domain("a probability in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 
 
 def is_concrete(*trees: Any) -> bool:
@@ -29,14 +34,68 @@ def is_concrete(*trees: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
+def require(domain: Domain, **values: Any) -> None:
+    """Raise `ValueError` when a value is no real number (or array of them), leaves `domain`, or is not finite."""
+    for name, value in values.items():
+        array = real_array(name, value)
+        if array is None:
+            continue
+        for words, holds in (domain, REAL):
+            if not (inside := np.asarray(holds(array))).all():
+                raise ValueError(f"`{name}` must be {words}, got {first_outside(array, inside)}.")
+
+
+def real_array(name: str, value: Any) -> np.ndarray | None:
+    """The value as a NumPy array, None inside a trace; raise `ValueError` when it is no real number or array of them.
+
+    A list is none: the formulas could not calculate with it.
+    """
+    number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array) and not isinstance(value, bool)
+    if not number or not (
+        jnp.issubdtype(dtype_of(value), jnp.floating) or jnp.issubdtype(dtype_of(value), jnp.integer)
+    ):
+        raise ValueError(f"`{name}` must be a real number or an array of them, got {describe(value)}.")
+    return np.asarray(value) if is_concrete(value) else None
+
+
+def dtype_of(value: Any) -> np.dtype:
+    """The precision of an array, or that in which Python has a number."""
+    dtype: np.dtype = np.dtype(type(value)) if isinstance(value, int | float) else value.dtype
+    return dtype
+
+
+def epsilon_of(value: Any) -> float:
+    """The unit round-off ε of an array's or a number's precision; 0 for whole numbers."""
+    dtype = dtype_of(value)
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0  # type: ignore[no-untyped-call]
+
+
+def is_boolean(value: Any) -> bool:
+    """Whether this is an array of Booleans."""
+    return isinstance(value, np.ndarray | np.bool_ | jax.Array) and value.dtype.kind == "b"
+
+
+def describe(value: Any) -> str:
+    """A value in a message: arrays by dtype and shape, anything else as it prints, cut where it is long."""
+    if isinstance(value, np.ndarray | jax.Array):
+        return f"an array of {value.dtype} of shape {value.shape}"
+    text = " ".join(repr(value).split())  # in one line
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def first_outside(array: np.ndarray, inside: np.ndarray) -> str:
+    """The first entry of an array that is not inside, with its place; a number alone has none."""
+    if not array.ndim:
+        return str(array)
+    where = tuple(int(i) for i in np.argwhere(~inside)[0])
+    return f"{array[where]} at index {where}"
+
+
 def require_finite(name: str, tree: Any) -> None:
-    """Raise `ValueError` when a floating-point array in `tree` holds NaN or an infinity."""
-    if not is_concrete(tree):
-        return
-    for array in map(np.asarray, jax.tree.leaves(tree)):
-        if not np.isfinite(array).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise ValueError(f"`{name}` must be finite, got {array[where]} at index {where}.")
+    """Raise `ValueError` when the tree holds what is no real number, or an array with NaN or an infinity."""
+    for leaf in jax.tree.leaves(tree):
+        if not (isinstance(leaf, bool) or is_boolean(leaf)):
+            require(REAL, **{name: leaf})
 
 
 def require_positive(name: str, value: Any) -> None:

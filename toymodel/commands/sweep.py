@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -85,8 +84,7 @@ def _inspect(folder: Path) -> int:
     size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
     print(f"{counted(rows, 'setting')} in {counted(len(whole), 'file')}, {size / 1e6:,.1f} MB, as they were written")
-    if runs := sorted(folder.glob("runs/*.json")):
-        record = json.loads(runs[-1].read_text(encoding="utf-8"))
+    if record := store.last_run():
         end = f"ended {_to_the_second(record['ended'])}" if "ended" in record else "has not ended, or was stopped"
         print(f"last run: begun {_to_the_second(record['started'])} on {record['host']}, {end}")
     for path in damaged:

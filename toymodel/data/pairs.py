@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from toymodel._checks import is_concrete, require_int
+from toymodel._checks import describe, is_concrete, require_int
 from toymodel._public import own_names, short_repr, shortened
 from toymodel._pytree import pytree
 from toymodel.data.vocabulary import Vocabulary
@@ -181,11 +181,19 @@ class PreferencePairs:
 
 
 def _check_side(name: str, tokens: Array, mask: Array, batch: tuple[int, ...], vocab_size: int) -> None:
+    if not (hasattr(tokens, "dtype") and hasattr(mask, "dtype")):
+        raise ValueError(f"`{name}` and `{name}_mask` must be arrays, got {describe(tokens)} and {describe(mask)}.")
     if tokens.shape != mask.shape or tokens.shape[:-1] != batch:
         raise ValueError(
             f"`{name}` and `{name}_mask` must share one shape with leading axes {batch}, "
             f"got {tokens.shape} and {mask.shape}."
         )
+    for kind, array, wanted in (
+        (np.integer, tokens, "`{}` must hold token ids"),
+        (bool, mask, "`{}_mask` must hold bools"),
+    ):
+        if not jnp.issubdtype(array.dtype, kind):
+            raise ValueError(f"{wanted.format(name)}, got {array.dtype}.")
     if is_concrete(tokens, mask):
         _check_tokens(name, np.asarray(tokens), np.asarray(mask), vocab_size)
 

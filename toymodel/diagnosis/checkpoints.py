@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from toymodel._checks import require_finite
 from toymodel._public import own_names
 from toymodel.diagnosis.evidence import Series
 from toymodel.diagnosis.files import read_rows
-from toymodel.diagnosis.logs import LogDiagnosis, check_numbers, check_steps, judge
+from toymodel.diagnosis.logs import LogDiagnosis, check_logps, check_numbers, check_steps, judge
 from toymodel.diagnosis.readers import LOGPS, MASKS, TOKENS, read_mask
 from toymodel.diagnosis.table import Table
 
@@ -57,7 +56,7 @@ def diagnose_pairs(
     """
     arrays = [check_numbers(*of, "[S, N]") for of in zip(LOGPS, (chosen_logps, rejected_logps), strict=True)]
     for name, array in zip(LOGPS, arrays, strict=True):
-        require_finite(name, array)
+        check_logps(name, array)
     return _diagnose(LOGPS, [array[..., None] for array in arrays], steps, tolerance, positions=False)
 
 
@@ -162,5 +161,5 @@ def _check_tokens(name: str, value: Any, mask_name: str, mask: Any) -> np.ndarra
         if real.shape != array.shape[1:]:
             raise ValueError(f"`{mask_name}` must have shape {array.shape[1:]}, got {real.shape}.")
         array = np.where(real, array, 0)
-    require_finite(name, array)
+    check_logps(name, array)
     return array

@@ -97,7 +97,7 @@ def diagnose(
     Raises:
       ValueError: none or several kinds of input, mismatched shapes or layers, values that are not finite numbers,
         negative squares, an inner product that the Cauchy–Schwarz inequality forbids, a `gram` that no gradients have,
-        a length below 1, or both weights and `beta`.
+        a log-probability above 0, a length below 1, or both weights and `beta`.
     """
     layers = read_layers(dict(zip(GRADIENTS, (chosen_grad, rejected_grad), strict=True)), axes=2)
     entries = read_entries(dict(zip(GRAMS, (chosen_sq, rejected_sq, inner), strict=True)))
@@ -133,6 +133,9 @@ def diagnose(
             for name, value in zip((*LOGPS, *LENGTHS), told, strict=True)
             if value is not None
         }
+        for name in set(LOGPS) & set(shown):
+            if (shown[name] > 0).any():
+                raise ValueError(f"`{name}` must be <= 0 (log-probabilities in nats), got {shown[name].max()}.")
         for name in set(LENGTHS) & set(shown):
             if (shown[name] < 1).any():
                 raise ValueError(f"`{name}` must be >= 1 (tokens), got {shown[name].min()}.")

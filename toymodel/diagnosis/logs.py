@@ -20,6 +20,8 @@ from toymodel.theory.condition import CASES
 
 __dir__ = own_names(globals())
 
+LARGEST = 1e200  # in nats; sums of such numbers do not overflow
+
 NOT_TOLD = "not_told_from_noise"
 TWO_SIDED = {"up up": "both_up", "down down": "both_down", "unchanged unchanged": "stationary"}
 assert set(TWO_SIDED.values()) < set(CASES)
@@ -141,7 +143,19 @@ def check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
         raise ValueError(
             f"`{name}` must hold real numbers {axes} at two states or more, got {array.dtype} of shape {array.shape}."
         )
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):  # what is too large is told as such
+        array = array.astype(np.float64)
+    large = array[(abs(array) > LARGEST) & np.isfinite(array)]  # the caller knows whether padding may hold no number
+    if large.size:
+        raise ValueError(f"`{name}` must be numbers up to {LARGEST:g} in size, got {large[0]:g}.")
+    return array
+
+
+def check_logps(name: str, array: np.ndarray) -> None:
+    """Raise `ValueError` unless these are finite and no logarithm of more than 1."""
+    require_finite(name, array)
+    if (array > 0).any():
+        raise ValueError(f"`{name}` must be <= 0 (log-probabilities in nats), got {array.max():g}.")
 
 
 def check_steps(steps: Any, states: int) -> np.ndarray:
@@ -155,10 +169,11 @@ def check_steps(steps: Any, states: int) -> np.ndarray:
     array = np.asarray(steps)
     if array.dtype.kind not in "fiu" or array.shape != (states,) or not np.isfinite(array).all():
         raise ValueError(f"`steps` must hold {states} numbers, got {array.dtype} of shape {array.shape}.")
-    back = np.flatnonzero(np.diff(array) <= 0)
+    numbers = array.astype(np.float64)  # differences of unsigned numbers are never negative
+    back = np.flatnonzero(np.diff(numbers) <= 0)
     if back.size:
         raise ValueError(f"`steps` must increase, got {array[back[0] + 1]} after {array[back[0]]}; one run at a time.")
-    return array.astype(np.float64)
+    return numbers
 
 
 def _whole(step: float) -> float:

@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
                 raise ValueError(f"`{name}` is missing from `{path}`; `{'`, `'.join(names)}` go together.")
     elif found.keys() & {*TOKENS, *MASKS, "steps"}:
         raise ValueError(f"`{path}` must hold gradients or log-probabilities along a run, got {', '.join(found)}.")
-    of_labels = any((np.asarray(found[name]) == IGNORED).any() for name in MASKS if name in found)
+    of_labels = any(_has_ignored(np.asarray(found[name])) for name in MASKS if name in found)
     return found | {name: read_mask(name, found[name], of_labels) for name in MASKS if name in found}
 
 
@@ -76,14 +76,18 @@ def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray,
     array = np.asarray(mask)
     if array.dtype == bool:
         return array
-    if of_labels or (array == IGNORED).any():
+    numbers = array.dtype.kind in "iuf"
+    if _has_ignored(array) or (of_labels and numbers):
         return array != IGNORED
-    odd = array[(array != 0) & (array != 1)]
-    if odd.size:
-        raise ValueError(
-            f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {odd[0]}."
-        )
+    odd = array[(array != 0) & (array != 1)] if numbers else array.ravel()
+    if odd.size or not numbers:
+        got = odd[0] if numbers else array.dtype
+        raise ValueError(f"`{name}` must hold 1 at real tokens and 0 elsewhere (or labels, −100 elsewhere), got {got}.")
     return array.astype(bool)
+
+
+def _has_ignored(array: np.ndarray) -> bool:
+    return array.dtype.kind in "iuf" and bool((array == IGNORED).any())
 
 
 def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:

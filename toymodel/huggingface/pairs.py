@@ -25,7 +25,10 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"a model must be a folder, as `save_pretrained` of transformers makes one, got `{folder}`.")
-    adapter = (folder / "adapter_config.json").exists()
+    try:
+        adapter = (folder / "adapter_config.json").exists()
+    except OSError as error:
+        raise ValueError(f"cannot read `{folder}`: {error.strerror}.") from error
     try:
         import torch
         import transformers

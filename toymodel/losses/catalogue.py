@@ -214,7 +214,7 @@ class Definition:
 
 def _to_number(name: str, value: Scalars) -> np.ndarray:
     array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
+    if array.dtype.kind not in "fiu" or isinstance(value, list | tuple):
         raise ValueError(f"`{name}` must be a number, got {value!r}.")
     return array
 

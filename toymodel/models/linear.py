@@ -32,7 +32,6 @@ from toymodel._checks import is_concrete, require_finite, require_int, require_p
 from toymodel._public import own_names, short_repr
 from toymodel._pytree import pytree
 from toymodel.data.pairs import PreferencePairs, Response
-from toymodel.models.logps import check_group, check_inputs
 
 __dir__ = own_names(globals())
 
@@ -257,25 +256,6 @@ def init_params(
     if model.frozen_logits is not None:
         return jnp.zeros(shape, dtype)
     return jax.random.normal(key, shape, dtype or float) / jnp.asarray(temperature, dtype)
-
-
-def check_linear(
-    model: LinearSoftmax, params: Array, data: PreferencePairs | Response, *, one_pair: bool = False
-) -> None:
-    """Check the arguments of a closed form, for a batch of pairs, one pair or a group of responses.
-
-    Raises:
-      ValueError: the model is not linear softmax, or as for `gradients`, which takes the same arguments.
-    """
-    if isinstance(data, Response):
-        check_group(model, params, data)
-    else:
-        check_inputs(model, params, data, one_pair=one_pair)
-    if not isinstance(model, LinearSoftmax):
-        raise ValueError(
-            "`model` must be linear softmax (`toymodel.models.linear`) for a closed form, "
-            f"got {type(model).__name__}; `toymodel.gradients` measures any model."
-        )
 
 
 def _check_vocab_size(vocab_size: int) -> int:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from toymodel._checks import require_finite
+from toymodel._checks import describe, require_finite
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 
@@ -66,34 +66,51 @@ def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[A
 
 def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pair: bool = False) -> None:
     """Check a model, its parameters and a batch of pairs (or one pair); raise `ValueError`."""
-    _check_kinds(model, "pairs", pairs, PreferencePairs)
+    check_kinds(model, params, **{"pair" if one_pair else "pairs": pairs})
     if pairs.chosen.ndim != (1 if one_pair else 2):
         wanted = (
             "`pair` must be one pair (`pairs[i]`)" if one_pair else "`pairs` must be a batch (`pairs[i:i + 1]` for one)"
         )
         raise ValueError(f"{wanted}, got chosen tokens of shape {pairs.chosen.shape}.")
     pairs.check(model.vocab_size)
-    require_finite("params", params)
+    check_params("params", params)
     require_finite("model", model)
 
 
 def check_group(model: Model, params: Params, responses: Response) -> None:
     """Check a model, its parameters and a group of responses; raise `ValueError`."""
-    _check_kinds(model, "responses", responses, Response)
+    check_kinds(model, params)
+    if not isinstance(responses, Response):
+        raise ValueError(f"`responses` must be a `Response`, got {describe(responses)}.")
     if responses.tokens.ndim != 2:
         raise ValueError(f"`responses` must have one leading axis, got tokens of shape {responses.tokens.shape}.")
     responses.check(model.vocab_size)
-    require_finite("params", params)
+    check_params("params", params)
     require_finite("model", model)
 
 
-def _check_kinds(model: Model, name: str, data: Any, kind: type) -> None:
-    """Raise `ValueError` where arguments are not in their order."""
-    for argument, wanted, value, right in (
-        ("model", "a model, with `logits`", model, hasattr(model, "logits")),
-        (name, f"of type {kind.__name__}", data, isinstance(data, kind)),
-    ):
-        if not right:
+def check_kinds(model: Any, params: Any, **batches: Any) -> None:
+    """Raise `ValueError` unless these are a model, floating-point parameters, and preference pairs by their names."""
+    if isinstance(model, type) or not (hasattr(model, "vocab_size") and hasattr(model, "logits")):
+        raise ValueError(
+            f"`model` must have `vocab_size` and `logits`, as `Model` says, got {describe(model)}; the order is model, "
+            "params, then data."
+        )
+    _check_floating("params", params)
+    for name, pairs in batches.items():
+        if not isinstance(pairs, PreferencePairs):
             raise ValueError(
-                f"`{argument}` must be {wanted}, got {type(value).__name__}; the order is model, params, {name}."
+                f"`{name}` must be `PreferencePairs`, got {describe(pairs)}; the order is model, params, {name}."
             )
+
+
+def check_params(name: str, params: Params) -> None:
+    """Raise `ValueError` unless these are finite floating-point arrays, in a pytree that holds any."""
+    _check_floating(name, params)
+    require_finite(name, params)
+
+
+def _check_floating(name: str, params: Any) -> None:
+    for leaf in jax.tree.leaves(params) or [params]:
+        if not (hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)):
+            raise ValueError(f"`{name}` must hold floating-point arrays, got {describe(leaf)}.")

@@ -89,9 +89,10 @@ class Store:
         """
         try:
             identity = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-            if not isinstance(identity["fields"], dict):
-                raise TypeError
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            named = isinstance(identity["experiment"], str) and isinstance(identity["precision"], str)
+            if not named or not all(kind in KINDS for kind in identity["fields"].values()):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadFolder(f"{folder} is not a sweep's folder: it has no readable sweep.json.") from None
         return cls(folder, identity)
 
@@ -99,12 +100,36 @@ class Store:
         """The files of the table that are whole, and those that are damaged."""
         whole: list[Path] = []
         damaged: list[Path] = []
-        for path in sorted(self.folder.glob("table/*.parquet")):
+        for path in self._listed("table"):
             if NAME.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # another process may have just set it aside
                     stat = path.stat()
                     (whole if _is_whole(path, stat.st_mtime_ns, stat.st_size) else damaged).append(path)
         return whole, damaged
+
+    def last_run(self) -> dict[str, str] | None:
+        """When the last run began, on which machine, and when it ended, if it did; None before any.
+
+        Raises:
+          BadFolder: what is told of it cannot be read.
+        """
+        records = [path for path in self._listed("runs") if path.suffix == ".json"]
+        if not records:
+            return None
+        try:
+            record = json.loads(records[-1].read_text(encoding="utf-8"))
+            return {
+                name: str(record[name]) for name in ("started", "host", "ended") if name != "ended" or name in record
+            }
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BadFolder(f"{records[-1]} is no record of a run; move it away.") from None
+
+    def _listed(self, name: str) -> list[Path]:
+        """What is in a folder of the folder, in order; an error where that is not to be known, unlike `glob`."""
+        try:
+            return sorted((self.folder / name).iterdir())
+        except FileNotFoundError:
+            return []
 
     def settings(self, files: Sequence[Path]) -> pl.LazyFrame:
         """The settings that files hold."""

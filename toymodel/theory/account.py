@@ -15,10 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from toymodel._checks import ABOVE_ZERO, REAL, Domain, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
+from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.models.logps import check_inputs
+from toymodel.theory._domains import require_linear_model
 from toymodel.theory.finite_step import range_shortfall
 from toymodel.theory.overlap import masked_residuals
 
@@ -43,9 +46,19 @@ def token_account(
       weights: d_w/B and −d_l/B of each pair at each step, 0 for pairs that were not in the batch.
       learning_rate: η.
       momentum: μ of heavy-ball momentum.
+
+    Raises:
+      ValueError: another model, path, pairs or weights of another shape, numbers that are not finite or outside their
+        ranges.
     """
-    check_linear(model, path[0], pairs)
-    check_linear(model, path[0], judged)
+    _check_path(model, path, judged)
+    check_inputs(model, path[0], pairs)
+    _check_widths(pairs, judged)
+    require(REAL, weights=weights)
+    if jnp.shape(weights) != (wanted := (len(path) - 1, 2, len(pairs))):
+        raise ValueError(f"`weights` must have shape {wanted}, got {jnp.shape(weights)}.")
+    require(ABOVE_ZERO, learning_rate=learning_rate)
+    require(Domain("in [0, 1)", lambda mu: (mu >= 0) & (mu < 1)), momentum=momentum)
 
     def step(velocity: Array, now: tuple[Array, Array]) -> tuple[Array, Array]:
         params, weight = now
@@ -72,8 +85,14 @@ def remainder_bounds(
     the start of each step the ends are −Σ_t Σ_i R_i²/8 and 0. From its middle they are ∓Σ_t Σ_i R_i³/(144√3): along a
     step the third derivative of log p is minus a third central moment of v_i, which is at most R_i³/(6√3) in size, and
     a 24th of it is left.
+
+    Raises:
+      ValueError: another model, path or pairs of another shape, parameters that are not finite, or an unknown `at`.
     """
-    check_linear(model, path[0], judged)
+    _check_path(model, path, judged)
+    _check_widths(judged)
+    if at not in ("start", "middle"):
+        raise ValueError(f'`at` must be "start" or "middle", got {at!r}.')
     states = _states(model, path[0], judged)
     moved = jnp.einsum("tvd,zmid->tzmiv", jnp.diff(path, axis=0), states.features) * states.mask[..., None]
     if at == "middle":
@@ -81,6 +100,24 @@ def remainder_bounds(
         return -high, high
     low = -range_shortfall(moved).sum(axis=0)
     return low, jnp.zeros_like(low)
+
+
+def _check_path(model: LinearSoftmax, path: Array, judged: PreferencePairs) -> None:
+    require_linear_model(model)
+    require(REAL, path=path)
+    wanted = (model.vocab_size, model.features.shape[1])
+    if jnp.ndim(path) != 3 or path.shape[1:] != wanted or len(path) < 2:
+        raise ValueError(f"`path` must have shape [steps + 1, {wanted[0]}, {wanted[1]}], got {jnp.shape(path)}.")
+    check_inputs(model, path[0], judged)
+
+
+def _check_widths(*batches: PreferencePairs) -> None:
+    """Both sides are stacked."""
+    for pairs in batches:
+        if pairs.chosen.shape != pairs.rejected.shape:
+            raise ValueError(
+                f"`chosen` and `rejected` must be equally wide, got {pairs.chosen.shape} and {pairs.rejected.shape}."
+            )
 
 
 def _states(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> LinearStates:

@@ -20,9 +20,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.optimize import nnls
 
-from toymodel._checks import is_concrete, require_finite
+from toymodel._checks import FROM_ZERO, REAL, is_concrete, require, require_finite
 from toymodel._public import own_names
-from toymodel.gram import PairGram, Scalars
+from toymodel.gram import PairGram, Scalars, require_gram
+from toymodel.theory._domains import require_gram_matrix
 
 __dir__ = own_names(globals())
 
@@ -109,7 +110,12 @@ def common_weights(
       gram: ⟨g_i, g_j⟩ of the gradients of log π of n responses.
       advantages: what the loss gives each, as in `group_slopes`; only signs matter for λ = 0.
       damping: λ ≥ 0, without unit.
+
+    Raises:
+      ValueError: outside a trace, no Gram matrix, an advantage that is not finite, or λ < 0.
     """
+    require_gram_matrix(gram, advantages=advantages)
+    require(FROM_ZERO, damping=damping)
     n, eps = len(advantages), _epsilon(gram)
     up, norms = jnp.sign(advantages), jnp.sqrt(jnp.diagonal(gram))
     taking = (up != 0) & (norms > 0)
@@ -127,7 +133,11 @@ def cancels(gram: Float[Any, "n n"], advantages: Float[Any, " n"]) -> Any:
 
     An entry of a Gram matrix is a sum of products that is known to a few unit round-offs ε of ‖g_i‖ ‖g_j‖, and solvers
     add n of them. So a sum shorter than √(16 n ε) of its terms cannot be told from 0.
+
+    Raises:
+      ValueError: outside a trace, no Gram matrix, or an advantage that is not finite.
     """
+    require_gram_matrix(gram, advantages=advantages)
     roundoff = ROUNDOFF * len(advantages) * _epsilon(gram)
     return advantages @ gram @ advantages <= roundoff * (abs(advantages) @ gram.diagonal() ** 0.5) ** 2
 
@@ -138,8 +148,11 @@ def step_price(gram: PairGram, chosen_slope: Scalars, rejected_fall: Scalars) ->
     (s²‖g_l‖² + 2st⟨g_w, g_l⟩ + t²‖g_w‖²) / (‖g_w‖²‖g_l‖² − ⟨g_w, g_l⟩²): entanglement is paid in length of step.
 
     Raises:
-      ValueError: the two gradients of a pair are parallel to round-off, so that no step has just any two slopes.
+      ValueError: the two gradients of a pair are parallel to round-off, so that no step has just any two slopes; no
+        two vectors have this `gram`, or a slope is not finite.
     """
+    require_gram(gram)
+    require(REAL, chosen_slope=chosen_slope, rejected_fall=rejected_fall)
     s, t = chosen_slope, rejected_fall
     determinant = jnp.asarray(gram.chosen_sq * gram.rejected_sq - gram.inner**2)
     roundoff = ROUNDOFF * _epsilon(determinant) * gram.chosen_sq * gram.rejected_sq

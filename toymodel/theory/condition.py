@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import note_single_precision, require_finite, require_positive
+from toymodel._checks import ABOVE_ZERO, REAL, note_single_precision, require
 from toymodel._public import own_names
-from toymodel.gram import PairGram, Scalars
+from toymodel.gram import PairGram, Scalars, require_gram
 
 __dir__ = own_names(globals())
 
@@ -38,9 +38,10 @@ def slopes(
     """d/dη of (log π_w, log π_l) at η = 0, in nats per unit of learning rate (T9; paper Eqs. 4–5 for d_w = d_l).
 
     Raises:
-      ValueError: `gram` is no `PairGram`.
+      ValueError: no two vectors have this `gram`, or a weight is not finite.
     """
-    _check_gram(gram)
+    require_gram(gram)
+    require(REAL, d_chosen=d_chosen, d_rejected=d_rejected)
     return (
         jnp.asarray(d_chosen * gram.chosen_sq - d_rejected * gram.inner),
         jnp.asarray(d_chosen * gram.inner - d_rejected * gram.rejected_sq),
@@ -48,7 +49,13 @@ def slopes(
 
 
 def margin_slope(gram: PairGram, d: Scalars = 1.0) -> Float[Array, "*n"]:
-    """d/dη of log π_w − log π_l for d_w = d_l = d: d‖g_w − g_l‖², never negative for d ≥ 0 (T9)."""
+    """d/dη of log π_w − log π_l for d_w = d_l = d: d‖g_w − g_l‖², never negative for d ≥ 0 (T9).
+
+    Raises:
+      ValueError: no two vectors have this `gram`, or `d` is not finite.
+    """
+    require_gram(gram)
+    require(REAL, d=d)
     return jnp.asarray(d * (gram.chosen_sq - 2 * gram.inner + gram.rejected_sq))
 
 
@@ -56,21 +63,31 @@ def slack(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) ->
     """min((d_w/d_l)‖g_w‖², (d_l/d_w)‖g_l‖²) − ⟨g_w, g_l⟩: > 0 iff chosen rises and rejected falls (T10; Condition 1).
 
     Raises:
-      ValueError: a weight is not positive; the condition has this form for positive weights only (`case` takes any).
+      ValueError: no two vectors have this `gram`, or a weight is not positive; the condition has this form for
+        positive weights only (`case` takes any).
     """
-    require_positive("d_chosen", d_chosen)
-    require_positive("d_rejected", d_rejected)
+    require_gram(gram)
+    require(ABOVE_ZERO, d_chosen=d_chosen, d_rejected=d_rejected)
     ratio = jnp.asarray(d_chosen / d_rejected)
     return jnp.minimum(ratio * gram.chosen_sq, gram.rejected_sq / ratio) - gram.inner
 
 
 def case_index(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> Int[Array, "*n"]:
-    """The case of each pair as its index in `CASES` (T10; Table 1), for any finite weights. Works under `jit`."""
+    """The case of each pair as its index in `CASES` (T10; Table 1), for any finite weights. Works under `jit`.
+
+    Raises:
+      ValueError: no two vectors have this `gram`, or a weight is not finite.
+    """
     return case_of_slopes(*slopes(gram, d_chosen, d_rejected))
 
 
 def case_of_slopes(chosen_slope: Scalars, rejected_slope: Scalars) -> Int[Array, "*n"]:
-    """The index in `CASES` that two slopes have, however they were obtained."""
+    """The index in `CASES` that two slopes have, however they were obtained.
+
+    Raises:
+      ValueError: a slope is not finite.
+    """
+    require(REAL, chosen_slope=chosen_slope, rejected_slope=rejected_slope)
     chosen, rejected = jnp.sign(chosen_slope), jnp.sign(rejected_slope)
     index = jnp.where(chosen > 0, jnp.where(rejected > 0, 2, 0), jnp.where(rejected > 0, 3, 1))
     return jnp.where((chosen == 0) | (rejected == 0), 4, index)
@@ -82,13 +99,10 @@ def case(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0) -> 
     The signs of the two slopes decide, so negative weights are judged correctly too. "stationary": a slope is zero.
 
     Raises:
-      ValueError: a Gram entry or a weight is not finite.
+      ValueError: no two vectors have this `gram`, or a weight is not finite.
     """
-    _check_gram(gram)
-    for name, value in (*gram._asdict().items(), ("d_chosen", d_chosen), ("d_rejected", d_rejected)):
-        require_finite(name, value)
-    note_single_precision()
     names = np.asarray(CASES)[np.asarray(case_index(gram, d_chosen, d_rejected))]
+    note_single_precision()
     return names if names.ndim else str(names)
 
 
@@ -96,7 +110,11 @@ def band(gram: PairGram) -> Band:
     """Ratios d_w/d_l with chosen up and rejected down: (cos · r*, r*/cos), r* = ‖g_l‖/‖g_w‖ (T11; arXiv 2604.18239).
 
     For ⟨g_w, g_l⟩ ≤ 0 every positive ratio separates the pair: (0, ∞). Where a gradient is zero no ratio does: NaN.
+
+    Raises:
+      ValueError: no two vectors have this `gram`.
     """
+    require_gram(gram)
     entangled = gram.inner > 0
     safe = jnp.where(entangled, gram.inner, 1.0)
     some = (gram.chosen_sq > 0) & (gram.rejected_sq > 0)
@@ -106,21 +124,23 @@ def band(gram: PairGram) -> Band:
 
 
 def band_centre(gram: PairGram) -> Float[Array, "*n"]:
-    """r* = ‖g_l‖/‖g_w‖, the geometric mean of the band's two ends (T11)."""
+    """r* = ‖g_l‖/‖g_w‖, the geometric mean of the band's two ends (T11). NaN where both gradients are zero.
+
+    Raises:
+      ValueError: no two vectors have this `gram`.
+    """
+    require_gram(gram)
     return jnp.sqrt(gram.rejected_sq) / jnp.sqrt(gram.chosen_sq)
 
 
 def in_band(gram: PairGram, d_chosen: Scalars, d_rejected: Scalars) -> Bool[Array, "*n"]:
-    """Whether d_w/d_l lies strictly inside the band; for positive weights this is case 1 (T11)."""
-    require_positive("d_chosen", d_chosen)
-    require_positive("d_rejected", d_rejected)
+    """Whether d_w/d_l lies strictly inside the band; for positive weights this is case 1 (T11).
+
+    Raises:
+      ValueError: no two vectors have this `gram`, or a weight is not positive.
+    """
+    require_gram(gram)
+    require(ABOVE_ZERO, d_chosen=d_chosen, d_rejected=d_rejected)
     low, high = band(gram)
     ratio = jnp.asarray(d_chosen / d_rejected)
     return (low < ratio) & (ratio < high)
-
-
-def _check_gram(gram: PairGram) -> None:
-    if not isinstance(gram, PairGram):
-        raise ValueError(
-            f"`gram` must be a PairGram, got {type(gram).__name__}; the order is gram, d_chosen, d_rejected."
-        )

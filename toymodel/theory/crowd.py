@@ -10,7 +10,7 @@ The model is linear softmax; `toymodel.models.crowd` builds it, and defines the 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from toymodel._checks import is_concrete, require_int, require_probability
+from toymodel._checks import FROM_ZERO, describe, require, require_int
 from toymodel._public import own_names
 from toymodel.gram import Scalars
 from toymodel.models.crowd import Cosines
@@ -37,6 +37,8 @@ def crowd_shares(cosines: Cosines, batch_size: int | None = None) -> tuple[Scala
         require_int("batch_size", batch_size, low=1)
         if batch_size > 1 and batch_size % 2:
             raise ValueError(f"`batch_size` must be even, as half of the pairs prefer each word, got {batch_size}.")
+    if not isinstance(cosines, Cosines):
+        raise ValueError(f"`cosines` must be `Cosines`, got {describe(cosines)}.")
     cosines.check(batch_size)
     if batch_size is None:
         return (cosines.same - cosines.different) / 2, cosines.suffix
@@ -63,11 +65,9 @@ def crowd_slopes(
     `batch_size` is that of `crowd_shares`: None for a pair outside the batch.
 
     Raises:
-      ValueError: as for `crowd_shares`; a probability outside [0, 1]; V < 2; n < 0.
+      ValueError: as for `crowd_shares`; a probability outside [0, 1], or p_w + p_l > 1; V < 2; n < 0.
     """
-    _check_probabilities(p_chosen, p_rejected, a, b)
-    if is_concrete(suffix_length) and not jnp.all(jnp.asarray(suffix_length) >= 0):
-        raise ValueError(f"`suffix_length` must be >= 0, got {suffix_length!r}.")
+    require(FROM_ZERO, suffix_length=suffix_length)
     label, suffix = crowd_shares(cosines, batch_size)
     contrast, token = single_token_slopes(p_chosen, p_rejected), peaked_suffix_slopes(a, b, vocab_size)
     chosen, rejected = (
@@ -91,15 +91,9 @@ def crowd_threshold(
     enough: L* is infinite (a ≤ b or a = 1), or the suffixes cancel, as at ρ_ψ = 0 for a pair outside.
 
     Raises:
-      ValueError: as for `crowd_shares`; a probability outside [0, 1]; V < 2.
+      ValueError: as for `crowd_shares`; a probability outside [0, 1], or p_w + p_l > 1; V < 2.
     """
-    _check_probabilities(p_chosen, p_rejected, a, b)
     label, suffix = map(jnp.asarray, crowd_shares(cosines, batch_size))
     alone = threshold_length(p_chosen, p_rejected, a, b, vocab_size)
     reached = jnp.isfinite(alone) & (suffix > 0)
     return jnp.where(reached, jnp.where(reached, alone, 0) * label / jnp.where(reached, suffix, 1), jnp.inf)
-
-
-def _check_probabilities(p_chosen: Scalars, p_rejected: Scalars, a: Scalars, b: Scalars) -> None:
-    for name, value in (("p_chosen", p_chosen), ("p_rejected", p_rejected), ("a", a), ("b", b)):
-        require_probability(name, value)

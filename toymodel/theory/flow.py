@@ -9,12 +9,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from toymodel._checks import is_concrete, require_positive
+from toymodel._checks import ABOVE_ZERO, FROM_ZERO, REAL, require
 from toymodel._public import own_names
 from toymodel.gram import Ints, Scalars
+from toymodel.theory._domains import require_different, require_logits, require_tokens
 
 __dir__ = own_names(globals())
 
@@ -51,7 +51,17 @@ def ipo_flow(t: Scalars, tau: Scalars, feature_sq: Scalars = 1.0) -> Float[Array
 def flow_logps(
     logits: Float[Array, " V"], chosen: Ints, rejected: Ints, u: Scalars
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """(log π_w, log π_l), in nats, once the chosen logit has risen by u and the rejected one fallen by u (T14)."""
+    """(log π_w, log π_l), in nats, once the chosen logit has risen by u and the rejected one fallen by u (T14).
+
+    Raises:
+      ValueError: no logits [V], token ids out of range or equal, or numbers that are not finite.
+    """
+    require_logits(logits=logits)
+    if jnp.ndim(logits) != 1:
+        raise ValueError(f"`logits` must have shape [V], got {jnp.shape(logits)}.")
+    require_tokens(logits.shape[-1], chosen=chosen, rejected=rejected)
+    require_different(chosen=chosen, rejected=rejected)
+    require(REAL, u=u)
     tokens = jnp.arange(logits.shape[-1])
     towards = (tokens == chosen).astype(logits.dtype) - (tokens == rejected)
     moved = logits + jnp.asarray(u)[..., None] * towards
@@ -60,8 +70,5 @@ def flow_logps(
 
 
 def _check_time(t: Any, feature_sq: Any, **hyper: Any) -> None:
-    if is_concrete(t) and not np.all(np.asarray(t) >= 0):
-        raise ValueError(f"`t` must be >= 0, got {t!r}.")
-    require_positive("feature_sq", feature_sq)
-    for name, value in hyper.items():
-        require_positive(name, value)
+    require(FROM_ZERO, t=t)
+    require(ABOVE_ZERO, feature_sq=feature_sq, **hyper)

@@ -9,10 +9,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from toymodel._checks import REAL, is_boolean, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, check_linear
+from toymodel.models.linear import LinearSoftmax
+from toymodel.models.logps import check_group
+from toymodel.theory._domains import (
+    require_batch,
+    require_distributions,
+    require_gram_matrix,
+    require_tokens,
+    require_w,
+)
 from toymodel.theory.overlap import masked_residuals, per_pair, response_inner
 
 __dir__ = own_names(globals())
@@ -24,12 +33,18 @@ def group_gram(model: LinearSoftmax, params: Float[Array, "V d"], responses: Res
     Raises:
       ValueError: malformed responses, tokens outside the model's vocabulary, non-finite parameters.
     """
-    check_linear(model, params, responses)
+    require_w(model, params)
+    check_group(model, params, responses)
     return _group_gram(model, params, responses)
 
 
 def group_slopes(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Float[Array, " n"]:
-    """d/dη of log π(y_j), each response j, under Σ_i A_i g_i: G A, in nats per unit of learning rate (T21)."""
+    """d/dη of log π(y_j), each response j, under Σ_i A_i g_i: G A, in nats per unit of learning rate (T21).
+
+    Raises:
+      ValueError: no Gram matrix, or advantages that are not finite or not one per response.
+    """
+    require_gram_matrix(gram, advantages=advantages)
     return gram @ advantages
 
 
@@ -43,7 +58,9 @@ def group_token_slopes(
     Raises:
       ValueError: as for `group_gram`, or there is not one advantage per response.
     """
-    check_linear(model, params, responses)
+    require_w(model, params)
+    check_group(model, params, responses)
+    require(REAL, advantages=advantages)
     if jnp.shape(advantages) != (n := responses.tokens.shape[:1]):
         raise ValueError(f"`advantages` must be one number per response {n}, got shape {jnp.shape(advantages)}.")
     return _group_token_slopes(model, params, responses, advantages)
@@ -54,7 +71,11 @@ def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool
 
     Response j falls if A_j > 0 and Σ_{A_i<0} |A_i| G_ji > Σ_{A_i>0} A_i G_ji: responses of the other sign pull harder
     than those of its own.
+
+    Raises:
+      ValueError: as for `group_slopes`.
     """
+    require_gram_matrix(gram, advantages=advantages)
     raised, lowered = jnp.maximum(advantages, 0), jnp.maximum(-advantages, 0)
     return (advantages > 0) & (gram @ lowered > gram @ raised)
 
@@ -65,8 +86,9 @@ def as_group(
     """A batch of B pairs as a group: B chosen, then B rejected responses, A = (d_w/B, −d_l/B): the mean step (T20).
 
     Raises:
-      ValueError: a weight is not finite, or neither one number nor one per pair.
+      ValueError: no batch of pairs; a weight is not finite, or neither one number nor one per pair.
     """
+    require_batch(pairs)
     B, T = len(pairs), max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
 
     def both(chosen: Array, rejected: Array) -> Array:
@@ -98,11 +120,17 @@ def token_credit(
       advantages: A_i.
 
     Raises:
-      ValueError: there are not as many advantages, or rows of `probs`, as tokens.
+      ValueError: there are not as many advantages, or rows of `probs`, as tokens; no distributions, token ids out of
+        range, or an advantage that is not finite.
     """
+    require_distributions(probs=probs)
+    require(REAL, advantages=advantages)
+    require_tokens(probs.shape[-1], tokens=tokens)
+    if jnp.ndim(tokens) != 1:
+        raise ValueError(f"`tokens` must have shape [n], got {jnp.shape(tokens)}.")
     n, V = len(tokens), probs.shape[-1]
-    if advantages.shape != (n,):
-        raise ValueError(f"`advantages` must be one number per token ({n}), got shape {advantages.shape}.")
+    if jnp.shape(advantages) != (n,):
+        raise ValueError(f"`advantages` must be one number per token ({n}), got shape {jnp.shape(advantages)}.")
     if probs.shape not in ((V,), (n, V)):
         raise ValueError(f"`probs` must be one distribution, or one per token ({n}), got shape {probs.shape}.")
     residuals = jax.nn.one_hot(tokens, V, dtype=probs.dtype) - probs
@@ -115,7 +143,14 @@ def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n
 
     Zero where all rewards of a group are equal: such a group teaches nothing. (Implementations that divide by std + ε,
     or by the sample's std, differ by one factor per group, which changes no sign of a slope.)
+
+    Raises:
+      ValueError: rewards that are not finite, or no group.
     """
+    rewards = jnp.asarray(rewards, float) if is_boolean(rewards) else rewards
+    require(REAL, rewards=rewards)
+    if not jnp.ndim(rewards) or not jnp.size(rewards):
+        raise ValueError(f"`rewards` must hold at least one group, [*n, group], got shape {jnp.shape(rewards)}.")
     rewards = jnp.asarray(rewards, float)
     centred = rewards - rewards.mean(axis=-1, keepdims=True)
     # Compare rewards to find equal ones: their mean may round away from them, and 1e-17/1e-17 is not zero.

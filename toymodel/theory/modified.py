@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from toymodel._checks import is_concrete, require_positive
+from toymodel._checks import ABOVE_ZERO, FROM_ZERO, REAL, is_concrete, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
+from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.theory._domains import require_linear
 from toymodel.theory.overlap import masked_residuals, per_pair
 
 __dir__ = own_names(globals())
@@ -39,9 +40,10 @@ def descent_field(
     """−(∇L + (h/2)∇²L ∇L) at W: what gradient descent with step h follows up to O(h²); h = 0 is the plain flow (T26).
 
     Raises:
-      ValueError: as for `pair_gram`; a weight is not finite, or neither one number nor one per pair.
+      ValueError: as for `pair_gram`; h < 0; a weight is not finite, or neither one number nor one per pair.
     """
-    check_linear(model, params, pairs)
+    require_linear(model, params, pairs)
+    require(FROM_ZERO, h=h)
     n = len(pairs)
     return _field(
         True, model, params, pairs, h, per_pair("d_chosen", d_chosen, n), per_pair("d_rejected", d_rejected, n)
@@ -61,7 +63,8 @@ def split_field(
     Raises:
       ValueError: as for `descent_field`.
     """
-    check_linear(model, params, pairs)
+    require_linear(model, params, pairs)
+    require(FROM_ZERO, h=h)
     n = len(pairs)
     return _field(
         False, model, params, pairs, h, per_pair("d_chosen", d_chosen, n), per_pair("d_rejected", d_rejected, n)
@@ -78,7 +81,8 @@ def quadratic_rate(curvature: Scalars, h: Scalars) -> Float[Array, "*n"]:
     Raises:
       ValueError: h is not positive, or hλ ≥ 1: such a step does not decay, it jumps over the minimum.
     """
-    require_positive("h", h)
+    require(ABOVE_ZERO, h=h)
+    require(REAL, curvature=curvature)
     if is_concrete(curvature, h) and not jnp.all(jnp.asarray(h * curvature) < 1):
         raise ValueError(f"`curvature` must be below 1/h = {1 / h}, got {curvature!r}.")
     return -jnp.log1p(-jnp.asarray(h * curvature)) / h

@@ -6,13 +6,23 @@ every inner product is ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ (T2): O(T²(V + d)) 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from toymodel._checks import require_finite
+from toymodel._checks import FROM_ZERO, REAL, Domain, is_concrete, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Ints, PairGram, Scalars
-from toymodel.models.linear import LinearSoftmax, LinearStates, check_linear
+from toymodel.models.linear import LinearSoftmax, LinearStates
+from toymodel.theory._domains import (
+    pick,
+    require_different,
+    require_distributions,
+    require_linear,
+    require_logits,
+    require_tokens,
+    require_two_probabilities,
+)
 
 __dir__ = own_names(globals())
 
@@ -21,7 +31,12 @@ def residuals(logits: Float[Array, "T V"], tokens: Int[Array, " T"]) -> Float[Ar
     """s_i = e_{y^i} − softmax(z_i), the gradient of log p(y^i) in its logits (T1).
 
     The entry at y is summed, Σ_{v≠y} p_v, not subtracted, 1 − p_y: it keeps its digits when p_y → 1.
+
+    Raises:
+      ValueError: logits that are not finite, or token ids out of range.
     """
+    require_logits(logits=logits)
+    require_tokens(logits.shape[-1], tokens=tokens)
     here = jax.nn.one_hot(tokens, logits.shape[-1], dtype=logits.dtype)
     others = jax.nn.softmax(logits) * (1 - here)
     return here * others.sum(axis=-1, keepdims=True) - others
@@ -46,21 +61,29 @@ def response_inner(one: LinearStates, other: LinearStates) -> Float[Array, ""]:
 
 def per_pair(name: str, value: Scalars, n: int) -> Float[Array, " n"]:
     """Broadcast a number, or one number per pair, to an array over n pairs; raise `ValueError` when it is neither."""
-    require_finite(name, value)
+    require(REAL, **{name: value})
     if jnp.shape(value) not in ((), (n,)):
         raise ValueError(f"`{name}` must be one number or one per pair ({n}), got shape {jnp.shape(value)}.")
     return jnp.broadcast_to(jnp.asarray(value, float), n)
 
 
 def token_gram(model: LinearSoftmax, params: Float[Array, "V d"], pair: PreferencePairs) -> Float[Array, "T_w T_l"]:
-    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ for one pair (T2); zero at padding."""
-    check_linear(model, params, pair, one_pair=True)
+    """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = ⟨φ_i, φ′_j⟩⟨s_i, s′_j⟩ for one pair (T2); zero at padding.
+
+    Raises:
+      ValueError: another model, malformed pairs, tokens outside its vocabulary, or parameters that are not finite.
+    """
+    require_linear(model, params, pair, one_pair=True)
     return _token_gram(model, params, pair)
 
 
 def pair_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: PreferencePairs) -> PairGram:
-    """Both squared norms and the inner product of each pair: sums of token Grams (T2)."""
-    check_linear(model, params, pairs)
+    """Both squared norms and the inner product of each pair: sums of token Grams (T2).
+
+    Raises:
+      ValueError: as for `token_gram`.
+    """
+    require_linear(model, params, pairs)
     return _pair_gram(model, params, pairs)
 
 
@@ -72,8 +95,9 @@ def kernel_token_gram(
     """⟨∇ log p(y_w^i), ∇ log p(y_l^j)⟩ = s_iᵀ K(c_i, c′_j) s′_j, for the tangent kernel K of any model's logits (T2).
 
     Raises:
-      ValueError: the shapes do not belong together.
+      ValueError: the shapes do not belong together, or a number is not finite.
     """
+    require_logits(kernel=kernel, chosen_residuals=chosen_residuals, rejected_residuals=rejected_residuals)
     wanted = (len(chosen_residuals), len(rejected_residuals), chosen_residuals.shape[-1], rejected_residuals.shape[-1])
     if kernel.shape != wanted:
         raise ValueError(f"`kernel` must have the shape {wanted} for these residuals, got {kernel.shape}.")
@@ -88,7 +112,7 @@ def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
     Raises:
       ValueError: the model is not tabular (one-hot features, no frozen logits), or as for `pair_gram`.
     """
-    check_linear(model, params, pairs)
+    require_linear(model, params, pairs)
     if not model.tabular:
         raise ValueError("`model` must be tabular (unigram, positional, bigram or prefix) to count shared contexts.")
 
@@ -96,17 +120,38 @@ def tabular_inner(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
 
 
 def uniform_positional_inner(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Float[Array, "*n"]:
-    """⟨g_w, g_l⟩ = k − L/V: positional model, uniform p, k of L positions agree (T3)."""
+    """⟨g_w, g_l⟩ = k − L/V: positional model, uniform p, k of L positions agree (T3).
+
+    Raises:
+      ValueError: numbers that are not whole, k > L, L < 1 or V < 2.
+    """
+    require(_counts(0), matches=matches)
+    require(_counts(1), length=length)
+    require(_counts(2), vocab_size=vocab_size)
+    if is_concrete(matches, length) and not np.all(np.asarray(matches) <= np.asarray(length)):
+        raise ValueError(f"`matches` must be at most `length`, got {matches} and {length}.")
     return jnp.asarray(matches - length / vocab_size)
 
 
 def uniform_positional_cosine(matches: Scalars, length: Scalars, vocab_size: Scalars) -> Float[Array, "*n"]:
-    """cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3)."""
+    """cos = (k − L/V) / (L(1 − 1/V)): positional model, uniform p, k of L positions agree (T3).
+
+    Raises:
+      ValueError: as for `uniform_positional_inner`.
+    """
     return uniform_positional_inner(matches, length, vocab_size) / (length * (1 - 1 / vocab_size))
 
 
 def uniform_unigram_inner(chosen_counts: Float[Array, "*n V"], rejected_counts: Float[Array, "*n V"]) -> Array:
-    """⟨g_w, g_l⟩ = Σ_v n_w(v) n_l(v) − L_w L_l / V: unigram model, uniform p, n(v) occurrences of token v (T3)."""
+    """⟨g_w, g_l⟩ = Σ_v n_w(v) n_l(v) − L_w L_l / V: unigram model, uniform p, n(v) occurrences of token v (T3).
+
+    Raises:
+      ValueError: counts that are not whole, negative, or of fewer than 2 tokens or of different numbers of them.
+    """
+    require_logits(chosen_counts=chosen_counts, rejected_counts=rejected_counts)
+    require(_counts(0), chosen_counts=chosen_counts, rejected_counts=rejected_counts)
+    if (V := jnp.shape(chosen_counts)[-1]) != jnp.shape(rejected_counts)[-1]:
+        raise ValueError(f"`rejected_counts` must have {V} entries per response, got {jnp.shape(rejected_counts)[-1]}.")
     lengths = chosen_counts.sum(axis=-1) * rejected_counts.sum(axis=-1)
     return (chosen_counts * rejected_counts).sum(axis=-1) - lengths / chosen_counts.shape[-1]
 
@@ -115,13 +160,25 @@ def replacement_increment(p_chosen: Scalars, p_old: Scalars) -> Scalars:
     """1 − p(y_w) + p(old) > 0: what ⟨g_w, g_l⟩ gains when a rejected token becomes the chosen one (T3).
 
     It holds at a shared context that occurs once in the chosen response, as in a positional model.
+
+    Raises:
+      ValueError: a probability outside [0, 1], or two of sum > 1.
     """
+    require_two_probabilities(p_chosen=p_chosen, p_old=p_old)
     return 1 - p_chosen + p_old
 
 
 def single_token_gram(probs: Float[Array, "*n V"], chosen: Ints, rejected: Ints, feature_sq: Scalars = 1.0) -> PairGram:
-    """The Gram entries of two responses of one token each in the same context with ‖φ‖² = `feature_sq` (T4)."""
-    sq, p_w, p_l = (probs**2).sum(axis=-1), probs[..., chosen], probs[..., rejected]
+    """The Gram entries of two responses of one token each in the same context with ‖φ‖² = `feature_sq` (T4).
+
+    Raises:
+      ValueError: no distribution, token ids out of range or equal, or a negative ‖φ‖².
+    """
+    require_distributions(probs=probs)
+    require_tokens(probs.shape[-1], chosen=chosen, rejected=rejected)
+    require_different(chosen=chosen, rejected=rejected)
+    require(FROM_ZERO, feature_sq=feature_sq)
+    sq, p_w, p_l = (probs**2).sum(axis=-1), pick(probs, chosen), pick(probs, rejected)
     return PairGram(feature_sq * (1 - 2 * p_w + sq), feature_sq * (1 - 2 * p_l + sq), feature_sq * (sq - p_w - p_l))
 
 
@@ -129,7 +186,12 @@ def single_token_slopes(p_chosen: Scalars, p_rejected: Scalars, feature_sq: Scal
     """Slopes of (log π_w, log π_l) for d_w = d_l = 1 and one differing token: DPO always separates here (T4).
 
     ‖φ‖²(1 − p_w + p_l) > 0 and −‖φ‖²(1 − p_l + p_w) < 0.
+
+    Raises:
+      ValueError: a probability outside [0, 1], two of sum > 1, or a negative ‖φ‖².
     """
+    require_two_probabilities(p_chosen=p_chosen, p_rejected=p_rejected)
+    require(FROM_ZERO, feature_sq=feature_sq)
     return feature_sq * (1 - p_chosen + p_rejected), -feature_sq * (1 - p_rejected + p_chosen)
 
 
@@ -138,10 +200,17 @@ def contrast_gram(model: LinearSoftmax, params: Float[Array, "V d"], pairs: Pref
 
     Those positions drop out of g_w − g_l, so ‖g_w − g_l‖² is that of the whole pair. Where their contexts are
     orthogonal to all others (prefix and positional models), so are both slopes for d_w = d_l.
+
+    Raises:
+      ValueError: as for `token_gram`.
     """
-    check_linear(model, params, pairs)
+    require_linear(model, params, pairs)
 
     return _contrast_gram(model, params, pairs)
+
+
+def _counts(low: int) -> Domain:
+    return Domain(f"a whole number >= {low}", lambda x: (x >= low) & (x == np.floor(x)))
 
 
 @jax.jit

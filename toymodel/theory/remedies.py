@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from toymodel._checks import require_finite, require_positive
+from toymodel._checks import ABOVE_ZERO, REAL, require
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
-from toymodel.gram import PairGram, Scalars
-from toymodel.models.linear import LinearSoftmax, check_linear
-from toymodel.theory.condition import Band, band_centre
+from toymodel.gram import PairGram, Scalars, require_gram
+from toymodel.models.linear import LinearSoftmax
+from toymodel.theory._domains import require_linear
+from toymodel.theory.condition import Band
 from toymodel.theory.overlap import pair_states, response_inner
 
 __dir__ = own_names(globals())
@@ -30,7 +31,11 @@ def normalised_slopes(gram: PairGram) -> tuple[Float[Array, "*n"], Float[Array, 
 
     In nats per unit of learning rate. NaN where a gradient is zero, for it has no direction. The step is one pair's
     own; the mean of several such directions guarantees nothing for any of their pairs.
+
+    Raises:
+      ValueError: no two vectors have this `gram`.
     """
+    require_gram(gram)
     gram = _blank_zero_gradients(gram)
     chosen, rejected = jnp.sqrt(gram.chosen_sq), jnp.sqrt(gram.rejected_sq)
     apart = 1 - gram.inner / chosen / rejected  # 1 − cos
@@ -45,11 +50,13 @@ def balanced_weights(
     d_w′g_w − d_l′g_l is the normalised direction of T17 times √(d_w d_l ‖g_w‖‖g_l‖). NaN where a gradient is zero.
 
     Raises:
-      ValueError: a weight is not positive.
+      ValueError: no two vectors have this `gram`, or a weight is not positive.
     """
-    require_positive("d_chosen", d_chosen)
-    require_positive("d_rejected", d_rejected)
-    both, root = jnp.sqrt(d_chosen) * jnp.sqrt(d_rejected), jnp.sqrt(band_centre(_blank_zero_gradients(gram)))
+    require_gram(gram)
+    require(ABOVE_ZERO, d_chosen=d_chosen, d_rejected=d_rejected)
+    gram = _blank_zero_gradients(gram)
+    both = jnp.sqrt(d_chosen) * jnp.sqrt(d_rejected)
+    root = jnp.sqrt(jnp.sqrt(gram.rejected_sq) / jnp.sqrt(gram.chosen_sq))  # of r*
     return both * root, both / root
 
 
@@ -62,9 +69,10 @@ def likelihood_window(gram: PairGram, d: Scalars = 1.0) -> Band:
     The length is d·r*(1/cos − cos): nothing is left where the gradients are parallel. NaN where a gradient is zero.
 
     Raises:
-      ValueError: `d` is not positive.
+      ValueError: no two vectors have this `gram`, or `d` is not positive.
     """
-    require_positive("d", d)
+    require_gram(gram)
+    require(ABOVE_ZERO, d=d)
     chosen_sq, rejected_sq, inner = _blank_zero_gradients(gram)
     return Band(d * (inner / chosen_sq - 1), jnp.where(inner <= 0, jnp.inf, d * (rejected_sq / inner - 1)))
 
@@ -91,7 +99,7 @@ def masked_gram(
     Raises:
       ValueError: as for `pair_gram`, or weights that are not finite or not one per token.
     """
-    check_linear(model, params, pairs)
+    require_linear(model, params, pairs)
     u_w = _check_token_weights("chosen_weights", chosen_weights, pairs.chosen_mask)
     u_l = _check_token_weights("rejected_weights", rejected_weights, pairs.rejected_mask)
     return _masked_gram(model, params, pairs, u_w.astype(params.dtype), u_l.astype(params.dtype))
@@ -117,7 +125,7 @@ def _blank_zero_gradients(gram: PairGram) -> PairGram:
 
 
 def _check_token_weights(name: str, weights: Float[Array, "n T"], mask: Bool[Array, "n T"]) -> Float[Array, "n T"]:
-    require_finite(name, weights)
+    require(REAL, **{name: weights})
     if jnp.shape(weights) != mask.shape:
         raise ValueError(f"`{name}` must be one number per token {mask.shape}, got shape {jnp.shape(weights)}.")
     return jnp.asarray(weights)

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from toymodel._public import own_names, short_repr
 from toymodel.data.pairs import PreferencePairs, Response
 from toymodel.gradients.backward import pull_each
-from toymodel.models.logps import Model, Params, token_logps
+from toymodel.models.logps import Model, Params, check_kinds, token_logps
 from toymodel.training.additive import Additive, check_additive, no_parts, split_step
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, check_pairs
 from toymodel.training.loop import Optimizer, run_steps
@@ -123,7 +123,7 @@ def account(
     """
     update = Plain() if update is None else update
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
-    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    additive = _check(setting, optimizer, steps, checkpoint_every, over, progress)
     if at not in ("start", "middle"):
         raise ValueError(f'`at` must be "start" or "middle", got {at!r}.')
     numbers, on_sides = number_sources(sources, pairs)
@@ -170,16 +170,19 @@ def attribute(
     """
     update = Plain() if update is None else update
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update, None, judged)
-    additive = _check(setting, optimizer, steps, checkpoint_every, over)
+    additive = _check(setting, optimizer, steps, checkpoint_every, over, progress)
     n = pairs.chosen.shape[-2]
     ledger = _Pairs(additive, n)
     run, (found, true_change) = _keep(setting, optimizer, over, steps, batch_size, checkpoint_every, progress, ledger)
     return Attribution(found[..., :n, :, :], found[..., n:, :, :].sum(axis=-3), true_change, run)
 
 
-def _check(setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str]) -> Additive:
+def _check(
+    setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str], progress: Any
+) -> Additive:
     """What `train` checks first, the judged pairs, the update, and the optimiser."""
-    check_options(setting, optimizer, "loss", steps, checkpoint_every, over)
+    check_options(setting, optimizer, "loss", steps, checkpoint_every, over, progress)
+    check_kinds(setting.model, setting.params, judged=setting.judged)
     if not isinstance(setting.update, Weighted):
         raise ValueError(
             "`update` must be a `Weighted` one, which says what weight its step puts on each training token, got "

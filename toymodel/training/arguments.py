@@ -1,16 +1,18 @@
 """The arguments of `training.train`, checked, with what says which of them differ from run to run."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
-from toymodel._checks import require_finite, require_int, require_positive
+from toymodel._checks import ABOVE_ZERO, describe, require, require_finite, require_int
 from toymodel._public import own_names
-from toymodel.models.logps import check_inputs
+from toymodel.models.logps import check_inputs, check_kinds, check_params
 
 __dir__ = own_names(globals())
 
@@ -48,14 +50,31 @@ class Setting(NamedTuple):
     batches: Any = None  # made from the key: [*runs, steps, B]
 
 
-def check_options(setting: Setting, optimizer: Any, record: str, steps: Any, checkpoint_every: Any, over: Any) -> None:
+def check_options(
+    setting: Setting, optimizer: Any, record: str, steps: Any, checkpoint_every: Any, over: Any, progress: Any
+) -> None:
     """Raise `ValueError` on an argument of the wrong kind."""
     if isinstance(over, str):
         raise ValueError(f"`over` must be a sequence of names, got {over!r}; ({over!r},) is one.")
+    if not isinstance(over, Sequence) or not all(isinstance(name, str) for name in over):
+        raise ValueError(f"`over` must be a sequence of names, got {describe(over)}.")
+    check_kinds(setting.model, setting.params, pairs=setting.pairs)
+    require(ABOVE_ZERO, learning_rate=setting.learning_rate)
+    if setting.ref_params is not None:
+        _check_reference(setting, "params" in over, "ref_params" in over)
+    _check_key(setting.key, "key" in over)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"`progress` must be called with a number of steps, got {describe(progress)}.")
     require_int("steps", steps, low=1)
     if not callable(optimizer):
         raise ValueError("`optimizer` must make an optimiser from a learning rate: `optax.sgd`, not `optax.sgd(0.1)`.")
-    if not hasattr(setting.loss, "weights"):
+    try:
+        made = optimizer(1.0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`optimizer` must make an optimiser from a learning rate, but failed: {error}.") from error
+    if not (hasattr(made, "init") and hasattr(made, "update")):
+        raise ValueError(f"`optimizer` must make an optimiser, with `init` and `update`, but it made {describe(made)}.")
+    if isinstance(setting.loss, type) or not (hasattr(setting.loss, "weights") and hasattr(setting.loss, "value")):
         wanted = '`LOSSES["dpo"](beta=0.1)`'
         raise ValueError(f"`loss` must be a loss with its hyperparameters, {wanted}, got {setting.loss!r}.")
     if record not in ("pairs", "loss"):
@@ -67,6 +86,30 @@ def check_options(setting: Setting, optimizer: Any, record: str, steps: Any, che
         raise ValueError(f"`update` must have `init` and be called with a batch, as `Plain()` is, got {update!r}.")
 
 
+def _check_reference(setting: Setting, many: bool, many_references: bool) -> None:
+    """The reference's parameters are as the model's: the same arrays, of the same shapes."""
+    check_params("ref_params", setting.ref_params)
+
+    def shapes(tree: Any, of_runs: bool) -> Any:
+        return jax.tree.map(lambda leaf: leaf.shape[of_runs:], tree)
+
+    wanted, got = shapes(setting.params, many), shapes(setting.ref_params, many_references)
+    if wanted != got:
+        raise ValueError(f"`ref_params` must have the shapes of `params`, {describe(wanted)}, got {describe(got)}.")
+
+
+def _check_key(key: Any, many: bool) -> None:
+    """A key of `jax.random.key`, or of `jax.random.PRNGKey`; several where `over` names it."""
+    if key is None:
+        return
+    dtype = key.dtype if isinstance(key, np.ndarray | jax.Array) else np.dtype(object)
+    typed = jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    plain = dtype == jnp.uint32 and key.shape[-1:] == (2,)
+    if not (typed or plain) or key.ndim != many + plain:
+        wanted = "a key for each run, `jax.random.split(key, runs)`" if many else "one key, `jax.random.key(0)`"
+        raise ValueError(f"`key` must be {wanted}, got {describe(key)}.")
+
+
 def prepare(
     setting: Setting, over: tuple[str, ...], steps: int, batch_size: int | None
 ) -> tuple[Setting, Setting, int | None]:
@@ -74,7 +117,6 @@ def prepare(
 
     Hyperparameters become arrays of the parameters' precision.
     """
-    require_positive("learning_rate", setting.learning_rate)
     dtype = jnp.result_type(*jax.tree.leaves(setting.params))
     as_arrays = {name: jax.tree.map(lambda x: jnp.asarray(x, dtype), getattr(setting, name)) for name in NUMBERS}
     setting = setting._replace(**as_arrays)
@@ -86,7 +128,6 @@ def prepare(
     if setting.ref_params is None:
         setting = setting._replace(ref_params=setting.params)
         over = (*over, "ref_params") if "params" in over else over
-    require_finite("ref_params", setting.ref_params)
     if (setting.key is None) != (batch_size is None):
         given = "key" if batch_size is None else "batch_size"
         raise ValueError(f"`key` and `batch_size` go together, got only `{given}`.")

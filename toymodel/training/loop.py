@@ -92,7 +92,7 @@ def train(
     """
     update = Plain() if update is None else update
     setting = Setting(model, params, pairs, loss, learning_rate, key, ref_params, update)
-    check_options(setting, optimizer, record, steps, checkpoint_every, over)
+    check_options(setting, optimizer, record, steps, checkpoint_every, over, progress)
     return run_steps(
         setting,
         optimizer,

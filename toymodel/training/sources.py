@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from toymodel._checks import is_concrete
+from toymodel._checks import describe, is_boolean, is_concrete
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.training.step import both_sides
@@ -87,10 +87,9 @@ def number_sources(
         raise ValueError(f"`sources` must be masks by name, none of them {DECAY!r}, got {got}.")
     shape = _shape(pairs)
     for name, source in sources.items():
-        if source.dtype != bool or source.shape[-3:] != shape:
-            raise ValueError(
-                f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {source.dtype}{source.shape}."
-            )
+        if not is_boolean(source) or source.shape[-3:] != shape:
+            what = f"{source.dtype}{source.shape}" if hasattr(source, "dtype") else describe(source)
+            raise ValueError(f"`sources` must be Boolean masks of shape {shape}, got {name!r} of {what}.")
     everywhere = tuple(range(len(sources)))
     if not is_concrete(list(sources.values())):
         return jnp.argmax(jnp.stack(list(sources.values())), axis=0), (everywhere, everywhere)

@@ -69,7 +69,9 @@ class Trajectory(NamedTuple):
     @property
     def case_index(self) -> Int[Array, "*runs steps n"]:
         """Place in `theory.CASES` of what a small plain step on a pair alone would do; −1 where a run had stopped."""
-        return jnp.where(jnp.isnan(self.loss), -1, case_index(self.gram, self.d_chosen, self.d_rejected))
+        stopped = jnp.isnan(self.loss)
+        *gram, d_chosen, d_rejected = (jnp.where(stopped, 0, x) for x in (*self.gram, self.d_chosen, self.d_rejected))
+        return jnp.where(stopped, -1, case_index(PairGram(*gram), d_chosen, d_rejected))
 
     @property
     def case(self) -> np.ndarray:

@@ -96,12 +96,12 @@ def check_kinds(model: Any, params: Any, **batches: Any) -> None:
             f"`model` must have `vocab_size` and `logits`, as `Model` says, got {describe(model)}; the order is model, "
             "params, then data."
         )
-    _check_floating("params", params)
     for name, pairs in batches.items():
         if not isinstance(pairs, PreferencePairs):
             raise ValueError(
                 f"`{name}` must be `PreferencePairs`, got {describe(pairs)}; the order is model, params, {name}."
             )
+    _check_floating("params", params)
 
 
 def check_params(name: str, params: Params) -> None:

@@ -14,16 +14,20 @@ from toymodel.experiments.toy_steps import TOY_STEPS
 from toymodel.sweep import make_sweep
 
 SEEDS = sentiment_runs.SEEDS[:4]
-FORMAT_OF = dict(zip(TASKS, ("one_token", "short_suffix", "long_suffix"), strict=True))
+FORMAT_OF: dict[str, str] = dict(zip(TASKS, ("one_token", "short_suffix", "long_suffix"), strict=True))
 KINDS = {"share": "share of pairs", "error": "relative error", "positive": "should be > 0"}
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
     """A row for each model, format and claim: of the toy computed here, of the pretrained model as stored."""
     seeds, settings = (QUICK_SEEDS[:2], SETTINGS | QUICK) if quick else (SEEDS, SETTINGS)
-    found = dict(swept(make_sweep(TOY_STEPS, settings | {"task": TASKS, "seed": seeds})))
-    found["format"] = np.array([FORMAT_OF[task] for task in found["task"].tolist()])
-    told = verdicts(found)
+    told = [
+        verdict
+        for task in TASKS  # a sweep for each, whose answers are of one length
+        for verdict in verdicts(
+            _as_format(task, swept(make_sweep(TOY_STEPS, settings | {"task": task, "seed": seeds})))
+        )
+    ]
     toy = {
         "label": [each.claim.label for each in told],
         "words": [each.claim.words for each in told],
@@ -37,6 +41,10 @@ def compute(quick: bool, swept: Swept) -> style.Table:
     }
     tables = {"toy": {name: np.array(column) for name, column in toy.items()}, "real": real_runs.stored("claims")}
     return style.stacked(*({"model": np.full(len(table["label"]), name)} | table for name, table in tables.items()))
+
+
+def _as_format(task: str, table: style.Table) -> style.Table:
+    return table | {"format": np.full(len(table["seed"]), FORMAT_OF[task])}
 
 
 def draw(table: style.Table) -> Figure:

@@ -378,7 +378,9 @@ def params_of(name):
 
 @pytest.mark.parametrize("name", CLOSED)
 def test_a_network_has_no_closed_form(name):
-    with pytest.raises(ValueError, match=r"`model` must be a linear softmax model .* Transformer.*; `toymodel.gradients`"):
+    with pytest.raises(
+        ValueError, match=r"`model` must be a linear softmax model .* Transformer.*; `toymodel.gradients`"
+    ):
         getattr(theory, name)(NETWORK, params_of(name), *CLOSED[name])
 
 

@@ -127,11 +127,11 @@ def test_the_page_shows_claim_picture_and_command(name, tables, pages):
 
 
 def test_the_table_of_losses_has_a_row_for_every_loss(tables):
-    lines = [line for line in gallery.section("fig_losses", tables).splitlines() if line.startswith("| `")]
+    lines = [line for line in gallery.section("fig_losses_all", tables).splitlines() if line.startswith("| `")]
     assert len(lines) == len(LOSSES)
     assert len({line.count("|") for line in lines}) == 1
     row = next(line for line in lines if line.startswith("| `dpo` "))
-    change = tables["fig_losses"].rows(loss="dpo").at(-1).value("chosen_measured")
+    change = tables["fig_losses_all"].rows(loss="dpo").at(-1).value("chosen_measured")
     assert f"| 1 | {change:.1f} [".replace("-", "−") in row
     assert next(line for line in lines if line.startswith("| `lsif` (until step ")).count("→") == 1
 

@@ -30,7 +30,7 @@ FIGURES = (
         "fig_groups",
         "fig_loss_band",
     ),
-    *("fig_loss_cases", "fig_losses", "fig_mass", "fig_overlap", "fig_suffix_threshold", "fig_token_map"),
+    *("fig_loss_cases", "fig_losses", "fig_losses_all", "fig_mass", "fig_overlap", "fig_suffix_threshold", "fig_token_map"),
     *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
     *("fig_masks", "fig_normalised_batch", "fig_common_step"),

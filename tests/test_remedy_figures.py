@@ -142,11 +142,14 @@ def test_every_number_is_a_mean_over_seeds_with_student_s_interval(model):
     changes = {side: found[f"{side}_change"] for side in ("chosen", "rejected")}
     changes["margin"] = found["chosen_change"] - found["rejected_change"]
     changes["paid"] = remedy_runs.at_margin(remedy_runs.MARGINS[model], *remedy_runs.changes(found))
+    changes["spared"] = changes["paid"] - changes["paid"][:, :1]  # the first is none
     table = style.rows(table_of(fig_remedies), model=model)
     for name in fig_remedies.COLUMNS:
         assert_over_seeds(table, name, (changes | found)[name][*one, DPO])
     tasks, pareto = (style.rows(table_of(module), model=model) for module in (fig_remedy_tasks, fig_remedy_pareto))
-    assert_over_seeds(tasks, "paid", changes["paid"])
+    assert NAMES[0] == "none"
+    for name in ("paid", "spared"):
+        assert_over_seeds(tasks, name, changes[name])
     for name in ("margin", "chosen"):
         assert_over_seeds(tasks, name, changes[name])
         assert_over_seeds(pareto, name, changes[name][one].swapaxes(1, 2))
@@ -300,6 +303,27 @@ def test_no_words_leave_the_picture_or_cover_each_other(module):
     apart = (boxes[:, None, :2] >= boxes[None, :, 2:] - 1) | (boxes[None, :, :2] >= boxes[:, None, 2:] - 1)
     covered = ~apart.any(axis=-1) & ~np.eye(len(words), dtype=bool)
     assert not covered.any(), [words[i].get_text() for i in np.unique(np.nonzero(covered))]
+
+
+def test_remedies_are_sorted_and_a_marker_is_filled_where_the_interval_excludes_zero():
+    table = table_of(fig_remedies)
+    of_models = [style.rows(table, model=model) for model in MODELS]
+    shown = [name for name in fig_remedies.order(of_models) if name != "none"]
+    places = [stats.rankdata(-part["spared_measured"], method="min") for part in of_models]
+    mean = dict(zip(NAMES, np.mean(places, axis=0), strict=True))
+    assert [mean[name] for name in shown] == sorted(mean[name] for name in shown)
+    figure = fig_remedies.draw(table)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [remedy_runs.NAMES[n] for n in shown]
+    seen = set()
+    for ax, part in zip(figure.axes, of_models, strict=True):
+        for line in [line for line in ax.lines if line.get_marker() == "o"]:
+            one = style.rows(part, remedy=shown[int(line.get_ydata()[0])])
+            assert line.get_xdata()[0] == one["spared_measured"][0]
+            clear = (one["spared_low"] > 0) | (one["spared_high"] < 0)
+            assert (line.get_markerfacecolor() != "white") == clear[0]
+            seen.add(bool(clear[0]))
+        assert ax.get_xscale() == "linear"
+    assert seen == {True, False}
 
 
 def test_brackets_are_where_the_interval_includes_zero():

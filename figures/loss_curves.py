@@ -19,7 +19,7 @@ SHADES = {"chosen": 0.3, "rejected": 0.3, "margin": 0.15}  # opacity of the inte
 
 
 def rows(name: str, runs: style.Table) -> style.Table:
-    """The states of one loss until any seed jumps: mean changes since the start, with intervals, and shares of cases."""
+    """The states of one loss until any seed jumps: changes since the start, means with intervals; shares of cases."""
     jumped = runs["largest_change"] > JUMP  # [seeds, states]
     shown = ~jumped.any(axis=0)
     table = {"loss": np.full(shown.sum(), name), "step": STATES[shown]}

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from quick_figures import quick, swept
 
 from figures import fig_loss_band, fig_loss_cases, fig_losses, fig_training, loss_curves, loss_groups, loss_runs, style
@@ -251,6 +253,26 @@ def test_equal_weights_leave_the_band_and_a_term_for_each_finds_its_centre():
         assert abs(median(name, "end")) < 0.5
     assert np.isnan(median("discopop", "start"))
     assert np.isnan(median("hinge", "end"))
+
+
+def test_an_arrow_leads_from_the_middle_of_the_pairs_and_a_dumbbell_from_the_median_place():
+    table = quick("fig_loss_band")
+    figure = fig_loss_band.draw(table)
+    panels = {ax.get_title(): ax for ax in figure.findobj(Axes)}
+    for name in fig_loss_band.SHOWN:
+        arrow = next(text for text in panels[name].texts if text.arrow_patch)
+        for time, place in (("start", arrow.xyann), ("end", arrow.xy)):
+            pairs = style.rows(table, kind="pair", loss=name, time=time)
+            middle = [np.median(pairs[f"{column}_measured"]) for column in ("angle", "cosine")]
+            np.testing.assert_array_equal(place, middle)
+    lines = [
+        line for lines in figure.findobj(LineCollection) for line in lines.get_segments() if np.isfinite(line).all()
+    ]
+    places = style.rows(table, kind="loss", time="start"), style.rows(table, kind="loss", time="end")
+    shown = np.transpose([part["place_measured"] for part in places])
+    assert {tuple(line[:, 0]) for line in lines if len(line)} == {
+        tuple(x) for x in shown[np.isfinite(shown).all(axis=1)]
+    }
 
 
 @pytest.mark.parametrize(("a", "b"), fig_training.SUFFIX_PROBS)

@@ -22,7 +22,7 @@ PAGES = {
 }
 PROOFS = sorted((path.stem for path in (ROOT / "proofs").glob("T*.md")), key=lambda label: int(label[1:]))
 PAGES |= {f"proofs/{label}.md": label for label in PROOFS}
-DOWNLOADS = (".v", ".toml", ".ipynb")
+DOWNLOADS = (".v", ".toml", ".ipynb", ".csv")
 
 TOKENS = re.compile(
     r"^```math\n(?P<block>.*?)^```"
@@ -32,7 +32,7 @@ TOKENS = re.compile(
     r"|`(?P<code>[^`]+)`",
     re.MULTILINE | re.DOTALL,
 )
-FIGURES = re.compile(r"^## (?:(?!^## ).)*?\bgallery/(fig_\w+)\.png", re.MULTILINE | re.DOTALL)
+FIGURES = re.compile(r"^### (?:(?!^##).)*?!\[[^\]]*\]\(gallery/(fig_\w+)\.png", re.MULTILINE | re.DOTALL)
 SHOWN = {f"figures/{name}.py": name for name in FIGURES.findall((ROOT / "figures/README.md").read_text("utf-8"))}
 
 
@@ -74,12 +74,13 @@ def _link(image: str, text: str, target: str, here: Path, folder: Path) -> str:
     path, hash_, fragment = target.partition("#")
     file = Path(os.path.normpath(here / path))
     name = file.relative_to(ROOT).as_posix() if path and file.is_relative_to(ROOT) else ""
-    if not image and name in SHOWN:
+    here_too = name in SHOWN and here == ROOT / "figures"  # the gallery offers the script itself
+    if not image and name in SHOWN and not here_too:
         return f"[{text}](#{SHOWN[name]})"
     if not image and name in PAGES:
         return f"[{text}]({PAGES[name]}.md{hash_}{fragment})"
     if not name or not file.exists():
         return f"{image}[{text}]({target})"
-    if image or file.suffix in DOWNLOADS:
+    if image or here_too or file.suffix in DOWNLOADS:
         return f"{image}[{text}]({os.path.relpath(file, folder)})"
     return text

@@ -1,7 +1,6 @@
 """Compares the suffix length at which the crowd's formula has unseen pairs fall in a network with where they fall."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from figures import sentiment_runs, style
@@ -15,13 +14,12 @@ from toymodel.sweep import make_sweep
 SEEDS = range(100, 108)
 QUICK_MARK = {"mark_steps": 200, "mark_rate": 1e-2}
 LENGTH = np.array(LENGTHS, float)
-# Of the first two of `ASSUMPTIONS`.
-FORMULAS = {"T22": style.Look(style.BLACK, "", "-"), "T22, positions alike": style.Look(style.GREY, "", "--")}
+FORMULA = style.Look(style.BLACK, "", "-")
 SLOPES = {"head alone": style.Look(style.BLUE, "o", ":"), "all parameters": style.Look(style.ORANGE, "s", ":")}
 CHANGES = {"few steps": style.Look(style.GREEN, "^", ":"), "whole run": style.Look(style.RED, "v", ":")}
+ROWS = {"all parameters": SLOPES["all parameters"], "few steps": CHANGES["few steps"]}  # the curve of each row
 TITLES = {"marked": "one word marks right answers", "drawn": "words go with the label"}
-TICKS = {-1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1"}
-BEYOND = 11.0  # where a turn beyond the longest suffix is drawn
+HEIGHTS = ((-4, 1.8), (-0.15, 0.08))  # of each row
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -76,50 +74,25 @@ def _turns(values: np.ndarray) -> np.ndarray:
 
 
 def draw(table: style.Table) -> Figure:
-    figure = Figure(figsize=(style.PAGE, 4.0))
-    axes = figure.subplots(2, 3, sharex="col")
-    for row, looks in zip(axes, (SLOPES, CHANGES), strict=True):
-        for ax, suffix in zip(row, TITLES, strict=False):
-            _by_length(ax, style.rows(table, suffix=suffix, seed=-1), looks)
-        row[1].sharey(row[0])
-        row[1].tick_params(labelleft=False)
-        _by_seed(row[2], table, looks)
-    for ax, title in zip(axes[0], (*TITLES.values(), "where each seed turns"), strict=True):
+    """Slopes beside the formula, and what few steps of DPO change, for both kinds of suffix."""
+    figure = Figure(figsize=(style.PAGE, 3.6))
+    axes = figure.subplots(2, len(TITLES), sharex=True, sharey="row")
+    for row, curve, height in zip(axes, ROWS, HEIGHTS, strict=True):
+        for ax, suffix in zip(row, TITLES, strict=True):
+            part = style.rows(table, suffix=suffix, seed=-1)
+            style.zero_line(ax)
+            if curve in SLOPES:
+                formula = style.rows(part, curve=ASSUMPTIONS[0])
+                ax.plot(formula["length"], formula["mean_measured"], FORMULA.line, color=FORMULA.colour)
+            one = style.rows(part, curve=curve)
+            style.measured(ax, one["length"], one, "mean", ROWS[curve])
+        row[0].set_ylim(*height)
+    for ax, title in zip(axes[0], TITLES.values(), strict=True):
         ax.set_title(title)
-    axes[0][0].set(ylabel="slope of the chosen, relative\nto that without suffix", ylim=(-6, 2.5))
-    axes[1][0].set(ylabel="change of the chosen\nby DPO (nats)")
-    axes[1][0].set_yscale("symlog", linthresh=0.1)
-    axes[1][0].set_ylim(-4, 0.3)
-    axes[1][0].set_yticks(list(TICKS), TICKS.values())
-    axes[1][0].minorticks_off()
-    for ax in axes[1][:2]:
-        ax.set_xlabel("words of the suffix")
-    axes[1][2].set_xlabel(r"$L^*_\infty$ (T22)")
-    handles = style.entries(FORMULAS | SLOPES | CHANGES)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    axes[0][0].set_ylabel("slope of the chosen, relative\nto that without suffix")
+    axes[1][0].set_ylabel("change of the chosen\nby few steps (nats)")
+    axes[1][0].set_xticks(LENGTHS)
+    figure.supxlabel("words of the suffix", fontsize=8)
+    looks = {"T22": FORMULA, "measured slope": ROWS["all parameters"], "measured change": ROWS["few steps"]}
+    style.legend(figure, looks, ncols=len(looks))
     return figure
-
-
-def _by_length(ax: Axes, table: style.Table, looks: dict[str, style.Look]) -> None:
-    style.zero_line(ax)
-    if looks is SLOPES:
-        for curve, look in zip(ASSUMPTIONS, FORMULAS.values(), strict=False):
-            part = style.rows(table, curve=curve)
-            ax.plot(part["length"], part["mean_measured"], look.line, color=look.colour)
-    for curve, look in looks.items():
-        part = style.rows(table, curve=curve)
-        style.measured(ax, part["length"], part, "mean", look)
-    ax.set_xticks(LENGTHS)
-
-
-def _by_seed(ax: Axes, table: style.Table, looks: dict[str, style.Look]) -> None:
-    """Where each curve turns against where T22 has it: hollow for the mark, filled for words that go with the label."""
-    ax.plot([0, LENGTHS[-1]], [0, LENGTHS[-1]], "-", color=style.BLACK)
-    for curve, look in looks.items():
-        for suffix, face in zip(TITLES, ("white", look.colour), strict=True):
-            part = style.rows(table, suffix=suffix, curve=curve)
-            turn = np.minimum(part["turn_measured"], BEYOND)
-            ax.plot(part["threshold_predicted"], turn, look.marker, color=look.colour, markerfacecolor=face)
-    ax.set(ylim=(-0.6, BEYOND + 1), ylabel="turns, measured")
-    ax.set_xticks(LENGTHS)
-    ax.set_yticks([*LENGTHS, BEYOND], [*map(str, LENGTHS), "later"])

@@ -31,7 +31,8 @@ def compute(quick: bool, swept: Swept) -> style.Table:
     runs = loss_runs.trained(quick, swept)
     pairs = [_pairs(name, time, style.rows(runs, loss=name)) for name in SHOWN for time in TIMES]
     losses = [_loss(name, time, style.rows(runs, loss=name)) for name in loss_groups.in_order() for time in TIMES]
-    return style.stacked(_edges(), *pairs, *losses)
+    medians = [_median(part) for part in pairs]
+    return style.stacked(_edges(), *pairs, *medians, *losses)
 
 
 def _edges() -> style.Table:
@@ -44,6 +45,12 @@ def _edges() -> style.Table:
 def _pairs(name: str, time: str, runs: style.Table) -> style.Table:
     angles, _, _ = positions(runs, time)
     return _table("pair", name, time, cosine_measured=runs["cosine"][:, TIMES[time]], angle_measured=angles)
+
+
+def _median(pairs: style.Table) -> style.Table:
+    """The middle of the pairs of a loss at a time, along either axis."""
+    middle = {name: [np.median(pairs[name])] for name in COLUMNS[:2]}
+    return _table("median", pairs["loss"][0], pairs["time"][0], **middle)
 
 
 def _loss(name: str, time: str, runs: style.Table) -> style.Table:
@@ -79,7 +86,7 @@ def draw(table: style.Table) -> Figure:
     above, below = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     for ax, name in zip(above.subplots(1, len(SHOWN), sharey=True), SHOWN, strict=True):
         _map(ax, style.rows(table, kind="edges"))
-        _moves(ax, *(style.rows(table, kind="pair", loss=name, time=time) for time in TIMES))
+        _moves(ax, style.rows(table, loss=name))
         ax.set_title(name)
     for label, (x, y, side) in REGION_LABELS.items():
         above.axes[0].annotate(label, (x, y), xycoords="axes fraction", fontsize=7, ha=side, va="top")
@@ -101,24 +108,30 @@ def _map(ax: Axes, edges: style.Table) -> None:
     ax.set_xticks(list(ANGLES), ANGLES.values())
 
 
-def _moves(ax: Axes, start: style.Table, end: style.Table) -> None:
-    paths = [np.stack([start[name], end[name]]) for name in ("angle_measured", "cosine_measured")]
-    ax.plot(*paths, color=style.GREY, linewidth=0.3)
-    for part, (time, look) in zip((start, end), LOOKS.items(), strict=True):
-        points = part["angle_measured"], part["cosine_measured"]
-        ax.plot(*points, linestyle="", markersize=2.5, clip_on=False, markerfacecolor=_fill(time), **look)
+def _moves(ax: Axes, table: style.Table) -> None:
+    """The pairs, faint, and one arrow from the middle of where they start to the middle of where they end."""
+    for time, look in LOOKS.items():
+        pairs = style.rows(table, kind="pair", time=time)
+        points = pairs["angle_measured"], pairs["cosine_measured"]
+        ax.plot(*points, linestyle="", markersize=2.5, clip_on=False, markerfacecolor=_fill(time), alpha=0.3, **look)
+    start, end = (style.rows(table, kind="median", time=time) for time in TIMES)
+    tail, tip = ((part["angle_measured"][0], part["cosine_measured"][0]) for part in (start, end))
+    ax.annotate("", tip, tail, arrowprops={"arrowstyle": "-|>", "color": style.BLACK, "linewidth": 1.5})
 
 
 def _places(ax: Axes, part: style.Table, block: Block) -> None:
+    """A dumbbell a loss: where its median pair starts and ends."""
     ax.axvspan(-1, 1, facecolor="0.9", edgecolor="0.6", linewidth=0.5, label="the band")
     ax.axvline(0, color=style.GREY, linewidth=0.5, linestyle=":")
-    for shift, (time, look) in zip((-0.15, 0.15), LOOKS.items(), strict=True):
+    places = {}
+    for time in LOOKS:
         at_time = style.rows(part, time=time)
         rows = [list(at_time["loss"]).index(name) for name in block.losses]
-        place, low, high = (at_time[name][rows] for name in COLUMNS[2:])
-        heights = np.add(block.heights, shift)
-        ax.hlines(heights, low, high, color=look["color"], linewidth=0.8)
-        ax.plot(place, heights, linestyle="", label=f"at the {time}", markerfacecolor=_fill(time), **look)
+        places[time] = at_time["place_measured"][rows]
+    ax.hlines(block.heights, *places.values(), color=style.GREY, linewidth=1.2, zorder=1)
+    for time, look in LOOKS.items():
+        dots = {"linestyle": "", "markersize": 4.5, "label": f"at the {time}", "markerfacecolor": _fill(time)}
+        ax.plot(places[time], block.heights, **dots, **look)
     for heading, height in block.headings.items():
         ax.text(-35, height, heading, fontweight="bold", fontsize=7, va="center")
     ax.set_xscale("symlog", linthresh=1.0)

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 from jaxtyping import Array
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.image import AxesImage
 
 from figures import sentiment_runs, style
 from figures.sentiment_runs import MLP, QUICK, QUICK_SEEDS, SETTINGS, over_seeds, taught
@@ -31,13 +32,8 @@ STRENGTHS = (0.001, 0.01, 0.03, 0.1)  # λ, in nats
 BATCH = 8  # pairs in a step
 HERE = {"task": "long_suffix", "pairs": 64, "learning_rate": 5e-4, "steps": 100}
 SEEDS = sentiment_runs.SEEDS[:10]
-LOOKS = {
-    0.001: style.Look(style.SKY, "o", ":"),
-    0.01: style.Look(style.BLUE, "s", "-"),
-    0.03: style.Look(style.ORANGE, "^", "--"),
-    0.1: style.Look(style.RED, "v", "-."),
-}
-IDEAL = style.Look(style.BLACK, "_", "-")
+SHOWN = "long suffix"  # the task of the picture
+KEPT = LinearSegmentedColormap.from_list("kept", ["white", style.BLUE]).with_extremes(bad="0.8")
 
 
 def measure(setting: SentimentSetting, tuned: Row) -> Row:
@@ -100,8 +96,11 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, found: style.Table) -> style.Table:
-    """One row a task, side, strength and position, over the seeds that learnt the labels; NaN if one diverged."""
-    found = taught(found, model)
+    """One row a task, side, strength and position, over the seeds that learnt the labels; NaN if one diverged.
+
+    Beside the means, the mask of each seed; those of seeds that learnt no label are NaN, and come last.
+    """
+    seeds, found = len(found["seed"]), taught(found, model)
     masks, changes = found["masks"], found["changes"]
     masks = np.moveaxis(masks[:, :, :-1], 2, 3)  # [seeds, tasks, sides, strengths, T]
     changes = np.moveaxis(changes, 2, 3)[..., None]  # the same, T = 1, and one more without a mask
@@ -122,51 +121,44 @@ def _rows(model: str, found: style.Table) -> style.Table:
         **over_seeds("change", changes[:, :, :, :-1]),
         **over_seeds("unmasked_change", changes[:, :, :, -1:]),
     }
+    each = np.full((seeds, *masks.shape[1:]), np.nan)
+    each[: len(masks)] = masks
+    columns |= {f"mask_of_{number}": mask for number, mask in enumerate(each)}
     whole = np.broadcast_arrays(*columns.values())
     return {name: column.ravel() for name, column in zip(columns, whole, strict=True)}
 
 
 def draw(table: style.Table) -> Figure:
-    figure = Figure(figsize=(style.PAGE, 3.3))
-    shown = [(model, task) for model in dict.fromkeys(table["model"].tolist()) for task in TASKS]
-    axes = figure.subplots(len(SIDES), len(shown), sharex=True, sharey=True)
-    for column, (model, task) in zip(axes.T, shown, strict=True):
-        for ax, side in zip(column, SIDES, strict=True):
-            _panel(ax, style.rows(table, model=model, task=task, side=side))
-        column[0].set_title(f"{MODELS[model]}, {task}")
-    for row, side in zip(axes, SIDES, strict=True):
-        row[0].set_ylabel(f"mask u, {side}")
-    axes[0][0].set(xticks=(0, 2, 4, 6, 8), ylim=(-0.08, 1.08))
-    figure.supxlabel("position of the token (0: the label)", fontsize=8)
-    handles = [
-        Line2D(
-            [], [], color=IDEAL.colour, linestyle=IDEAL.line, linewidth=0.8, label="share of pairs that differ there"
-        )
-    ]
-    handles += [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, markerfacecolor="white", label=label)
-        for label, look in ((f"λ = {strength:g}", look) for strength, look in LOOKS.items())
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    """A strip a model, side and strength: seeds below each other, the label on the left."""
+    table = style.rows(table, task=SHOWN)
+    shown = [(model, side) for model in dict.fromkeys(table["model"].tolist()) for side in SIDES]
+    figure = Figure(figsize=(style.PAGE, 0.5 + 1.05 * len(shown)))
+    axes = figure.subplots(len(shown), len(STRENGTHS), sharex=True, sharey=True)
+    for row, (model, side) in zip(axes, shown, strict=True):
+        for ax, strength in zip(row, STRENGTHS, strict=True):
+            image = _strip(ax, style.rows(table, model=model, side=side, strength=strength))
+        row[0].set_ylabel(f"{MODELS[model]},\n{side}")
+    for ax, strength in zip(axes[0], STRENGTHS, strict=True):
+        ax.set_title(f"λ = {strength:g}\n{ax.get_title()}")
+    positions = range(1, int(table["position"].max()) + 1)
+    axes[0][0].set_xticks([0, *positions], ["label", *(str(n) if n % 2 == 0 else "" for n in positions)])
+    axes[0][0].set_yticks([])
+    figure.supxlabel("position of the token", fontsize=8)
+    figure.colorbar(image, ax=axes, label="mask u", aspect=40, pad=0.01)
     return figure
 
 
-def _panel(ax: Axes, part: style.Table) -> None:
-    lost = []
-    for strength, look in LOOKS.items():
-        one = style.rows(part, strength=strength)
-        if one["diverged"].any():
-            lost.append(f"λ = {strength:g}")
-        x = one["position"] + 0.12 * (list(LOOKS).index(strength) - 1.5)  # beside each other
-        style.intervals(ax, x, one["mask_low"], one["mask_high"], look)
-        ax.plot(x, one["mask_measured"], look.line, marker=look.marker, color=look.colour, markerfacecolor="white")
-    one = style.rows(part, strength=STRENGTHS[0])
-    ax.stairs(
-        one["contrast_predicted"],
-        np.arange(len(one["position"]) + 1) - 0.5,
-        color=IDEAL.colour,
-        linewidth=0.8,
-        baseline=None,
-    )
-    if lost:
-        ax.text(8.5, 0.5, f"diverged: {', '.join(lost)}", ha="right", va="center", fontsize=7)
+def _strip(ax: Axes, part: style.Table) -> AxesImage:
+    """Masks [seeds, positions]; on top those in which the label stands out, and the title says how many these are."""
+    masks = np.stack([part[name] for name in part if name.startswith("mask_of_")])
+    masks = masks[: int(part["seeds"][0])]
+    ahead = masks[:, 0] - masks[:, 1:].max(axis=1)
+    masks = masks[np.argsort(-ahead, kind="stable")]
+    words = f"label kept most: {np.sum(ahead > 0)} of {len(masks)}"
+    if part["diverged"][0]:
+        words = f"{part['diverged'][0]} diverged"
+    ax.set_title(words, fontsize=7, pad=3)
+    ax.spines[:].set_visible(True)
+    for row in range(1, len(masks)):
+        ax.axhline(row - 0.5, color="0.85", linewidth=0.4)
+    return ax.imshow(masks, cmap=KEPT, vmin=0, vmax=1, aspect="auto", interpolation="none")

@@ -1,40 +1,22 @@
 """Sets the margin that each remedy gains against what the chosen answer pays."""
 
-import textwrap
+import itertools
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from figures import remedy_runs, style
 from figures.remedy_runs import LOSSES, MODEL_NAMES, NAMES, TASK_NAMES, over_seeds
 from figures.sweeps import Swept
 
-TASK, LOSS = "long suffix", "dpo"  # and the loss whose markers are large
-LINEAR = 0.1  # nats: the axis of log π is linear up to here, and logarithmic beyond
-TICKS = {-10: "−10", -1: "−1", -0.1: "−0.1", 0: "0", 0.1: "0.1"}
-# A colour for what a remedy changes: the loss, the balance, the tokens, the order of the halves, what comes before.
-LOOKS = {
-    "none": (style.BLACK, "*"),
-    "likelihood": (style.BLUE, "o"),
-    "penalty": (style.BLUE, "s"),
-    "gate": (style.BLUE, "D"),
-    "normalised_pairs": (style.RED, "^"),
-    "normalised_sides": (style.RED, "v"),
-    "calibration": (style.RED, "P"),
-    "common_step": (style.RED, "d"),
-    "damped_common_step": (style.RED, "H"),
-    "learned_mask": (style.GREEN, "<"),
-    "oracle_mask": (style.GREEN, ">"),
-    "rejected_mask": (style.GREEN, "8"),
-    "chosen_first": (style.PURPLE, "1"),
-    "rejected_first": (style.PURPLE, "2"),
-    "fair_coin": (style.PURPLE, "+"),
-    "virtual_split": (style.PURPLE, "X"),
-    "ches_filter": (style.ORANGE, "h"),
-    "both_first": (style.ORANGE, "p"),
-}
+TASK, LOSS = "long suffix", "dpo"  # and the loss whose remedies are shown
+HEIGHT = (-1.6, 0.25)  # nats: what lies lower is told in words
+# Of the remedies on a front, in the order of their margins.
+LOOKS = [
+    *zip("os^vD", (style.BLUE, style.RED, style.GREEN, style.PURPLE, style.ORANGE), strict=True),
+    *zip("P<>Xph", (style.BLUE, style.RED, style.GREEN, style.PURPLE, style.ORANGE, style.SKY), strict=True),
+]
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -64,48 +46,37 @@ def on_front(*goods: np.ndarray) -> np.ndarray:
 
 
 def draw(table: style.Table) -> Figure:
+    """A panel a model: the front with names, all others in grey."""
     models = [model for model in MODEL_NAMES if model in table["model"]]
-    figure = Figure(figsize=(style.PAGE, 3.9))
+    figure = Figure(figsize=(style.PAGE, 4.2))
     axes = np.atleast_1d(figure.subplots(1, len(models), sharey=True))
     for ax, model in zip(axes, models, strict=True):
-        _points(ax, style.rows(table, model=model))
-        ax.set_title(MODEL_NAMES[model])
-    axes[0].set_yscale("symlog", linthresh=LINEAR)
-    axes[0].set_yticks(list(TICKS), TICKS.values())
+        _points(ax, style.rows(table, model=model, loss=LOSS))
+        ax.set(title=MODEL_NAMES[model], xlabel="margin gained (nats)", ylim=HEIGHT)
     axes[0].set_ylabel("change of log π of chosen (nats)")
-    axes[len(axes) // 2].set_xlabel("margin gained (nats)")
-    handles = [
-        Line2D(
-            [], [], linestyle="", color=colour, marker=marker, markersize=5, markerfacecolor="white", label=NAMES[name]
-        )
-        for name, (colour, marker) in LOOKS.items()
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=5)
     return figure
 
 
 def _points(ax: Axes, part: style.Table) -> None:
     style.zero_line(ax)
-    for remedy, (_, marker) in LOOKS.items():
-        faint = style.rows(part, remedy=remedy)
-        others = faint["loss"] != LOSS
-        ax.plot(faint["margin_measured"][others], faint["chosen_measured"][others], marker, color="0.75", markersize=2)
-    shown = part["margin_measured"][np.isfinite(part["margin_measured"])]
-    if shown.size:  # all markers, but not every end of an interval
-        room = 0.15 * np.ptp(shown)
-        ax.set_xlim(shown.min() - room, shown.max() + room)
-    part = style.rows(part, loss=LOSS)
-    front = style.rows(part, on_front=1)
-    order = np.argsort(front["margin_measured"])
-    ax.step(front["margin_measured"][order], front["chosen_measured"][order], "k:", where="pre", linewidth=0.8)
-    for remedy, (colour, marker) in LOOKS.items():
-        one = style.rows(part, remedy=remedy)
-        x, y = one["margin_measured"], one["chosen_measured"]
-        ax.hlines(y, one["margin_low"], one["margin_high"], color=colour, linewidth=0.5)
-        ax.vlines(x, one["chosen_low"], one["chosen_high"], color=colour, linewidth=0.5)
-        face = colour if one["on_front"][0] else "white"
-        ax.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5)
-    absent = [NAMES[remedy] for remedy, count in zip(part["remedy"], part["diverged"].tolist(), strict=True) if count]
-    if absent:
-        words = textwrap.fill(f"diverged: {', '.join(absent)}", 32)
-        ax.text(0.02, 0.02, words, transform=ax.transAxes, fontsize=7)
+    x, y = part["margin_measured"], part["chosen_measured"]
+    order = np.argsort(x)
+    front = order[part["on_front"][order] == 1]
+    none = np.flatnonzero(part["remedy"] == "none")
+    ax.plot(np.delete(x, front), np.delete(y, front), "o", color="0.6", markerfacecolor="white")
+    ax.plot(x[none], y[none], "*", color=style.BLACK, markersize=8, label="none")
+    ax.step(x[front], y[front], ":", color=style.BLACK, where="pre", linewidth=0.8, zorder=1)
+    for place, (marker, colour) in zip(front, itertools.cycle(LOOKS), strict=False):
+        ax.hlines(y[place], part["margin_low"][place], part["margin_high"][place], color=colour, linewidth=0.5)
+        ax.vlines(x[place], part["chosen_low"][place], part["chosen_high"][place], color=colour, linewidth=0.5)
+        ax.plot(x[place], y[place], marker, color=colour, markersize=5, label=NAMES[part["remedy"][place]])
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, handlelength=1.0)
+    told = [
+        f"{NAMES[name]} {low:.1f}".replace("-", "−")
+        for name, low in zip(part["remedy"], y, strict=True)
+        if low < HEIGHT[0]
+    ]
+    told += [f"{NAMES[name]} diverged" for name in part["remedy"][part["diverged"] > 0]]
+    if told:
+        words = "\n".join(["not shown:", *told])
+        ax.text(0.03, 0.02, words, transform=ax.transAxes, fontsize=7)

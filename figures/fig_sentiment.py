@@ -10,9 +10,7 @@ from toymodel.data.sentiment import TASKS
 
 PAPER = "Fig. 3"
 
-LINEAR = 0.05  # nats: the chosen's axis is linear up to here, and logarithmic beyond
-TICKS = {-0.5: "−0.5", -0.1: "−0.1", 0: "0", 0.05: "0.05"}
-HEIGHT = (-1, 0.1)
+ZOOM = (-0.2, 0.06)  # nats: the height of the lower panels
 LOOKS = {"chosen": style.Look(style.BLUE, "o", "-"), "rejected": style.Look(style.RED, "s", "--")}
 
 
@@ -31,21 +29,21 @@ def _rows(task: str, runs: style.Table, steps: np.ndarray) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    figure = Figure(figsize=(style.PAGE, 3.0))
-    axes = figure.subplots(len(LOOKS), len(TASKS), sharex=True, sharey="row")
-    for column, task in zip(axes.T, TASKS, strict=True):
+    """Each task twice, on linear axes: both answers, and the chosen at the heights that are shaded there."""
+    figure = Figure(figsize=(style.PAGE, 3.8))
+    axes = figure.subplots(2, len(TASKS), sharex=True, sharey="row", height_ratios=(3, 2))
+    for (whole, zoomed), task in zip(axes.T, TASKS, strict=True):
         part = style.rows(table, task=task)
-        for ax, (side, look) in zip(column, LOOKS.items(), strict=True):
+        for ax, sides in ((whole, LOOKS), (zoomed, ["chosen"])):
             style.zero_line(ax)
-            style.measured(ax, part["step"], part, side, look)
-        column[0].set_title(NAMES[task])
-    for row, side in zip(axes, LOOKS, strict=True):
-        row[0].set_ylabel(side)
-    axes[0][0].set_yscale("symlog", linthresh=LINEAR)
-    axes[0][0].set_yticks(list(TICKS), TICKS.values())
-    axes[0][0].set_ylim(*HEIGHT)
-    for ax in axes[0]:
-        ax.minorticks_off()
+            for side in sides:
+                style.measured(ax, part["step"], part, side, LOOKS[side])
+        whole.axhspan(*ZOOM, color="0.9", linewidth=0, zorder=-1)
+        whole.set_title(NAMES[task])
+        zoomed.set(ylim=ZOOM, facecolor="0.95")
+    axes[0][0].set_ylabel("both")
+    axes[1][0].set_ylabel("chosen, enlarged")
     figure.supxlabel("step of DPO", fontsize=8)
     figure.supylabel("change of log π (nats)", fontsize=8)
+    style.legend(figure, LOOKS, ncols=2)
     return figure

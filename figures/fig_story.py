@@ -23,8 +23,10 @@ A, B = 0.9, 0.5
 PROBS = {"p_chosen": CONTRAST_PROB, "p_rejected": CONTRAST_PROB, "a": A, "b": B}
 PAIRS, COSINES = 8, Cosines(0.6, 0.1, 1.0)  # that take a step together: of label contexts (same, other), of suffixes
 WORDS = {"single_token": 0, "short_suffix": SETTINGS["short_suffix"], "long_suffix": SETTINGS["long_suffix"]}
+SLOPES = (-3.2, 1.6)  # of the middle panel: the rejected leaves it, so that one sees where the chosen crosses zero
+ARROW = {"arrowstyle": "-", "linewidth": 0.6, "color": style.GREY}
 ROOM = 0.8  # nats above the curves, for their names
-Corner = Literal["upper left", "lower left"]  # where a panel names its curves
+Corner = Literal["upper left", "lower right"]  # where a panel names its curves
 ENTRIES = {"inner": style.Look(style.PURPLE, "D", "-"), "chosen_sq": style.Look(style.BLACK, "^", "--")}
 SIDES = {
     "chosen": style.Look(style.BLUE, "o", "-"),
@@ -118,16 +120,32 @@ def _rows(curve: str, x: np.ndarray, *columns: np.ndarray) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    figure = Figure(figsize=(style.PAGE, 2.6))
+    figure = Figure(figsize=(style.PAGE, 2.7))
     entangled, slopes, training = figure.subplots(1, 3)
     threshold, together = (style.rows(table, curve=f"threshold{of}")["x"][0] for of in ("", " of the crowd"))
     _panel(entangled, table, ENTRIES, "upper left")
-    _panel(slopes, table, SIDES, "lower left")
+    _panel(slopes, table, SIDES, "lower right")
     _panel(training, table, SOURCES | CHANGE, "upper left")
     for ax in (entangled, slopes):
         ax.axvline(threshold, color=style.BLACK, linewidth=0.8, linestyle=":")
-        ax.axvspan(threshold, LONGEST, facecolor="0.95", edgecolor="0.8", hatch="\\\\\\", linewidth=0, zorder=-1)
-    slopes.axvline(together, color=SIDES["crowd"].colour, linewidth=0.8, linestyle=":")
+        ax.axvspan(threshold, LONGEST, facecolor="0.95", linewidth=0, zorder=-1)
+    slopes.set_ylim(*SLOPES)
+    inner = style.rows(table, curve="inner")
+    meeting = np.interp(threshold, inner["x"], inner["predicted"])
+    written: dict[str, Any] = {"ha": "center", "fontsize": 7}
+    middle = (threshold + LONGEST) / 2
+    entangled.text(middle, 0.5, "$‖g_w‖^2$ is\nthe smaller:\nboth fall", va="center", **written)
+    slopes.text(middle, SLOPES[1] - 0.1, "alone:\nboth fall", va="top", **written)
+    entangled.annotate("L*", (threshold, meeting), (threshold - 7, meeting + 0.35), arrowprops=ARROW, fontsize=8)
+    slopes.annotate("L*", (threshold, 0), (threshold + 2.5, 0.45), arrowprops=ARROW, fontsize=8)
+    slopes.annotate(
+        f"L*$_{PAIRS}$",
+        (together, 0),
+        (together + 2.5, -1.1),
+        arrowprops=ARROW,
+        fontsize=8,
+        color=SIDES["crowd"].colour,
+    )
     for ax in (entangled, slopes, training):
         ax.set_xlabel("shared suffix (tokens)")
     entangled.set_title("shared tokens entangle")

@@ -35,6 +35,22 @@ Lines are predicted in closed form, markers are measured on the same models; whe
 measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each and tests it
 on fresh draws. `make gallery` writes this page.
 """
+# What the figures speak of, in the order of the page; a figure of the paper stands in the first group.
+OF_PAPER = "The paper"
+GROUPS = {
+    OF_PAPER: (),
+    "A real model": ("fig_real",),
+    "One pair": (
+        *("fig_story", "fig_suffix_threshold", "fig_case_map", "fig_case_fractions", "fig_overlap", "fig_token_map"),
+        *("fig_finite_step", "fig_flow", "fig_mass"),
+    ),
+    "Many pairs: crowd and account": (
+        *("fig_crowd", "fig_account", "fig_common_step", "fig_normalised_batch", "fig_groups", "fig_credit"),
+    ),
+    "Losses": ("fig_loss",),
+    "Remedies": ("fig_remed", "fig_masks"),
+    "Networks": ("fig_network", "fig_layers", "fig_predictors", "fig_sentiment"),
+}
 
 
 def main() -> None:
@@ -70,21 +86,78 @@ def write_picture(name: str, out: Path, folder: Path) -> None:
 
 def pages(names: list[str], tables: Mapping[str, Rows]) -> dict[str, str]:
     """The text of every page that has numbers, by its path in the repository."""
-    written = {"figures/README.md": "\n".join([INTRODUCTION, *(section(name, tables) for name in names)])}
+    sections = {name: section(name, tables) for name in names}
+    written = {"figures/README.md": _gallery(sections)}
     for path in PAGES_WITH_BLOCKS:
         page = (ROOT / path).read_text(encoding="utf-8")
         written[path] = BLOCK.sub(lambda block: block[1] + rendered(block[2], tables) + block[3], page)
     return written
 
 
+def _gallery(sections: dict[str, str]) -> str:
+    """Contents, then group by group the sections of the figures."""
+    placed = grouped(list(sections))
+    contents, body = [], []
+    for heading, names in placed.items():
+        titles = [sections[name].partition("\n")[0].removeprefix("### ") for name in names]
+        links = [f"[{title}](#{anchor(title)}){_number(name)}" for title, name in zip(titles, names, strict=True)]
+        contents.append(f"- [{heading}](#{anchor(heading)})\n" + "\n".join(f"  - {link}" for link in links))
+        body += [f"## {heading}\n", *(sections[name] for name in names)]
+    return "\n".join([INTRODUCTION, "\n".join(contents) + "\n", *body])
+
+
+def grouped(names: list[str]) -> dict[str, list[str]]:
+    """The figures of each group that has any, those of the paper in its order.
+
+    Raises:
+      ValueError: a figure belongs to no group.
+    """
+    of_paper = [name for name in names if paper(name)]
+    places: dict[str, list[str]] = {OF_PAPER: of_paper}
+    for name in names:
+        if name not in of_paper:
+            # The longest beginning wins: fig_crowd_network is with fig_crowd.
+            known = [
+                (len(start), heading) for heading, all_ in GROUPS.items() for start in all_ if name.startswith(start)
+            ]
+            if not known:
+                raise ValueError(f"{name} is in no group of figures/gallery.py.")
+            places.setdefault(max(known)[1], []).append(name)
+    order = {heading: GROUPS[heading] for heading in GROUPS if places.get(heading)}
+    return {heading: sorted(places[heading], key=lambda name: _rank(name, starts)) for heading, starts in order.items()}
+
+
+def _rank(name: str, starts: tuple[str, ...]) -> tuple[str, int, str]:
+    """By the figure of the paper, or else by the first beginning in its group."""
+    return paper(name), next((place for place, start in enumerate(starts) if name.startswith(start)), 0), name
+
+
+def paper(name: str) -> str:
+    """Which figure of the paper a figure is: its module's `PAPER`, or nothing."""
+    return str(getattr(_module(name), "PAPER", ""))
+
+
+def _number(name: str) -> str:
+    return f" ({paper(name)})" if paper(name) else ""
+
+
+def anchor(title: str) -> str:
+    """The name that GitHub and the site give a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
 def section(name: str, tables: Mapping[str, Rows]) -> str:
-    """A figure's part of figures/README.md."""
-    title, claim, details = rendered(name, tables).split("\n\n", 2)
-    return (
-        f"#{title}\n\n{claim}\n\n![{title.removeprefix('# ')}](gallery/{name}.png)\n\n{details.rstrip()} Made by `make "
-        f"figures`, or alone by `.venv/bin/python figures/build.py --only {name}`;\n"
-        f"the numbers are then in `figures/out/{name}.csv`.\n"
+    """A figure's part of figures/README.md: claim, picture, caption, the rest folded, and where all that comes from."""
+    title, claim, caption, *rest, theory = rendered(name, tables).strip().split("\n\n")
+    labels = re.sub(r"T\d+", lambda label: f"[{label[0]}](../proofs/{label[0]}.md)", theory.rstrip("."))
+    more = ["<details><summary>More</summary>", *rest, "</details>"] if rest else []
+    where = f"{paper(name)} of the paper · " if paper(name) else ""
+    links = (
+        f"{labels} · {where}[script]({name}.py) · [table](gallery/{name}.csv) · `.venv/bin/python figures/build.py "
+        f"--only {name}` makes it alone, with all numbers in `figures/out/{name}.csv`."
     )
+    picture = f"![{title.removeprefix('# ')}](gallery/{name}.png)"
+    return "\n\n".join([f"##{title}", claim, picture, caption, *more, links]) + "\n"
 
 
 def rendered(template: str, tables: Mapping[str, Rows]) -> str:

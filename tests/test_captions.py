@@ -105,7 +105,7 @@ def test_captions_begin_with_a_claim_and_a_summary(name, tables):
     title, claim, summary, *_, theory = gallery.rendered(name, tables).strip().split("\n\n")
     assert re.fullmatch(r"# [A-Z].*[^.]", title)
     assert len(claim.split()) <= 40
-    assert 30 <= len(summary.split()) <= 130
+    assert 30 <= len(summary.split()) <= 80
     assert re.fullmatch(r"Theory: T\d+(, T\d+)*\.", theory)
     assert not re.search(r"(?m)^([>+#=-]|\d+\.) ", gallery.rendered(name, tables).removeprefix("# "))  # Markdown's own
 
@@ -121,17 +121,42 @@ def test_equations_and_intervals_stay_on_one_line():
 def test_the_page_shows_claim_picture_and_command(name, tables, pages):
     section = gallery.section(name, tables)
     assert section in pages["figures/README.md"]
-    for part in (f"gallery/{name}.png", f"--only {name}`", f"{name}.csv", "Theory: T"):
+    for part in (f"gallery/{name}.png", f"--only {name}`", f"({name}.py)", f"(gallery/{name}.csv)", "Theory: [T"):
         assert part in section
+    for target in re.findall(r"\]\((?!#)([^)]+)\)", section):
+        assert (ROOT / "figures" / target).is_file(), target
     assert (ROOT / f"figures/gallery/{name}.png").is_file()
 
 
+def test_the_gallery_has_contents_and_groups(pages):
+    page = pages["figures/README.md"]
+    headings = re.findall(r"^##+ (.*)$", page, re.MULTILINE)
+    anchors = [gallery.anchor(heading) for heading in headings]
+    assert len(set(anchors)) == len(anchors)
+    before, _, _ = page.partition("\n## ")
+    assert re.findall(r"\]\(#([^)]+)\)", before) == anchors
+    of_paper, *groups = gallery.grouped(FIGURES).values()
+    assert [gallery.paper(name) for name in of_paper] == sorted(gallery.paper(name) for name in of_paper)
+    assert not any(gallery.paper(name) for group in groups for name in group)
+    assert sorted(name for group in (of_paper, *groups) for name in group) == FIGURES
+
+
+def test_a_figure_of_no_group_is_told(monkeypatch):
+    monkeypatch.setattr(gallery, "paper", lambda _: "")
+    assert gallery.grouped(["fig_real_gpt", "fig_crowd_network"]) == {
+        "A real model": ["fig_real_gpt"],
+        "Many pairs: crowd and account": ["fig_crowd_network"],
+    }
+    with pytest.raises(ValueError, match="fig_nonsense is in no group"):
+        gallery.grouped(["fig_nonsense"])
+
+
 def test_the_table_of_losses_has_a_row_for_every_loss(tables):
-    lines = [line for line in gallery.section("fig_losses", tables).splitlines() if line.startswith("| `")]
+    lines = [line for line in gallery.section("fig_losses_all", tables).splitlines() if line.startswith("| `")]
     assert len(lines) == len(LOSSES)
     assert len({line.count("|") for line in lines}) == 1
     row = next(line for line in lines if line.startswith("| `dpo` "))
-    change = tables["fig_losses"].rows(loss="dpo").at(-1).value("chosen_measured")
+    change = tables["fig_losses_all"].rows(loss="dpo").at(-1).value("chosen_measured")
     assert f"| 1 | {change:.1f} [".replace("-", "−") in row
     assert next(line for line in lines if line.startswith("| `lsif` (until step ")).count("→") == 1
 

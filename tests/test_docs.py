@@ -127,6 +127,9 @@ def test_formulas_are_understood():
         ("proofs/T8.md", "```coq\n[a](b) $`c`$\n```", "```coq\n[a](b) $`c`$\n```"),
         ("proofs/T8.md", "`f[a](b)`", "`f[a](b)`"),
         ("figures/README.md", "![a](gallery/fig_flow.png)", "![a](../../figures/gallery/fig_flow.png)"),
+        ("figures/README.md", "[a](fig_flow.py)", "[a](../../figures/fig_flow.py)"),
+        ("figures/README.md", "[a](gallery/fig_flow.csv)", "[a](../../figures/gallery/fig_flow.csv)"),
+        ("figures/README.md", "[T8](../proofs/T8.md)", "[T8](T8.md)"),
         (
             "figures/README.md",
             "[![a](gallery/fig_flow.png)](../README.md)",

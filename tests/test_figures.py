@@ -30,8 +30,23 @@ FIGURES = (
         "fig_groups",
         "fig_loss_band",
     ),
-    *("fig_loss_cases", "fig_losses", "fig_mass", "fig_overlap", "fig_suffix_threshold", "fig_token_map"),
-    *("fig_training", "fig_layers", "fig_network_overlap", "fig_predictors", "fig_sentiment_tokens"),
+    *(
+        "fig_loss_cases",
+        "fig_losses",
+        "fig_losses_all",
+        "fig_mass",
+        "fig_overlap",
+        "fig_suffix_threshold",
+        "fig_token_map",
+    ),
+    *(
+        "fig_training",
+        "fig_training_network",
+        "fig_layers",
+        "fig_network_overlap",
+        "fig_predictors",
+        "fig_sentiment_tokens",
+    ),
     *("fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_regime", "fig_network_step"),
     *("fig_masks", "fig_normalised_batch", "fig_common_step"),
     *("fig_remedies", "fig_remedy_account", "fig_remedy_pareto", "fig_remedy_tasks", "fig_remedy_trajectories"),
@@ -241,7 +256,8 @@ def test_the_figures_of_the_paper_come_first():
     names, of_paper = build._names([], False), build._names([], True)
     assert of_paper[0] == "fig_training"
     assert names[: len(of_paper)] == of_paper
-    assert {"fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_tokens"} < set(of_paper)
+    wanted = {"fig_training_network", "fig_losses", "fig_sentiment", "fig_sentiment_cosine", "fig_sentiment_tokens"}
+    assert wanted < set(of_paper)
     assert sorted(names) == sorted(path.stem for path in build.FOLDER.glob("fig_*.py"))
 
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from quick_figures import quick, swept
 
-from figures import fig_loss_band, fig_loss_cases, fig_losses, fig_training, loss_groups, loss_runs, style
+from figures import fig_loss_band, fig_loss_cases, fig_losses, fig_training, loss_curves, loss_groups, loss_runs, style
 from figures.loss_groups import GROUPS
 from figures.loss_runs import FIRST_STEP
 from toymodel import PairGram, gradients, theory
@@ -46,9 +48,21 @@ def inputs(name="dpo", state=0):
 
 def test_every_loss_is_in_one_group_and_in_every_figure():
     assert sorted(loss_groups.in_order()) == sorted(LOSSES)
-    for figure in ("fig_losses", "fig_loss_cases"):
+    for figure in ("fig_losses_all", "fig_loss_cases"):
         assert set(quick(figure)["loss"]) == set(LOSSES)
     assert set(style.rows(quick("fig_loss_band"), kind="loss")["loss"]) == set(LOSSES)
+
+
+def test_the_large_panels_show_one_loss_of_each_family_as_the_small_ones_do():
+    of_families = [next(group for group in GROUPS.values() if name in group) for name in fig_losses.SHOWN]
+    assert of_families == list(GROUPS.values())
+    for name in fig_losses.SHOWN:
+        large, small = (style.rows(quick(figure), loss=name) for figure in ("fig_losses", "fig_losses_all"))
+        for column, values in large.items():
+            np.testing.assert_array_equal(values, small[column])
+    panels = [ax for ax in fig_losses.draw(quick("fig_losses")).axes if ax.lines]
+    assert [ax.get_title().partition(":")[0] for ax in panels] == list(fig_losses.SHOWN)
+    assert {ax.get_yscale() for ax in panels} == {"linear"}
 
 
 def test_every_run_starts_at_its_seed():
@@ -130,7 +144,7 @@ def test_losses_with_equal_weights_take_the_same_direction():
 
 
 def test_only_lsif_leaves_the_figure_and_nothing_is_lost():
-    table = quick("fig_losses")
+    table = quick("fig_losses_all")
     assert set(table["loss"][table["jumping_seeds"] > 0]) == {"lsif"}
     for name in set(NAMES) - {"lsif"}:
         part = style.rows(table, loss=name)
@@ -138,22 +152,22 @@ def test_only_lsif_leaves_the_figure_and_nothing_is_lost():
         change = np.mean(runs(name)["chosen_logps"][:, -1] - runs(name)["chosen_logps"][:, 0])
         np.testing.assert_allclose(part["chosen_measured"][-1], change, rtol=ROUNDOFF)
     lsif = style.rows(table, loss="lsif")  # it ends before the jump, so within a step's 100 nats each
-    assert (abs(lsif["margin_measured"]) <= 2 * fig_losses.JUMP * lsif["step"]).all()
+    assert (abs(lsif["margin_measured"]) <= 2 * loss_curves.JUMP * lsif["step"]).all()
     assert all(np.isfinite(column).all() for column in trained().values() if column.ndim == 2)
 
 
 def test_the_margin_of_means_is_the_mean_of_margins():
-    table = quick("fig_losses")
+    table = quick("fig_losses_all")
     difference = table["chosen_measured"] - table["rejected_measured"]
     size = abs(table["chosen_measured"]) + abs(table["rejected_measured"]) + 50  # of the log-probabilities themselves
     assert (abs(table["margin_measured"] - difference) <= ROUNDOFF * size).all()
-    for curve in fig_losses.CURVES:
+    for curve in loss_curves.LOOKS:
         assert (table[f"{curve}_low"] <= table[f"{curve}_measured"]).all()
         assert (table[f"{curve}_measured"] <= table[f"{curve}_high"]).all()
 
 
 def end(name, column):
-    return style.rows(quick("fig_losses"), loss=name)[column][-1]
+    return style.rows(quick("fig_losses_all"), loss=name)[column][-1]
 
 
 def test_families_move_pairs_as_the_caption_says():
@@ -163,7 +177,7 @@ def test_families_move_pairs_as_the_caption_says():
     for name in set(EACH) - {"lsif"}:
         assert end(name, "chosen_low") > 0
         assert end(name, "rejected_high") < 0
-    chosen = style.rows(quick("fig_losses"), loss="dpo")["chosen_measured"]
+    chosen = style.rows(quick("fig_losses_all"), loss="dpo")["chosen_measured"]
     assert chosen.max() > chosen[-1] + 0.1  # the chosen falls again
 
 
@@ -239,6 +253,26 @@ def test_equal_weights_leave_the_band_and_a_term_for_each_finds_its_centre():
         assert abs(median(name, "end")) < 0.5
     assert np.isnan(median("discopop", "start"))
     assert np.isnan(median("hinge", "end"))
+
+
+def test_an_arrow_leads_from_the_middle_of_the_pairs_and_a_dumbbell_from_the_median_place():
+    table = quick("fig_loss_band")
+    figure = fig_loss_band.draw(table)
+    panels = {ax.get_title(): ax for ax in figure.findobj(Axes)}
+    for name in fig_loss_band.SHOWN:
+        arrow = next(text for text in panels[name].texts if text.arrow_patch)
+        for time, place in (("start", arrow.xyann), ("end", arrow.xy)):
+            pairs = style.rows(table, kind="pair", loss=name, time=time)
+            middle = [np.median(pairs[f"{column}_measured"]) for column in ("angle", "cosine")]
+            np.testing.assert_array_equal(place, middle)
+    lines = [
+        line for lines in figure.findobj(LineCollection) for line in lines.get_segments() if np.isfinite(line).all()
+    ]
+    places = style.rows(table, kind="loss", time="start"), style.rows(table, kind="loss", time="end")
+    shown = np.transpose([part["place_measured"] for part in places])
+    assert {tuple(line[:, 0]) for line in lines if len(line)} == {
+        tuple(x) for x in shown[np.isfinite(shown).all(axis=1)]
+    }
 
 
 @pytest.mark.parametrize(("a", "b"), fig_training.SUFFIX_PROBS)

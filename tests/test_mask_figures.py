@@ -193,11 +193,22 @@ def test_a_run_that_diverged_is_absent_and_named():
     np.testing.assert_array_equal(np.isnan(table["found_measured"]), gone)
     np.testing.assert_array_equal(np.isnan(table["change_measured"]), gone)
     np.testing.assert_array_equal(table["diverged"], gone.astype(int))
-    figure = fig_masks.draw(table)
-    named = [[text.get_text() for text in ax.texts] for ax in figure.axes]
-    assert named == [["diverged: λ = 0.03"], [], ["diverged: λ = 0.03"], []]
-    plotted = [np.isfinite(line.get_ydata()).any() for line in figure.axes[0].lines]
-    assert plotted == [True, True, False, True]
+    titles = [ax.get_title() for ax in fig_masks.draw(table).axes if ax.images]
+    assert ["1 diverged" in title for title in titles] == [False, False, True, False] * 2
+
+
+def test_a_strip_is_of_all_seeds_and_its_title_counts_those_that_found_the_label():
+    rows, figure = found("fig_masks"), fig_masks.draw(quick("fig_masks"))
+    strips = iter([ax for ax in figure.axes if ax.images])
+    task = list(fig_masks.TASKS).index(fig_masks.SHOWN)
+    for side in range(len(fig_masks.SIDES)):
+        for strength in range(len(fig_masks.STRENGTHS)):
+            ax, masks = next(strips), rows["masks"][:, task, strength, side]
+            shown = np.asarray(ax.images[0].get_array())
+            np.testing.assert_array_equal(np.sort(shown, axis=0), np.sort(masks, axis=0))
+            ahead = shown[:, 0] > shown[:, 1:].max(axis=1)
+            assert (np.diff(ahead.astype(int)) <= 0).all()  # they are on top
+            assert f"label kept most: {ahead.sum()} of {len(masks)}" in ax.get_title()
 
 
 # --- fig_normalised_batch (T17) -------------------------------------------------------------------------------------

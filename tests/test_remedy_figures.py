@@ -142,11 +142,14 @@ def test_every_number_is_a_mean_over_seeds_with_student_s_interval(model):
     changes = {side: found[f"{side}_change"] for side in ("chosen", "rejected")}
     changes["margin"] = found["chosen_change"] - found["rejected_change"]
     changes["paid"] = remedy_runs.at_margin(remedy_runs.MARGINS[model], *remedy_runs.changes(found))
+    changes["spared"] = changes["paid"] - changes["paid"][:, :1]  # the first is none
     table = style.rows(table_of(fig_remedies), model=model)
     for name in fig_remedies.COLUMNS:
         assert_over_seeds(table, name, (changes | found)[name][*one, DPO])
     tasks, pareto = (style.rows(table_of(module), model=model) for module in (fig_remedy_tasks, fig_remedy_pareto))
-    assert_over_seeds(tasks, "paid", changes["paid"])
+    assert NAMES[0] == "none"
+    for name in ("paid", "spared"):
+        assert_over_seeds(tasks, name, changes[name])
     for name in ("margin", "chosen"):
         assert_over_seeds(tasks, name, changes[name])
         assert_over_seeds(pareto, name, changes[name][one].swapaxes(1, 2))
@@ -302,6 +305,30 @@ def test_no_words_leave_the_picture_or_cover_each_other(module):
     assert not covered.any(), [words[i].get_text() for i in np.unique(np.nonzero(covered))]
 
 
+def test_remedies_are_sorted_and_a_marker_is_filled_where_the_interval_excludes_zero():
+    table = table_of(fig_remedies)
+    narrow = np.arange(len(table["remedy"])) % 2  # every other interval, so that some exclude zero
+    ends = {f"spared_{end}": table[f"spared_{end}"] for end in ("low", "high")}
+    table = table | {name: np.where(narrow, table["spared_measured"], column) for name, column in ends.items()}
+    of_models = [style.rows(table, model=model) for model in MODELS]
+    shown = [name for name in fig_remedies.order(of_models) if name != "none"]
+    places = [stats.rankdata(-part["spared_measured"], method="min") for part in of_models]
+    mean = dict(zip(NAMES, np.mean(places, axis=0), strict=True))
+    assert [mean[name] for name in shown] == sorted(mean[name] for name in shown)
+    figure = fig_remedies.draw(table)
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [remedy_runs.NAMES[n] for n in shown]
+    seen = set()
+    for ax, part in zip(figure.axes, of_models, strict=True):
+        for line in [line for line in ax.lines if line.get_marker() == "o"]:
+            one = style.rows(part, remedy=shown[int(line.get_ydata()[0])])
+            assert line.get_xdata()[0] == one["spared_measured"][0]
+            clear = (one["spared_low"] > 0) | (one["spared_high"] < 0)
+            assert (line.get_markerfacecolor() != "white") == clear[0]
+            seen.add(bool(clear[0]))
+        assert ax.get_xscale() == "linear"
+    assert seen == {True, False}
+
+
 def test_brackets_are_where_the_interval_includes_zero():
     told = fig_remedy_tasks.told
     assert told(-0.583, -0.6, -0.5) == "−0.58"
@@ -336,11 +363,22 @@ def test_the_front_is_drawn_for_each_model_and_loss():
             assert part["margin_measured"].max() in front["margin_measured"]
 
 
-def test_every_remedy_has_a_marker_of_its_own():
-    assert list(fig_remedy_pareto.LOOKS) == NAMES == list(remedy_runs.NAMES)
-    assert len({marker for _, marker in fig_remedy_pareto.LOOKS.values()}) == len(NAMES)
-    assert set(remedy_runs.MODEL_NAMES) == set(MODELS) == set(fig_remedies.LOOKS)
-    assert len({look.marker for look in fig_remedies.LOOKS.values()}) == len(MODELS)
+def test_the_front_alone_is_named_each_remedy_with_a_marker_of_its_own():
+    table = style.rows(table_of(fig_remedy_pareto), loss=fig_remedy_pareto.LOSS)
+    for ax, model in zip(fig_remedy_pareto.draw(table_of(fig_remedy_pareto)).axes, MODELS, strict=True):
+        lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
+        front = style.rows(table, model=model, on_front=1)
+        assert set(lines) - {"none"} == {remedy_runs.NAMES[name] for name in front["remedy"]} - {"none"}
+        assert len({line.get_marker() for line in lines.values()}) == len(lines)
+        for name, margin in zip(front["remedy"].tolist(), front["margin_measured"].tolist(), strict=True):
+            assert lines[remedy_runs.NAMES[name]].get_xdata() == margin
+    assert len({marker for marker, _ in fig_remedy_pareto.LOOKS}) == len(fig_remedy_pareto.LOOKS)
+
+
+def test_every_model_has_a_marker_of_its_own():
+    assert list(remedy_runs.NAMES) == NAMES
+    assert set(remedy_runs.MODEL_NAMES) == set(MODELS) == set(remedy_runs.LOOKS)
+    assert len({look.marker for look in remedy_runs.LOOKS.values()}) == len(MODELS)
 
 
 # --- The sweep itself, of few points --------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ import numpy as np
 from toymodel import PreferencePairs, theory
 from toymodel.data import answers
 from toymodel.data.packages import Package, fetch
-from toymodel.gram import cosine
 from toymodel.gradients import pair_gram
+from toymodel.gram import cosine
 from toymodel.models import pretrained
 
 LLAMA_FACTORY = Package(

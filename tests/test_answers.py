@@ -222,7 +222,8 @@ def package(tmp_path, monkeypatch):
     return path
 
 
-def test_conversations_become_texts_and_are_measured(package, tmp_path, capsys):
+@pytest.mark.usefixtures("package")
+def test_conversations_become_texts_and_are_measured(tmp_path, capsys):
     out = tmp_path / "pairs.jsonl"
     real_pairs.main([str(out), "--longest", "100", "--measure", "2"])
     rows = [json.loads(line) for line in out.read_text().splitlines()]
@@ -250,7 +251,8 @@ def test_conversations_become_texts_and_are_measured(package, tmp_path, capsys):
     assert f"in {right} of 2 pairs" in told
 
 
-def test_a_measured_pair_is_that_of_two_gradients_without_padding(package):
+@pytest.mark.usefixtures("package")
+def test_a_measured_pair_is_that_of_two_gradients_without_padding():
     loaded = real_pairs.pretrained.load()
     pairs = [((5, 6), (7, 8), (9,)), ((5, 6, 7, 8), (9, 10, 11, 12), (1, 2, 3))]
     gram = real_pairs.measure(loaded, pairs)

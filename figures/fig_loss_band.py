@@ -128,9 +128,15 @@ def _places(ax: Axes, part: style.Table, block: Block) -> None:
         at_time = style.rows(part, time=time)
         rows = [list(at_time["loss"]).index(name) for name in block.losses]
         places[time] = at_time["place_measured"][rows]
-    ax.hlines(block.heights, *places.values(), color=style.GREY, linewidth=1.2, zorder=1)
+    start, end = places.values()
+    ax.hlines(block.heights, start, end, color=style.GREY, linewidth=1.2, zorder=1)
     for time, look in LOOKS.items():
-        dots = {"linestyle": "", "markersize": 4.5, "label": f"at the {time}", "markerfacecolor": _fill(time)}
+        dots: dict[str, Any] = {
+            "linestyle": "",
+            "markersize": 4.5,
+            "label": f"at the {time}",
+            "markerfacecolor": _fill(time),
+        }
         ax.plot(places[time], block.heights, **dots, **look)
     for heading, height in block.headings.items():
         ax.text(-35, height, heading, fontweight="bold", fontsize=7, va="center")

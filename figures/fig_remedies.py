@@ -1,5 +1,7 @@
 """Compares what every remedy moves around DPO on the long suffix."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +14,7 @@ from toymodel.remedies import REMEDIES
 TASK, LOSS = "long suffix", "dpo"
 COLUMNS = ("paid", "spared", "chosen", "rejected", "others", "accuracy", "kl", "cosine")
 LEFT = 0.8  # how far a panel reaches below zero, as a share of how far above
-LOOKS = {  # of a difference, by its interval
+LOOKS: dict[str, dict[str, Any]] = {  # of a difference, by its interval
     "above": {"color": style.BLUE, "markerfacecolor": style.BLUE},
     "below": {"color": style.RED, "markerfacecolor": style.RED},
     "around": {"color": style.GREY, "markerfacecolor": "white"},

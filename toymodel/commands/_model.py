@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from toymodel.commands._progress import progress_bar
 
 if TYPE_CHECKING:
-    from toymodel.huggingface.grams import TokenPair
+    from toymodel.huggingface import TokenPair
 
 
 def measure(folder: Path, file: Path, *, eos: bool, out: Path | None) -> dict[str, Any]:

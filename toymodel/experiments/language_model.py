@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from toymodel import theory
 from toymodel._public import own_names
@@ -49,6 +49,8 @@ CROWD = 16  # pairs of the mean step
 GRAMS_AT_ONCE = 4  # pairs whose Gram entries are measured at once, which divides the evaluation pairs
 SIDES = ("chosen", "rejected")
 OWN = "own"  # the format of a user's pairs
+LONGEST = 192  # tokens of theirs; longer ones are left out, as eight of them would not fit beside the model
+WIDE = 32  # tokens of an answer, beyond which they are not compared token by token
 #: Of `REMEDIES`: those that need no gradient of each pair, of which a large model has no room for many.
 REMEDIES_HERE = (
     "none",
@@ -112,10 +114,11 @@ def measure(setting: RealSetting) -> Row:
     `contexts` [8]: what T22 asks for, in the order of `CONTEXTS`; `vocab_size`.
     """
     model, params, parts = prepare(setting)
-    judged = Judged(parts.evaluation[: setting.evaluation_pairs], parts.training[: setting.evaluation_pairs])
+    count = min(setting.evaluation_pairs, len(parts.evaluation), len(parts.training)) // GRAMS_AT_ONCE * GRAMS_AT_ONCE
+    judged = Judged(parts.evaluation[:count], parts.training[:count])
     params, looks = fine_tune(setting, model, params, parts.fine_tuning, judged)
     row = {f"supervised_{name}": values for name, values in looks.items() if not name.startswith("trained")}
-    row |= _at_reference(model, params, judged)
+    row |= _at_reference(setting, model, params, judged)
     run, looks = prefer(setting, model, params, parts.training, judged)
     row |= {name if name.startswith("trained") else f"preference_{name}": values for name, values in looks.items()}
     return row | {"stopped_at": run.stopped_at}
@@ -170,7 +173,7 @@ def prepare(setting: RealSetting) -> tuple[Learned, Params, tweets.Splits]:
     if own is None:
         parts = tweets.splits(tweets.read(), encode, setting.format, setting.seed)
     else:
-        parts = answers.splits(own, encode, loaded.end, setting.seed)
+        parts = answers.splits(own, encode, loaded.end, setting.seed, longest=LONGEST, drop_longer=True)
     params = jax.tree.map(jnp.asarray, loaded.params)
     if setting.learned == "last_blocks":
         return *last_blocks(loaded.model, params, setting.blocks), parts
@@ -281,7 +284,7 @@ def _in_parts(pairs: PreferencePairs, size: int) -> PreferencePairs:
     return parts
 
 
-def _at_reference(model: Learned, params: Params, judged: Judged) -> Row:
+def _at_reference(setting: RealSetting, model: Learned, params: Params, judged: Judged) -> Row:
     """What is measured at the reference policy alone."""
     AT.get()("the reference policy")
     few = judged.evaluation[:MAPPED]
@@ -289,14 +292,14 @@ def _at_reference(model: Learned, params: Params, judged: Judged) -> Row:
     with jax.enable_x64(True):
         row |= {name: value.astype(jnp.float32) for name, value in single_steps(model, params, few[:STEPPED]).items()}
     row |= jax.jit(mean_step)(model, params, judged.trained[:CROWD], judged.evaluation[:CROWD])
-    return row | _of_contexts(model, params, judged)
+    return row | _of_contexts(setting, model, params, judged)
 
 
 def _by_token_and_block(model: Learned, params: Params, pairs: PreferencePairs) -> Row:
-    """Gram entries token by token and block by block; NaN where a part is learned, which no engine follows."""
+    """Gram entries token by token and block by block; NaN for long answers, and where a part is learned alone."""
     n, width = pairs.chosen.shape
-    if not isinstance(model, Llama):
-        unknown = jnp.full((n, width, width), jnp.nan)
+    if not isinstance(model, Llama) or width > WIDE:
+        unknown = jnp.full((n, 1, 1), jnp.nan)
         return {"token_gram": unknown, "token_cosines": unknown, "block_gram": jnp.full((3, n, 1), jnp.nan)}
     blocks = [jnp.stack(gram) for gram in layer_gram(model, params, pairs).values() if gram.chosen_sq.ndim == 2]
     return {
@@ -306,31 +309,33 @@ def _by_token_and_block(model: Learned, params: Params, pairs: PreferencePairs) 
     }
 
 
-def _of_contexts(model: Learned, params: Params, judged: Judged) -> Row:
-    """The CHES scores of the evaluation pairs, and what T22 asks for; answers of a format have one length."""
-    network, whole_params = (model, params) if isinstance(model, Llama) else (model.network, model.merged(params))
-    length = int(judged.evaluation.chosen_mask[0].sum())
-    evaluation, trained = (_cut(pairs, length) for pairs in judged)
-    seen, met = (_read_contexts(network, whole_params, pairs) for pairs in (evaluation, trained[:CROWD]))
+def _of_contexts(setting: RealSetting, model: Learned, params: Params, judged: Judged) -> Row:
+    """The CHES scores of the evaluation pairs, and, where all answers have one length, what T22 asks for."""
+    network: Any = model if isinstance(model, Llama) else model.network
+    whole_params = params if isinstance(model, Llama) else model.merged(params)
+    evaluation, trained = judged
+    sides = (evaluation.chosen_response, evaluation.rejected_response)
+    row = {"ches": theory.ches(*(_hidden(network, whole_params, side) * side.mask[..., None] for side in sides))}
     found = jnp.full(len(CONTEXTS), jnp.nan)
-    if length > 1:
-        estimates = estimate(Contexts(*(field[:, :CROWD] for field in seen)), met)
+    length = int(evaluation.chosen_mask[0].sum())
+    if setting.format != OWN and length > 1:
+        seen, met = (_contexts(network, whole_params, _cut(pairs[:CROWD], length)) for pairs in (evaluation, trained))
+        estimates = estimate(seen, met)
         found = jnp.stack([*estimates[:4], *estimates.cosines, estimates.between])
-    return {"ches": theory.ches(*seen.hidden), "contexts": found, "vocab_size": jnp.asarray(network.vocab_size)}
+    return row | {"contexts": found, "vocab_size": jnp.asarray(network.vocab_size)}
 
 
 @jax.jit
-def _read_contexts(network: Llama, params: Params, pairs: PreferencePairs) -> Contexts:
+def _hidden(network: Llama, params: Params, responses: Response) -> Float[Array, "n T d"]:
+    """Few responses at a time."""
+    found: Array = jax.lax.map(partial(hidden_states, network, params), responses, batch_size=AT_ONCE)
+    return found
+
+
+def _contexts(network: Llama, params: Params, pairs: PreferencePairs) -> Contexts:
     """As `contexts.read_contexts`, with one pass through a network whose passes are dear."""
-
-    def of_response(response: Response) -> tuple[Array, Array]:
-        hidden = hidden_states(network, params, response)
-        return hidden, jax.nn.softmax(hidden @ network.head(params).weight.T)
-
-    each = [
-        jax.lax.map(of_response, side, batch_size=AT_ONCE) for side in (pairs.chosen_response, pairs.rejected_response)
-    ]
-    hidden, probs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    hidden = jnp.stack([_hidden(network, params, side) for side in (pairs.chosen_response, pairs.rejected_response)])
+    probs = jax.nn.softmax(hidden @ network.head(params).weight.T)
     return Contexts(hidden, probs, jnp.stack([pairs.chosen, pairs.rejected]))
 
 

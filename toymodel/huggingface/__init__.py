@@ -1,6 +1,7 @@
 """Pairs of a Hugging Face language model in torch: their Gram entries without gradients (extra `torch`)."""
 
-from toymodel.huggingface.grams import TokenPair, measure_pairs, pair_logps
+from toymodel._texts import TokenPair
+from toymodel.huggingface.grams import measure_pairs, pair_logps
 from toymodel.huggingface.pairs import load_model, read_pairs
 
 __all__ = ["TokenPair", "load_model", "measure_pairs", "pair_logps", "read_pairs"]

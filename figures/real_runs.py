@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from figures.sentiment_runs import over_seeds as intervals
 from toymodel._files import git_revision, write_whole
 from toymodel.commands._environment import prepare
 from toymodel.data.tweets import FORMATS
+
+if TYPE_CHECKING:
+    from toymodel.experiments.carry_over import Verdict
 
 FOLDER = Path(__file__).parent / "real"
 SEEDS = range(3)
@@ -111,29 +114,36 @@ def _runs(out: Path) -> list[style.Table]:
 
 def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[str, style.Table]:
     """What the figures show."""
-    from toymodel.experiments.carry_over import accounts, looks, verdicts
+    from toymodel.experiments.carry_over import account_verdicts, accounts, looks, verdicts
 
-    claims = [
-        {"label": each.claim.label, "words": each.claim.words, "kind": each.claim.kind, "format": each.format}
-        | {"runs": each.runs, "measured": each.mean, "low": each.low, "high": each.high, "holds": each.holds}
-        for each in verdicts(real)
-    ]
+    brought = accounts(account)
     of_accounts = [
         {"format": format, "source": source, "part": part, "measured": mean, "low": low, "high": high}
         | {"first_order": one.first_order, "true_change": one.true_change, "spearman": one.spearman}
         | {"own_slope_spearman": one.own_slope_spearman}
-        for format, one in accounts(account).items()
+        for format, one in brought.items()
         for source, parts in one.sources.items()
         for part, (mean, low, high) in parts.items()
     ]
     return {
         "states": looks(real),
-        "claims": _columns(claims),
+        "claims": of_verdicts(verdicts(real) + account_verdicts(brought)),
         "account": _columns(of_accounts),
         "tokens": _columns(_tokens(real)),
         "blocks": _columns(_blocks(real)),
         "regime": _columns([_change(regime, row) for row in range(len(regime["seed"]))]),
     }
+
+
+def of_verdicts(verdicts: "Sequence[Verdict]") -> style.Table:
+    """A row for each of them."""
+    return _columns(
+        [
+            {"label": each.claim.label, "words": each.claim.words, "kind": each.claim.kind, "format": each.format}
+            | {"runs": each.runs, "measured": each.mean, "low": each.low, "high": each.high, "holds": each.holds}
+            for each in verdicts
+        ]
+    )
 
 
 def _tokens(real: style.Table) -> list[dict[str, Any]]:

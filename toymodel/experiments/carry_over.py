@@ -18,7 +18,7 @@ from toymodel.experiments.one_step import DIRECTIONS
 from toymodel.experiments.statistics import mean_interval, rank_correlation
 from toymodel.gram import PairGram, cosine
 from toymodel.models.crowd import Cosines
-from toymodel.theory import CASES, case_of_slopes, crowd_threshold
+from toymodel.theory import CASES, case_of_slopes, crowd_threshold, in_band
 
 __dir__ = own_names(globals())
 
@@ -36,7 +36,7 @@ class Claim(NamedTuple):
     label: str
     words: str
     kind: Kind
-    of: Callable[[Run], Float[np.ndarray, " n"]]  # NaN where it says nothing about a pair
+    of: Callable[[Run], Float[np.ndarray, " n"]] | None = None  # of a run; NaN where it says nothing about a pair
 
 
 class Verdict(NamedTuple):
@@ -69,8 +69,19 @@ def verdicts(table: Table) -> list[Verdict]:
         mine = np.flatnonzero(table["format"] == format)
         runs = [{name: column[row] for name, column in table.items()} for row in mine]
         for claim in CLAIMS:
+            assert claim.of is not None
             numbers = [np.atleast_1d(claim.of(run)) for run in runs]
             found.append(Verdict(claim, format, len(runs), *_interval(numbers)))
+    return found
+
+
+def account_verdicts(told: Mapping[str, TaskAccount]) -> list[Verdict]:
+    """Of accounts by format: whether the sources add up to the truth in the mean, and rank the pairs as it does."""
+    found = []
+    for format, account in told.items():
+        error, ranks = abs(account.first_order / account.true_change - 1), account.spearman
+        for claim, number in ((ADDS_UP, error), (RANKS, ranks)):
+            found.append(Verdict(claim, format, len(account.seeds), number, number, number))
     return found
 
 
@@ -114,6 +125,12 @@ def _separates(name: str) -> Callable[[Run], np.ndarray]:
         return (np.asarray(case_of_slopes(*_step(run, name)[1])) == SEPARATED).astype(float)
 
     return separates
+
+
+def _in_band(run: Run) -> np.ndarray:
+    """Whether the pairs in whose band d_w = d_l lies are those that a step separates."""
+    inside = np.asarray(in_band(PairGram(*run["step_gram"]), 1.0, 1.0))
+    return (inside == (_separates("plain")(run) > 0)).astype(float)
 
 
 def _possible(run: Run) -> np.ndarray:
@@ -199,6 +216,7 @@ CLAIMS = (
     Claim("T10", "slopes of Adam's first step", "error", _error_of_step("adam")),
     Claim("T10", "the case of Adam's first step", "share", _same_case("adam")),
     Claim("T10", "never chosen down and rejected up", "share", _possible),
+    Claim("T11", "in the band of weights: separated", "share", _in_band),
     Claim("T13", "half a step: a quarter of the error", "error", _halving),
     Claim("T16", "a high CHES score: the chosen falls more", "positive", _ches),
     Claim("T17", "normalised pair: separated", "share", _separates("normalised")),
@@ -207,6 +225,10 @@ CLAIMS = (
     Claim("T20", "mean step: the margins grow on average", "share", _margins),
     Claim("T22", "unseen chosen falls beyond L*", "share", _crowd),
 )
+
+
+ADDS_UP = Claim("T23", "the account's sources add up to the change", "error")
+RANKS = Claim("T23", "the account ranks pairs as the change does", "positive")
 
 
 def looks(table: Table) -> dict[str, np.ndarray]:

@@ -202,4 +202,4 @@ def _mark(side: str, x: float, y: float, size: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "−") if value else "0"
+    return f"{value:+.3g}".replace("-", "−").replace("inf", "infinity") if value else "0"

@@ -86,7 +86,7 @@ def _load_gguf(path: Path) -> Pretrained:
     for tensor in file.tensors:
         with _reading(path, f"a GGUF file: `{tensor.name}`, of type {tensor.tensor_type.name}"):
             arrays[tensor.name] = dequantize(tensor.data, tensor.tensor_type)
-    with _naming_what_lacks(path):
+    with _understanding(path):
         model = Llama(
             vocab_size=len(of["tokenizer.ggml.tokens"]),
             layers=of["llama.block_count"],
@@ -102,12 +102,12 @@ def _load_gguf(path: Path) -> Pretrained:
         if kind != TOKENIZER:
             raise ValueError(f"`{path}` must have a tokenizer {'/'.join(TOKENIZER)!r}, got {'/'.join(kind)!r}.")
         tokens, kinds = of["tokenizer.ggml.tokens"], of["tokenizer.ggml.token_type"]
-        merges, end = of["tokenizer.ggml.merges"], of["tokenizer.ggml.eos_token_id"]
+        merges, end = of["tokenizer.ggml.merges"], int(of["tokenizer.ggml.eos_token_id"])
     params = checkpoint.from_gguf(model, arrays)
     with _reading(path, "a tokenizer"):
         special = [token for token, kind in zip(tokens, kinds, strict=True) if kind == CONTROL]
         tokenizer = _byte_pairs(tokens, [tuple(merge.split(" ")) for merge in merges], special)
-    return Pretrained(model, params, tokenizer, int(end))
+    return Pretrained(model, params, tokenizer, end)
 
 
 def _whole(reader: type) -> Any:
@@ -136,7 +136,7 @@ def _load_folder(path: Path) -> Pretrained:
         files = sorted(path.glob("*.safetensors"))
         arrays = {name: array.astype(np.float32) for file in files for name, array in load_file(file).items()}
         tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
-    with _naming_what_lacks(path):
+    with _understanding(path):
         model = Llama(
             vocab_size=config["vocab_size"],
             layers=config["num_hidden_layers"],
@@ -167,11 +167,13 @@ def _reading(path: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _naming_what_lacks(path: Path) -> Iterator[None]:
+def _understanding(path: Path) -> Iterator[None]:
     try:
         yield
     except KeyError as error:
         raise ValueError(f"`{path}` lacks {error}.") from None
+    except TypeError as error:
+        raise ValueError(f"`{path}` has numbers or words where others belong: {error}.") from error
 
 
 def _check_architecture(path: Path, name: Any) -> None:

@@ -11,13 +11,15 @@ from figures.sweeps import Swept
 PARTS = ("chosen label", "chosen suffix")
 BY = {"by labels": "label", "by suffixes": "suffix"}  # of chosen and of rejected answers together
 HATCHES = ("", "////")
-MARKS = {2e-5: "o", 4e-5: "s"}  # rate of DPO
+FILLS = {2e-5: "white", 4e-5: ""}  # by the rate of DPO: hollow, or filled
 
 
 def compute(_quick: bool, _swept: Swept) -> style.Table:
     """Rows of the account, then of the map of regimes."""
     account, regime = real_runs.stored("account"), real_runs.stored("regime")
-    columns = "source part measured first_order true_change supervised_steps learning_rate cosine suffix_logp "
+    columns = (
+        "source part measured low high first_order true_change spearman seed supervised_steps learning_rate cosine "
+    )
     columns += "chosen_median chosen_rises chosen_mean label_mean suffix_mean"
     both = (("account", account), ("regime", regime))
     return style.stacked(*(_wide(name, table, columns.split()) for name, table in both))
@@ -87,18 +89,16 @@ def _bars(ax: Axes, table: style.Table) -> None:
 
 
 def _regimes(ax: Axes, table: style.Table) -> None:
-    """Change of the chosen against how much of its suffix fine-tuning has left to learn."""
-    for format in dict.fromkeys(table["format"].tolist()):
-        for rate, mark in MARKS.items():
-            part = style.rows(table, format=format, learning_rate=rate)
-            order = np.argsort(-part["suffix_logp"])
-            x, y = -part["suffix_logp"][order], part["chosen_median"][order]
-            look = LOOKS[format]
-            ax.plot(
-                x, y, look.line, marker=mark, color=look.colour, markerfacecolor="white" if mark == "o" else look.colour
-            )
+    """Change of the chosen against how long fine-tuning was, for one seed and two rates of DPO."""
+    first = style.rows(table, seed=0)
+    for format in dict.fromkeys(first["format"].tolist()):
+        look = LOOKS[format]
+        for rate, fill in FILLS.items():
+            part = style.rows(first, format=format, learning_rate=rate)
+            order = np.argsort(part["supervised_steps"])
+            x, y = part["supervised_steps"][order], part["chosen_median"][order]
+            ax.plot(x, y, look.line, marker=look.marker, color=look.colour, markerfacecolor=fill or look.colour)
     style.zero_line(ax)
-    ax.set_xscale("log")
-    ax.set(xlabel="loss of the suffix at the reference (nats)", ylabel="chosen, median change (nats)")
-    shown = {NAMES[format]: LOOKS[format] for format in dict.fromkeys(table["format"].tolist())}
+    ax.set(xlabel="steps of fine-tuning", ylabel="chosen, median change (nats)", xticks=(4, 10, 16))
+    shown = {NAMES[format]: LOOKS[format] for format in dict.fromkeys(first["format"].tolist())}
     ax.legend(handles=style.entries(shown), fontsize=6)

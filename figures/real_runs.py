@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "real"
 SEEDS = range(3)
-REGIME: dict[str, Any] = {"format": ("short_suffix", "long_suffix", "varied"), "seed": (0,)}
-REGIME |= {"supervised_steps": (4, 8, 16), "learning_rate": (2e-5, 4e-5)}
+REGIME: dict[str, Any] = {"format": ("long_suffix", "varied"), "seed": (0,)}
+REGIME |= {"supervised_steps": (4, 16), "learning_rate": (2e-5, 4e-5)}
 LOOKS = {
     "one_token": style.Look(style.BLUE, "o", "-"),
     "short_suffix": style.Look(style.ORANGE, "s", "--"),
@@ -131,7 +131,7 @@ def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[s
         "account": _columns(of_accounts),
         "tokens": _columns(_tokens(real)),
         "blocks": _columns(_blocks(real)),
-        "regime": _columns([_change(regime, row) for row in range(len(regime["seed"]))]),
+        "regime": _columns(_regimes(account, regime)),
     }
 
 
@@ -171,24 +171,21 @@ def _blocks(real: style.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _change(regime: style.Table, row: int) -> dict[str, Any]:
-    """One setting of the map: what DPO did to the chosen answers."""
-    logps = regime["token_logps"][row]
-    (label, suffix) = (logps[..., 0], logps[..., 1:].sum(axis=-1))
-    change = (logps[1] - logps[0]).sum(axis=-1)
-    gram = (regime[name][row] for name in ("chosen_sq", "rejected_sq", "inner"))
-    chosen_sq, rejected_sq, inner = gram
-    told = {name: regime[name][row] for name in ("format", "seed", "supervised_steps", "learning_rate")}
-    return told | {
-        "cosine": (inner / np.sqrt(chosen_sq * rejected_sq)).mean(),
-        "suffix_logp": suffix[0, 0].mean(),
-        "chosen_mean": change[0].mean(),
-        "chosen_median": np.median(change[0]),
-        "chosen_rises": (change[0] > 0).mean(),
-        "label_mean": (label[1] - label[0])[0].mean(),
-        "suffix_mean": (suffix[1] - suffix[0])[0].mean(),
-        "rejected_mean": change[1].mean(),
-    }
+def _regimes(account: style.Table, regime: style.Table) -> list[dict[str, Any]]:
+    """What DPO did to the chosen answers, in each setting of the map and in the runs of the account."""
+    before, after = np.moveaxis(regime["token_logps"], 1, 0)
+    change = after - before
+    of_map = np.stack([change[..., 0], change[..., 1:].sum(axis=-1)], axis=2).reshape(len(change), 4, -1)
+    rows = []
+    for table, parts in ((regime, of_map), (account, account["true_change"])):
+        cosines = table["inner"] / np.sqrt(table["chosen_sq"] * table["rejected_sq"])
+        for row, (label, suffix, *rejected) in enumerate(parts):
+            told = {name: table[name][row] for name in ("format", "seed", "supervised_steps", "learning_rate")}
+            chosen = label + suffix
+            told |= {"cosine": cosines[row].mean(), "chosen_mean": chosen.mean(), "chosen_median": np.median(chosen)}
+            told |= {"chosen_rises": (chosen > 0).mean(), "label_mean": label.mean(), "suffix_mean": suffix.mean()}
+            rows.append(told | {"rejected_mean": np.sum(rejected, axis=0).mean()})
+    return rows
 
 
 def _columns(rows: list[dict[str, Any]]) -> style.Table:

@@ -216,7 +216,7 @@ def test_a_preset_shows_its_case(opened, preset, case):
     page = opened()
     page.get_by_role("button", name="Both rise" if preset == "Both fall" else "Both fall").click()
     page.get_by_role("button", name=preset).click()
-    page.wait_for_function("case => document.querySelector('#verdict')?.dataset.case === case", arg=case)
+    page.wait_for_function("wanted => document.querySelector('#verdict')?.dataset.case === wanted", arg=case)
     settings, seen, numbers = shown(page)
     assert seen == case
     if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others

@@ -1,13 +1,16 @@
-"""Read claims.toml, and write the page CLAIMS.md from it: `python -m proofs.claims`.
+"""Read claims.toml, and write the page CLAIMS.md from it: `python -m proofs.claims`, which needs Coq.
 
 For each label it has the statement, its source, what is proved, and where to find it: Coq, a proof in words, the
 function of `toymodel.theory`, the tests, the figures.
 """
 
+import re
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from proofs.coq import compile_project, printed_statements
 from proofs.statements import HERE, Statement, all_statements
 
 PAGE = HERE / "CLAIMS.md"
@@ -23,8 +26,8 @@ HEAD = """# Claims
 Every label, with what is proved of it and where to see it. Made by `python -m proofs.claims` from
 [claims.toml](claims.toml) and the Coq sources; a test fails when it is out of date.
 
-Statements in Coq are quoted without the variables of their section: the link leads to the whole. They speak of real
-numbers; what floating point makes of them is the tests' business.
+Statements are quoted as Coq prints them, with every variable and hypothesis; `make proofs` has Coq read them again. They
+speak of real numbers; what floating point makes of them is the tests' business.
 """
 
 
@@ -42,17 +45,34 @@ def labels_of_theorems() -> dict[str, list[str]]:
     return labels
 
 
-def page() -> str:
-    """The text of CLAIMS.md."""
+def quotes() -> dict[str, str]:
+    """Statements that CLAIMS.md quotes, by `Module.name`."""
+    quoted = re.findall(
+        r"\[`([\w.']+)`\]\([^)]*\):?\n\n```coq\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    return dict(quoted)
+
+
+def printed() -> dict[str, str]:
+    """What `quotes` should be, by Coq."""
+    with tempfile.TemporaryDirectory() as build:
+        compile_project(Path(build))
+        return printed_statements(all_statements(), Path(build))
+
+
+def page(texts: dict[str, str]) -> str:
+    """The text of CLAIMS.md with these statements, by `Module.name`."""
     claims, found = load(), {statement.full_name: statement for statement in all_statements()}
     rows = ["| Label | Claim | Status |", "|---|---|---|"]
     rows += [
         f"| [{label}](#{label.lower()}) | {claim['words']} | {claim['status']} |" for label, claim in claims.items()
     ]
-    return "\n".join([HEAD, *rows, "", *(_write_section(label, claim, found) for label, claim in claims.items())])
+    return "\n".join([HEAD, *rows, "", *(_write_section(label, claim, found, texts) for label, claim in claims.items())])
 
 
-def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:
+def _write_section(
+    label: str, claim: dict[str, Any], found: dict[str, Statement], texts: dict[str, str]
+) -> str:
     status = f"{claim['status']}: {claim['open']}" if claim.get("open") else claim["status"]
     source = SOURCES[claim["source"]] + (f" ({claim['where']})" if claim.get("where") else "")
     lines = [f"## {label}", "", claim["words"] + ".", "", "```math", claim["formula"].strip(), "```", ""]
@@ -63,11 +83,11 @@ def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement
     lines += [f"- Seen in: {', '.join(map(_link_place, claim['seen']))}.", ""]
     if claim["theorems"]:
         first, *others = (found[name] for name in claim["theorems"])
-        lines += [f"In Coq, {_link_theorem(first)}:", "", "```coq", first.text, "```", ""]
+        lines += [f"In Coq, {_link_theorem(first)}:", "", "```coq", texts[first.full_name], "```", ""]
         if others:
             lines += ["<details><summary>Further statements</summary>", ""]
             for other in others:
-                lines += [_link_theorem(other), "", "```coq", other.text, "```", ""]
+                lines += [_link_theorem(other), "", "```coq", texts[other.full_name], "```", ""]
             lines += ["</details>", ""]
     return "\n".join(lines)
 
@@ -91,4 +111,4 @@ def _link_place(name: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(printed()), encoding="utf-8")

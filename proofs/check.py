@@ -76,7 +76,9 @@ def assumptions(questions: dict[str, str], build: Path) -> dict[str, set[str]]:
     tell(f"{name}_Terms", terms, build)
     prints = {key: f"Print Assumptions {name}_Terms.question_{n}" for n, key in enumerate(questions)}
     answers = ask(name, prints, build)
-    return {key: {line.split()[0] for line in text.splitlines()[1:] if line[:1].strip()} for key, text in answers.items()}
+    return {
+        key: {line.split()[0] for line in text.splitlines()[1:] if line[:1].strip()} for key, text in answers.items()
+    }
 
 
 def audit(found: list[Statement], build: Path) -> dict[str, set[str]]:

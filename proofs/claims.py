@@ -26,8 +26,8 @@ HEAD = """# Claims
 Every label, with what is proved of it and where to see it. Made by `python -m proofs.claims` from
 [claims.toml](claims.toml) and the Coq sources; a test fails when it is out of date.
 
-Statements are quoted as Coq prints them, with every variable and hypothesis; `make proofs` has Coq read them again. They
-speak of real numbers; what floating point makes of them is the tests' business.
+Statements are quoted as Coq prints them, with every variable and hypothesis, and `make proofs` has Coq read them again.
+They speak of real numbers; what floating point makes of them is the tests' business.
 """
 
 
@@ -67,12 +67,12 @@ def page(texts: dict[str, str]) -> str:
     rows += [
         f"| [{label}](#{label.lower()}) | {claim['words']} | {claim['status']} |" for label, claim in claims.items()
     ]
-    return "\n".join([HEAD, *rows, "", *(_write_section(label, claim, found, texts) for label, claim in claims.items())])
+    return "\n".join(
+        [HEAD, *rows, "", *(_write_section(label, claim, found, texts) for label, claim in claims.items())]
+    )
 
 
-def _write_section(
-    label: str, claim: dict[str, Any], found: dict[str, Statement], texts: dict[str, str]
-) -> str:
+def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement], texts: dict[str, str]) -> str:
     status = f"{claim['status']}: {claim['open']}" if claim.get("open") else claim["status"]
     source = SOURCES[claim["source"]] + (f" ({claim['where']})" if claim.get("where") else "")
     lines = [f"## {label}", "", claim["words"] + ".", "", "```math", claim["formula"].strip(), "```", ""]

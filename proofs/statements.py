@@ -17,7 +17,8 @@ CLAIMS = (
     "Example",
 )  # kinds that a label of claims.toml must list; a `Lemma` is a step towards one
 COMMENT_OR_STRING = re.compile(r'"(?:[^"]|"")*"|\(\*|\*\)')
-END_OF_SENTENCE = re.compile(r"\.(?=[ \t\r\n]|$)")
+END_OF_SENTENCE = re.compile(r"\.(?=[ \n]|$)")
+ODD_SPACE = re.compile(r"[^\S \n]")  # where Coq and we might disagree on whether a sentence ends
 NAME = r"[\w']+"
 STATEMENT = re.compile(rf"(Theorem|Lemma|Corollary|Example)\s+({NAME})\b")
 # Definitions must be written out: without `:=` a proof begins, and what it makes need not be what its name says.
@@ -78,6 +79,8 @@ def _blank(text: str) -> str:
 def sentences(path: Path) -> Iterator[tuple[int, str, str]]:
     """Line and text of every sentence of a file, and the text with its strings and comments."""
     source = path.read_text(encoding="utf-8")
+    if odd := ODD_SPACE.search(source):
+        raise ProofError(f"{path.name} has the space {odd[0]!r}: it may not stand here")
     code, start = "".join(without_comments(source)), 0
     for end in [*(mark.start() for mark in END_OF_SENTENCE.finditer(code)), len(code)]:
         if text := code[start:end].strip():
@@ -98,7 +101,7 @@ def statements(path: Path) -> list[Statement]:
                 raise refused
             place = "proof"
         elif place == "proof":
-            done = text.lstrip("-+*{} \t\r\n") == "Qed"
+            done = text.lstrip("-+*{} \n") == "Qed"
             if not done and not STEP.fullmatch(text):
                 raise refused
             place = "file" if done else "proof"

@@ -376,14 +376,15 @@ Proof.
     assert (along : forall t, logits d (stepped W0 D0 t) r i = fun v => logits d W0 r i v + t * logit_change d D0 r i v)
       by (intros; extensionality v; apply logits_along).
     rewrite !along; pose proof (logp_change_from_the_middle V (logits d W0 r i) (logit_change d D0 r i) (token r i)
-      (r_in i i_lt)) as bound.
+      (r_in i i_lt)) as bound; cbv beta in bound.
     replace (fun v => logits d W0 r i v + 0 * logit_change d D0 r i v) with (logits d W0 r i) in bound
       by (extensionality v; ring).
     exact bound. }
   change (Rabs (sum (size r) f) <= Σ_(i < size r) range V (logit_change d D0 r i) ^ 3 / (144 * sqrt 3)).
   clearbody f; revert each; generalize (size r) as n; induction n as [|n IH]; intros each;
     [simpl; rewrite Rabs_R0; lra |].
-  simpl; eapply Rle_trans; [apply Rabs_triang |]; apply Rplus_le_compat; [apply IH |]; auto.
+  simpl; eapply Rle_trans; [apply Rabs_triang |].
+  apply Rplus_le_compat; [apply IH; intros i i_lt |]; apply each; lia.
 Qed.
 
 Definition middle_order (T : nat) : R :=

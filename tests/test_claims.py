@@ -89,19 +89,20 @@ APPLIES = (statements.HERE / "Applies.v").read_text(encoding="utf-8")
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project of these files, `Small.v` unless named; no label lists anything and nothing is quoted."""
-    monkeypatch.setattr(statements, "HERE", tmp_path)
-    monkeypatch.setattr(coq, "HERE", tmp_path)
+    folder, build = tmp_path / "proofs", tmp_path / "build"
+    folder.mkdir()
+    build.mkdir()
+    monkeypatch.setattr(statements, "HERE", folder)
+    monkeypatch.setattr(coq, "HERE", folder)
     monkeypatch.setattr(check, "labels_of_theorems", dict)
     monkeypatch.setattr(check, "quotes", dict)
-    build = tmp_path / "build"
-    build.mkdir()
 
     def make(small, **others):
         sources = {"Applies": APPLIES, **others, "Small": small}
         for name, source in sources.items():
-            (tmp_path / f"{name}.v").write_text(source, encoding="utf-8")
+            (folder / f"{name}.v").write_text(source, encoding="utf-8")
         lines = ["-Q . Toymodel", *(f"{name}.v" for name in sources)]
-        (tmp_path / "_CoqProject").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        (folder / "_CoqProject").write_text("\n".join([*lines, ""]), encoding="utf-8")
         return build
 
     return make
@@ -202,9 +203,9 @@ def test_what_stands_in_the_sources_is_not_refused(project):
         "-Q . Toymodel\nApplies.v\n./Small.v",
     ],
 )
-def test_a_project_file_with_more_than_the_files_is_refused(project, tmp_path, lines):
+def test_a_project_file_with_more_than_the_files_is_refused(project, lines):
     project(TRUE)
-    (tmp_path / "_CoqProject").write_text(f"{lines}\n", encoding="utf-8")
+    (statements.HERE / "_CoqProject").write_text(f"{lines}\n", encoding="utf-8")
     with pytest.raises(statements.ProofError, match="_CoqProject"):
         statements.project()
 
@@ -279,21 +280,21 @@ def test_a_claim_in_names_that_hide_coqs_is_refused(project, hiding):
 
 @needs_coq
 def test_a_quote_must_be_the_constants_own_statement(project, monkeypatch):
-    """Hypotheses of a section included; Coq's notations may not be put to another use, as `=` is here."""
+    """With the hypotheses of its section, and to the letter: what can be computed to it is not it."""
     build = project(
         "Section S. Variable n : nat. Hypothesis h : n = 1. Theorem t : n < 2. Proof. rewrite h; auto. Qed. End S."
     )
     coq.compile_project(build)
     found = statements.all_statements()
     for quote, right in {
-        "forall n : nat, n = 1 -> n < 2": True,
-        "forall n : nat,\nn = 1 ->   n < 2": True,
-        "forall n : nat, n < 2": False,
-        "n < 2": False,
-        "forall n : nat, n = 1 -> S n <= 2": False,
-        "forall n : nat, n = 1 -> n < 2 (* for every n *)": False,
+        "forall n : nat, n = 1%nat -> (n < 2)%nat": True,
+        "forall n : nat,\nn = 1%nat ->   (n < 2)%nat": True,
+        "forall n : nat, (n < 2)%nat": False,
+        "(n < 2)%nat": False,
+        "forall n : nat, n = 1%nat -> (S n <= 2)%nat": False,
+        "forall n : nat, n = 1%nat -> (n < 2)%nat (* for every n *)": False,
     }.items():
-        monkeypatch.setattr(check, "quotes", lambda quote=quote: {"Small.t": f"{quote}"})
+        monkeypatch.setattr(check, "quotes", lambda quote=quote: {"Small.t": quote})
         if right:
             check.check_quotes(found, build)
         else:

@@ -17,7 +17,7 @@
 
     Name                         Meaning
     total n f                    Σ_(a < n) f_a, for vectors with entries of any index
-    linear L                     L (u + v) = L u + L v and L (a u) = a (L u)
+    linear_map L                 L (u + v) = L u + L v and L (a u) = a (L u)
     optimiser                    m_(t+1) = keep_t m_t + take_t g_t, and the update recall_t m_(t+1) + direct_t g_t
     memory o m g t, update …     m_t and u_t from m_0 = m and the gradients g
     contribution … T             Σ_(t < T) ⟨γ_t, u_t⟩
@@ -30,29 +30,30 @@ Local Open Scope R_scope.
 Section Vectors.
 Context {I : Type}.
 
-Definition plus (u v : I -> R) (i : I) : R := u i + v i.
-Definition scale (a : R) (u : I -> R) (i : I) : R := a * u i.
+Definition plus_each (u v : I -> R) (i : I) : R := u i + v i.
+Definition scale_each (a : R) (u : I -> R) (i : I) : R := a * u i.
 Definition total (n : nat) (f : nat -> I -> R) (i : I) : R := Σ_(a < n) f a i.
 
-Definition linear (L : (I -> R) -> I -> R) : Prop :=
-  (forall u v, L (plus u v) = plus (L u) (L v)) /\ (forall a u, L (scale a u) = scale a (L u)).
+Definition linear_map (L : (I -> R) -> I -> R) : Prop :=
+  (forall u v, L (plus_each u v) = plus_each (L u) (L v)) /\ (forall a u, L (scale_each a u) = scale_each a (L u)).
 
-Lemma total_zero (f : nat -> I -> R) : total 0 f = scale 0 (total 0 f).
-Proof. extensionality i; unfold scale, total; simpl; ring. Qed.
+Lemma total_zero (f : nat -> I -> R) : total 0 f = scale_each 0 (total 0 f).
+Proof. extensionality i; unfold scale_each, total; simpl; ring. Qed.
 
-Lemma total_next (n : nat) (f : nat -> I -> R) : total (S n) f = plus (total n f) (f n).
+Lemma total_next (n : nat) (f : nat -> I -> R) : total (S n) f = plus_each (total n f) (f n).
 Proof. reflexivity. Qed.
 
-Lemma linear_total (L : (I -> R) -> I -> R) (n : nat) (f : nat -> I -> R) : linear L ->
+Lemma linear_total (L : (I -> R) -> I -> R) (n : nat) (f : nat -> I -> R) : linear_map L ->
   L (total n f) = total n (fun a => L (f a)).
 Proof.
   intros [additive homogeneous]; induction n as [|n IH].
-  - rewrite total_zero, homogeneous; extensionality i; unfold scale, total; simpl; ring.
+  - rewrite total_zero, homogeneous; extensionality i; unfold scale_each, total; simpl; ring.
   - now rewrite !total_next, additive, IH.
 Qed.
 
-Lemma plus_total (n : nat) (f g : nat -> I -> R) : plus (total n f) (total n g) = total n (fun a => plus (f a) (g a)).
-Proof. extensionality i; unfold plus, total; symmetry; apply sum_plus. Qed.
+Lemma plus_total (n : nat) (f g : nat -> I -> R) :
+  plus_each (total n f) (total n g) = total n (fun a => plus_each (f a) (g a)).
+Proof. extensionality i; unfold plus_each, total; symmetry; apply sum_plus. Qed.
 
 (** ** Optimisers *)
 
@@ -60,16 +61,16 @@ Record optimiser := Optimiser { keep : nat -> (I -> R) -> I -> R; take : nat -> 
                                 recall : nat -> (I -> R) -> I -> R; direct : nat -> (I -> R) -> I -> R }.
 
 Definition linear_optimiser (o : optimiser) : Prop :=
-  forall t, linear (keep o t) /\ linear (take o t) /\ linear (recall o t) /\ linear (direct o t).
+  forall t, linear_map (keep o t) /\ linear_map (take o t) /\ linear_map (recall o t) /\ linear_map (direct o t).
 
 Fixpoint memory (o : optimiser) (m : I -> R) (g : nat -> I -> R) (t : nat) : I -> R :=
   match t with
   | O => m
-  | S t' => plus (keep o t' (memory o m g t')) (take o t' (g t'))
+  | S t' => plus_each (keep o t' (memory o m g t')) (take o t' (g t'))
   end.
 
 Definition update (o : optimiser) (m : I -> R) (g : nat -> I -> R) (t : nat) : I -> R :=
-  plus (recall o t (memory o m g (S t))) (direct o t (g t)).
+  plus_each (recall o t (memory o m g (S t))) (direct o t (g t)).
 
 Section Sources.
 Variables (o : optimiser) (n : nat) (m : I -> R) (ms : nat -> I -> R) (g : nat -> I -> R) (gs : nat -> nat -> I -> R).
@@ -94,7 +95,7 @@ Qed.
 (** *** What every source did to a judged response of gradient γ_t *)
 
 Variable ip : (I -> R) -> (I -> R) -> R.
-Hypothesis form : semi_inner_product plus scale ip.
+Hypothesis form : semi_inner_product plus_each scale_each ip.
 
 Definition contribution (γ : nat -> I -> R) (m : I -> R) (g : nat -> I -> R) (T : nat) : R :=
   Σ_(t < T) ip (γ t) (update o m g t).
@@ -117,7 +118,7 @@ Qed.
 (** A source that is no gradient, w_t: the step is u_t + w_t. *)
 Corollary contributions_with_decay_add_up (γ w : nat -> I -> R) (T : nat) :
   (Σ_(a < n) contribution γ (ms a) (gs a) T) + (Σ_(t < T) ip (γ t) (w t))
-  = Σ_(t < T) ip (γ t) (plus (update o m g t) (w t)).
+  = Σ_(t < T) ip (γ t) (plus_each (update o m g t) (w t)).
 Proof.
   rewrite contributions_add_up; unfold contribution; rewrite <- sum_plus; apply sum_ext; intros t _.
   rewrite !(symmetric _ _ _ form (γ t)), (additive _ _ _ form); reflexivity.
@@ -129,8 +130,8 @@ End Sources.
 
 Definition diagonal (c u : I -> R) (i : I) : R := c i * u i.
 
-Lemma diagonal_linear (c : I -> R) : linear (diagonal c).
-Proof. split; intros; extensionality i; unfold diagonal, plus, scale; ring. Qed.
+Lemma diagonal_linear (c : I -> R) : linear_map (diagonal c).
+Proof. split; intros; extensionality i; unfold diagonal, plus_each, scale_each; ring. Qed.
 
 Definition entrywise (a b c e : nat -> I -> R) : optimiser :=
   Optimiser (fun t => diagonal (a t)) (fun t => diagonal (b t)) (fun t => diagonal (c t)) (fun t => diagonal (e t)).
@@ -154,17 +155,17 @@ Example they_make_the_steps_of_their_names (η μ β : R) (ηs : nat -> R) (P g 
   update (nesterov η μ) m g t i = - η * (g t i + μ * memory (nesterov η μ) m g (S t) i) /\
   memory (adam ηs β P) m g (S t) i = β * memory (adam ηs β P) m g t i + (1 - β) * g t i /\
   update (adam ηs β P) m g t i = - ηs t * P t i * memory (adam ηs β P) m g (S t) i.
-Proof. unfold update, plus; simpl; unfold plus, diagonal; repeat split; ring. Qed.
+Proof. unfold update, plus_each; simpl; unfold plus_each, diagonal; repeat split; ring. Qed.
 
 End Vectors.
 
 Arguments optimiser : clear implicits.
 
 (** Clipping is not linear: what it does to two sources together is not what it does to each. *)
-Example clipping_is_not_linear : ~ linear (fun (u : unit -> R) i => Rmin 1 (u i)).
+Example clipping_is_not_linear : ~ linear_map (fun (u : unit -> R) i => Rmin 1 (u i)).
 Proof.
   intros [additive _]; specialize (additive (fun _ => 1) (fun _ => 1)); apply (f_equal (fun u => u tt)) in additive.
-  unfold plus in additive; rewrite !Rmin_left in additive by lra; lra.
+  unfold plus_each in additive; rewrite !Rmin_left in additive by lra; lra.
 Qed.
 
 (** ** Linear softmax: the remainder over a run *)
@@ -204,7 +205,7 @@ Definition entries (A : nat -> nat -> R) (vk : nat * nat) : R := A (fst vk) (snd
 Definition matrix (u : nat * nat -> R) (v k : nat) : R := u (v, k).
 Definition entries_ip (V d : nat) (u w : nat * nat -> R) : R := frobenius V d (matrix u) (matrix w).
 
-Lemma entries_form (V d : nat) : semi_inner_product plus scale (entries_ip V d).
+Lemma entries_form (V d : nat) : semi_inner_product plus_each scale_each (entries_ip V d).
 Proof.
   destruct (matrices_form V d) as [symmetric additive homogeneous nonnegative]; unfold entries_ip.
   split; intros; [apply symmetric | apply additive | apply homogeneous | apply nonnegative].

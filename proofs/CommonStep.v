@@ -40,7 +40,7 @@ Definition left_over (n : nat) (μ : nat -> R) (a : nat -> V) (b y : V) : R := i
 Definition closest (n : nat) (a : nat -> V) (b : V) (μ : nat -> R) : Prop :=
   forall i, (i < n)%nat -> 0 <= μ i /\ left_over n μ a b (a i) <= 0 /\ μ i * left_over n μ a b (a i) = 0.
 
-Definition without (z : V) (y : V) : V := combine V plus scale 1 y (- (ip y z / ip z z)) z.
+Definition without (z : V) (y : V) : V := combined V plus scale 1 y (- (ip y z / ip z z)) z.
 
 Lemma ip_without (z y x : V) : ip (without z y) x = ip y x - ip y z / ip z z * ip z x.
 Proof. unfold without; rewrite (ip_combine_left _ _ _ _ form); ring. Qed.
@@ -161,7 +161,7 @@ Proof.
   - pose proof (sum_le n μ (fun _ => 0) none) as small; rewrite sum_const in small; lra.
 Qed.
 
-Lemma towards (n : nat) (λ : nat -> R) (t : R) (i : nat) : distribution n λ -> (i < n)%nat -> 0 <= t <= 1 ->
+Lemma distribution_towards (n : nat) (λ : nat -> R) (t : R) (i : nat) : distribution n λ -> (i < n)%nat -> 0 <= t <= 1 ->
   distribution n (fun k => (1 - t) * λ k + t * is i k).
 Proof.
   intros [nonneg total] i_lt between; split.
@@ -175,7 +175,7 @@ Theorem shortest_point_gives_every_slope (n : nat) (x : nat -> V) (λ : nat -> R
   shortest n x λ -> (i < n)%nat -> let u := combination n λ x in ip u u <= ip (x i) u.
 Proof.
   intros [hull least] i_lt u; destruct (Rle_lt_dec (ip u u) (ip (x i) u)) as [|less]; [assumption | exfalso].
-  pose proof (nonnegative _ _ _ form (combine V plus scale 1 (x i) (-1) u)) as square.
+  pose proof (nonnegative _ _ _ form (combined V plus scale 1 (x i) (-1) u)) as square.
   rewrite (ip_combine_left _ _ _ _ form), !(ip_combine_right _ _ _ _ form), (symmetric _ _ _ form u (x i)) in square.
   set (δ := ip u u - ip (x i) u) in *; set (N := ip (x i) (x i) - 2 * ip (x i) u + ip u u) in *.
   assert (0 < δ /\ 0 <= N) as [δ_pos N_nonneg] by (unfold δ, N; lra).
@@ -186,7 +186,7 @@ Proof.
   { intros y; unfold z, u; rewrite !combination_dot.
     rewrite (sum_ext n _ (fun k => (1 - t) * (λ k * ip (x k) y) + is i k * (t * ip (x k) y))) by (intros; ring).
     rewrite sum_plus, sum_scale, (sum_is n i (fun k => t * ip (x k) y)) by assumption; reflexivity. }
-  specialize (least _ (towards n λ t i hull i_lt ltac:(lra))); fold u in least; fold z in least.
+  specialize (least _ (distribution_towards n λ t i hull i_lt ltac:(lra))); fold u in least; fold z in least.
   rewrite (moved z), (symmetric _ _ _ form u z), (symmetric _ _ _ form (x i) z), !moved in least.
   rewrite (symmetric _ _ _ form u (x i)) in least.
   assert (ip u u <= ip u u - 2 * t * δ + t * t * N) as shorter by (unfold δ, N; lra).
@@ -348,7 +348,7 @@ Definition price (G : gram) (s t : R) : R :=
   (s * s * ll G + 2 * s * t * wl G + t * t * ww G) / (ww G * ll G - wl G * wl G).
 
 Definition cheapest (gw gl : V) (s t : R) : V := let G := gram_of ip gw gl in let D := ww G * ll G - wl G * wl G in
-  combine V plus scale ((s * ll G + t * wl G) / D) gw (- ((t * ww G + s * wl G) / D)) gl.
+  combined V plus scale ((s * ll G + t * wl G) / D) gw (- ((t * ww G + s * wl G) / D)) gl.
 
 Theorem cheapest_step (gw gl : V) (s t : R) : let G := gram_of ip gw gl in let u := cheapest gw gl s t in
   wl G * wl G < ww G * ll G ->
@@ -386,7 +386,7 @@ Example a_common_direction_where_the_mean_step_fails :
   /\ common_direction plane_ip 2 gw gl (1, 3).
 Proof.
   intros gw gl; split; [| intros [|[|b]] b_lt; unfold plane_ip; simpl; lra || lia].
-  unfold mean_step, pair_step, combine, plane_ip; simpl; replace (/ (1 + 1)) with (1 / 2) by field; lra.
+  unfold mean_step, step_of_pair, combined, plane_ip; simpl; replace (/ (1 + 1)) with (1 / 2) by field; lra.
 Qed.
 
 (** The two pairs of Groups.v, of which the mean step reverses one: no step serves both, as the chosen of the second

@@ -176,18 +176,18 @@ Section AnySpace.
 Variables (V : Type) (plus : V -> V -> V) (scale : R -> V -> V) (ip : V -> V -> R).
 Hypothesis form : semi_inner_product plus scale ip.
 
-Definition combine (a : R) (u : V) (b : R) (v : V) := plus (scale a u) (scale b v).
+Definition combined (a : R) (u : V) (b : R) (v : V) := plus (scale a u) (scale b v).
 
-Lemma ip_combine_left (a b : R) (u v x : V) : ip (combine a u b v) x = a * ip u x + b * ip v x.
-Proof. unfold combine; now rewrite (additive _ _ _ form), !(homogeneous _ _ _ form). Qed.
+Lemma ip_combine_left (a b : R) (u v x : V) : ip (combined a u b v) x = a * ip u x + b * ip v x.
+Proof. unfold combined; now rewrite (additive _ _ _ form), !(homogeneous _ _ _ form). Qed.
 
-Lemma ip_combine_right (a b : R) (u v x : V) : ip x (combine a u b v) = a * ip x u + b * ip x v.
+Lemma ip_combine_right (a b : R) (u v x : V) : ip x (combined a u b v) = a * ip x u + b * ip x v.
 Proof. now rewrite (symmetric _ _ _ form), ip_combine_left, !(symmetric _ _ _ form _ x). Qed.
 
 Theorem cauchy_schwarz (u v : V) : ip u v * ip u v <= ip u u * ip v v.
 Proof.
   apply discriminant; intros a b.
-  pose proof (nonnegative _ _ _ form (combine a u b v)) as square.
+  pose proof (nonnegative _ _ _ form (combined a u b v)) as square.
   rewrite ip_combine_left, !ip_combine_right, (symmetric _ _ _ form v u) in square; lra.
 Qed.
 
@@ -196,7 +196,7 @@ Proof. repeat split; simpl; try apply (nonnegative _ _ _ form); apply cauchy_sch
 
 (** T9: each slope is the inner product of that response's gradient with the step d_w g_w - d_l g_l. *)
 Theorem slopes_along_the_step (gw gl : V) (dw dl : R) :
-  let G := gram_of ip gw gl in let step := combine dw gw (- dl) gl in
+  let G := gram_of ip gw gl in let step := combined dw gw (- dl) gl in
   ip gw step = chosen_slope G dw dl /\ ip gl step = rejected_slope G dw dl.
 Proof.
   unfold chosen_slope, rejected_slope; simpl.
@@ -204,7 +204,7 @@ Proof.
 Qed.
 
 Theorem margin_slope_is_squared_distance (gw gl : V) (d : R) :
-  let G := gram_of ip gw gl in let difference := combine 1 gw (-1) gl in
+  let G := gram_of ip gw gl in let difference := combined 1 gw (-1) gl in
   chosen_slope G d d - rejected_slope G d d = d * ip difference difference.
 Proof.
   unfold chosen_slope, rejected_slope; simpl.

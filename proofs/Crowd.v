@@ -47,7 +47,7 @@ Lemma slope_along_crowd_step (V d : nat) (W : nat -> nat -> R) (B : nat) (w l : 
 Proof.
   intros same_size same_features; unfold slope, crowd_step, mean_step.
   rewrite (symmetric _ _ _ (matrices_form V d)), (ip_weighted_sum_left _ _ _ _ (matrices_form V d)).
-  apply sum_ext; intros b b_lt; f_equal; unfold Groups.pair_step.
+  apply sum_ext; intros b b_lt; f_equal; unfold step_of_pair.
   rewrite (ip_combine_left _ _ _ _ (matrices_form V d)), !(symmetric _ _ _ (matrices_form V d) _ (gradient V d W r)).
   rewrite !entanglement_identity, same_size by assumption.
   replace (c * _ + _) with (c * (Σ_(i < size r) Σ_(j < size (w b)) token_gram V d W r (w b) i j

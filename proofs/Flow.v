@@ -41,7 +41,7 @@ Proof.
   intros h h_some h_small; rewrite <- !same; auto.
 Qed.
 
-Lemma affine_derivative (a b t : R) : derivable_pt_lim (fun s => a + b * s) t b.
+Lemma line_derivative (a b t : R) : derivable_pt_lim (fun s => a + b * s) t b.
 Proof.
   apply (derivative_ext (fun s => a + b * s) _ t (0 + b * 1)); [reflexivity | ring |].
   apply (derivable_pt_lim_plus (fun _ => a) (fun s => b * s)); [apply derivable_pt_lim_const |].
@@ -312,7 +312,7 @@ Proof.
     rewrite exp_Ropp; field; lra.
   - apply (chain_derivative (fun s => 1 + exp (0 + - β * s)) ln).
     + apply (sum_of_two_derivative (fun _ => 1)); [apply derivable_pt_lim_const |].
-      apply (exp_derivative (fun s => 0 + - β * s)), affine_derivative.
+      apply (exp_derivative (fun s => 0 + - β * s)), line_derivative.
     + apply derivable_pt_lim_ln; pose proof (exp_pos (0 + - β * m)); lra.
 Qed.
 
@@ -339,7 +339,7 @@ Proof.
   apply (derivative_ext h _ t (2 * β * u' + exp (2 * β * u t) * (2 * β * u') + - (2 * β * β * F))).
   - reflexivity.
   - unfold u', logistic; rewrite Ropp_involutive; pose proof (exp_pos (2 * β * u t)); field; lra.
-  - apply (sum_of_two_derivative (fun s => 2 * β * u s + exp (2 * β * u s))); [| apply affine_derivative].
+  - apply (sum_of_two_derivative (fun s => 2 * β * u s + exp (2 * β * u s))); [| apply line_derivative].
     apply (sum_of_two_derivative (fun s => 2 * β * u s)); [assumption |].
     now apply (exp_derivative (fun s => 2 * β * u s)).
 Qed.
@@ -453,7 +453,7 @@ Proof.
            (/ (2 * β) * (/ (1 + exp (root (c t))) * (2 * β * β * F)))).
   - intros s; unfold dpo_path, c; rewrite (Rplus_comm 1); unfold Rdiv; ring.
   - unfold logistic; rewrite Ropp_involutive, x; pose proof (exp_pos (2 * β * dpo_path β F t)); field; lra.
-  - apply scaled_derivative, (chain_derivative c root); [apply affine_derivative | apply root_derivative].
+  - apply scaled_derivative, (chain_derivative c root); [apply line_derivative | apply root_derivative].
 Qed.
 
 Theorem dpo_path_is_the_only_solution (β F : R) (u : R -> R) : 0 < β ->
@@ -612,7 +612,7 @@ Proof.
   apply (derivative_ext (fun s => gap s * gap s) _ m (1 * gap m + gap m * 1)).
   - intros s; unfold ipo_loss, gap; ring.
   - unfold ipo_slope, gap; ring.
-  - apply product_derivative; apply affine_derivative.
+  - apply product_derivative; apply line_derivative.
 Qed.
 
 (** T14's equation: u' = ‖φ‖²(1/τ - 4u). *)
@@ -635,7 +635,7 @@ Proof.
   - intros s; unfold ipo_path, c; replace (0 + - (4 * F) * s) with (- (4 * F * s)) by ring; field; lra.
   - unfold ipo_path, c; replace (0 + - (4 * F) * t) with (- (4 * F * t)) by ring; field; lra.
   - apply (sum_of_two_derivative (fun _ => c)); [apply derivable_pt_lim_const |].
-    apply scaled_derivative, (exp_derivative (fun s => 0 + - (4 * F) * s)), affine_derivative.
+    apply scaled_derivative, (exp_derivative (fun s => 0 + - (4 * F) * s)), line_derivative.
 Qed.
 
 (** The distance to the target, times e^(4‖φ‖²t), does not change. *)
@@ -650,7 +650,7 @@ Proof.
              ((0 + u') * grow t + (- (1 / (4 * τ)) + u t) * (grow t * (4 * F)))); [reflexivity | |].
     - unfold u'; field; lra.
     - apply (product_derivative (fun s => - (1 / (4 * τ)) + u s) grow);
-        [| apply (exp_derivative (fun s => 0 + 4 * F * s)), affine_derivative].
+        [| apply (exp_derivative (fun s => 0 + 4 * F * s)), line_derivative].
       apply (sum_of_two_derivative (fun _ => - (1 / (4 * τ)))); [apply derivable_pt_lim_const | now apply equation]. }
   unfold grow in kept; rewrite start, Rmult_0_r, !Rplus_0_l, Rplus_0_r, exp_0 in kept.
   unfold ipo_path; rewrite exp_Ropp; pose proof (exp_pos (4 * F * t)) as positive.

@@ -200,15 +200,15 @@ Qed.
 
 (** ** T20: batches of pairs *)
 
-Definition pair_step (dw dl : nat -> R) (gw gl : nat -> V) (b : nat) : V :=
-  combine V plus scale (dw b) (gw b) (- dl b) (gl b).
+Definition step_of_pair (dw dl : nat -> R) (gw gl : nat -> V) (b : nat) : V :=
+  combined V plus scale (dw b) (gw b) (- dl b) (gl b).
 
 Definition mean_step (B : nat) (dw dl : nat -> R) (gw gl : nat -> V) : V :=
-  weighted_sum B (fun _ => / INR B) (pair_step dw dl gw gl).
+  weighted_sum B (fun _ => / INR B) (step_of_pair dw dl gw gl).
 
 Lemma margin_is_inner_product_with_pair_step (dw dl : nat -> R) (gw gl : nat -> V) (b : nat) (u : V) :
-  dw b * ip (gw b) u - dl b * ip (gl b) u = ip (pair_step dw dl gw gl b) u.
-Proof. unfold pair_step; rewrite (ip_combine_left _ _ _ _ form); ring. Qed.
+  dw b * ip (gw b) u - dl b * ip (gl b) u = ip (step_of_pair dw dl gw gl b) u.
+Proof. unfold step_of_pair; rewrite (ip_combine_left _ _ _ _ form); ring. Qed.
 
 (** The same step as a group of 2 B responses, the chosen before the rejected: every slope is the same. *)
 Definition first_then {T : Type} (B : nat) (f h : nat -> T) (i : nat) : T := if Nat.ltb i B then f i else h (i - B)%nat.
@@ -305,7 +305,7 @@ Example one_pair_of_a_batch_reversed :
   (forall b, separates (gram_of plane_ip (gw b) (gl b)) 1 1)
   /\ reversed plane_ip gw gl (mean_step plane_plus plane_scale 2 (fun _ => 1) (fun _ => 1) gw gl) 0.
 Proof.
-  unfold separates, chosen_slope, rejected_slope, reversed, mean_step, pair_step, combine, plane_ip; simpl.
+  unfold separates, chosen_slope, rejected_slope, reversed, mean_step, step_of_pair, combined, plane_ip; simpl.
   split; [intros [|b]; simpl; lra |].
   replace (/ (1 + 1)) with (1 / 2) by field; lra.
 Qed.

@@ -14,12 +14,12 @@
 
     Name                      Meaning
     parameters                the pair (W, h)
-    logit d θ                 z = W h
+    free_logit d θ            z = W h
     free_form V d             ⟨(A, a), (B, b)⟩ = Σ_vk A_vk B_vk + Σ_k a_k b_k, the inner product of such pairs
-    token_gradient V d θ y    the gradient of log π(y) in (W, h): ((e_y - p) h^T, Σ_v (e_y - p)_v W_v)
+    free_gradient V d θ y     the gradient of log π(y) in (W, h): ((e_y - p) h^T, Σ_v (e_y - p)_v W_v)
     pair_direction            g_w - g_l
-    slope y                   derivative of log π(y) along g_w - g_l
-    towards                   W_w - W_l
+    token_slope y             derivative of log π(y) along g_w - g_l
+    row_gap                   W_w - W_l
     mean_row                  Σ_v p_v W_v
     head_slope y              derivative of log π(y) along g_w - g_l with h frozen
     hidden_sum T h            Σ_i h_i, i < T
@@ -47,19 +47,19 @@ Proof.
   - apply Rplus_le_le_0_compat; auto.
 Qed.
 
-Definition logit (d : nat) (θ : parameters) (v : nat) : R := dot d (fst θ v) (snd θ).
+Definition free_logit (d : nat) (θ : parameters) (v : nat) : R := dot d (fst θ v) (snd θ).
 
-Definition token_gradient (V d : nat) (θ : parameters) (y : nat) : parameters :=
-  let s := residual V (logit d θ) y in
+Definition free_gradient (V d : nat) (θ : parameters) (y : nat) : parameters :=
+  let s := residual V (free_logit d θ) y in
   (fun v k => s v * snd θ k, fun k => Σ_(v < V) s v * fst θ v k).
 
 (** How fast the logits move along δ. *)
 Definition velocity (d : nat) (θ δ : parameters) (v : nat) : R := dot d (fst δ v) (snd θ) + dot d (fst θ v) (snd δ).
 
-Lemma token_gradient_along (V d : nat) (θ δ : parameters) (y : nat) :
-  free_form V d (token_gradient V d θ y) δ = dot V (residual V (logit d θ) y) (velocity d θ δ).
+Lemma free_gradient_along (V d : nat) (θ δ : parameters) (y : nat) :
+  free_form V d (free_gradient V d θ y) δ = dot V (residual V (free_logit d θ) y) (velocity d θ δ).
 Proof.
-  unfold free_form, token_gradient, velocity; simpl; set (s := residual V (logit d θ) y).
+  unfold free_form, free_gradient, velocity; simpl; set (s := residual V (free_logit d θ) y).
   transitivity (Σ_(v < V) s v * dot d (fst δ v) (snd θ) + Σ_(v < V) s v * dot d (fst θ v) (snd δ)).
   - f_equal.
     + apply sum_ext; intros v _; unfold dot; rewrite <- sum_scale; apply sum_ext; intros; ring.
@@ -69,17 +69,17 @@ Proof.
   - rewrite <- sum_plus; apply sum_ext; intros; ring.
 Qed.
 
-Lemma logit_derivative (d : nat) (θ δ : parameters) (v : nat) :
-  derivable_pt_lim (fun t => logit d (free_plus θ (free_scale t δ)) v) 0 (velocity d θ δ v).
+Lemma free_logit_derivative (d : nat) (θ δ : parameters) (v : nat) :
+  derivable_pt_lim (fun t => free_logit d (free_plus θ (free_scale t δ)) v) 0 (velocity d θ δ v).
 Proof.
   set (c := dot d (fst δ v) (snd δ)); set (b := velocity d θ δ v).
-  apply (derivable_pt_lim_ext (fun t => logit d θ v + t * (b + t * c))).
-  - intros t; unfold b, c, velocity, logit, free_plus, free_scale, dot; simpl.
+  apply (derivable_pt_lim_ext (fun t => free_logit d θ v + t * (b + t * c))).
+  - intros t; unfold b, c, velocity, free_logit, free_plus, free_scale, dot; simpl.
     rewrite <- sum_plus, <- !sum_scale, <- sum_plus, <- sum_scale, <- sum_plus.
     apply sum_ext; intros k _; unfold matrix_plus, matrix_scale, vector_plus, vector_scale; ring.
-  - enough (derivable_pt_lim (fun t => logit d θ v + t * (b + t * c)) 0 (0 + (1 * (b + 0 * c) + 0 * c))) as slope
+  - enough (derivable_pt_lim (fun t => free_logit d θ v + t * (b + t * c)) 0 (0 + (1 * (b + 0 * c) + 0 * c))) as slope
       by (now replace (0 + (1 * (b + 0 * c) + 0 * c)) with b in slope by ring).
-    apply (derivable_pt_lim_plus (fct_cte (logit d θ v)) (fun t => t * (b + t * c))).
+    apply (derivable_pt_lim_plus (fct_cte (free_logit d θ v)) (fun t => t * (b + t * c))).
     + apply derivable_pt_lim_const.
     + apply (derivable_pt_lim_mult id (fun t => b + t * c)); [apply derivable_pt_lim_id | apply affine_derivative].
 Qed.
@@ -91,11 +91,11 @@ Qed.
 
 (** It is the gradient: its inner product with any direction is the derivative in that direction. *)
 Theorem token_gradient_is_gradient (V d : nat) (θ : parameters) (y : nat) : (y < V)%nat ->
-  gradient_at free_plus free_scale (free_form V d) (fun θ => logp V (logit d θ) y) θ (token_gradient V d θ y).
+  gradient_at free_plus free_scale (free_form V d) (fun θ => logp V (free_logit d θ) y) θ (free_gradient V d θ y).
 Proof.
-  intros y_lt δ; rewrite token_gradient_along.
-  pose proof (logp_derivative V (fun t => logit d (free_plus θ (free_scale t δ))) (velocity d θ δ) 0 y y_lt) as chain.
-  cbv beta in chain; rewrite free_step_zero in chain; apply chain; intros v _; apply logit_derivative.
+  intros y_lt δ; rewrite free_gradient_along.
+  pose proof (logp_derivative V (fun t => free_logit d (free_plus θ (free_scale t δ))) (velocity d θ δ) 0 y y_lt) as chain.
+  cbv beta in chain; rewrite free_step_zero in chain; apply chain; intros v _; apply free_logit_derivative.
 Qed.
 
 (** ** T16 *)
@@ -105,31 +105,31 @@ Variables (V d : nat) (W : nat -> nat -> R) (h : nat -> R) (w l : nat).
 Hypotheses (w_token : (w < V)%nat) (l_token : (l < V)%nat) (differ : w <> l).
 
 Let θ : parameters := (W, h).
-Let p := softmax V (logit d θ).
+Let p := softmax V (free_logit d θ).
 
-Definition towards (k : nat) : R := W w k - W l k.
+Definition row_gap (k : nat) : R := W w k - W l k.
 Definition mean_row (k : nat) : R := Σ_(v < V) p v * W v k.
 
 Definition pair_direction : parameters :=
-  combine _ free_plus free_scale 1 (token_gradient V d θ w) (-1) (token_gradient V d θ l).
+  combined _ free_plus free_scale 1 (free_gradient V d θ w) (-1) (free_gradient V d θ l).
 
-Definition slope (y : nat) : R := free_form V d (token_gradient V d θ y) pair_direction.
+Definition token_slope (y : nat) : R := free_form V d (free_gradient V d θ y) pair_direction.
 
-Theorem slope_is_derivative (y : nat) : (y < V)%nat ->
-  derivable_pt_lim (fun t => logp V (logit d (free_plus θ (free_scale t pair_direction))) y) 0 (slope y).
+Theorem token_slope_is_derivative (y : nat) : (y < V)%nat ->
+  derivable_pt_lim (fun t => logp V (free_logit d (free_plus θ (free_scale t pair_direction))) y) 0 (token_slope y).
 Proof. intros y_lt; apply (token_gradient_is_gradient V d θ y y_lt pair_direction). Qed.
 
 (** For w and l it is T9's slope, with d_w = d_l = 1. *)
 Theorem slopes_of_the_pair :
-  let G := gram_of (free_form V d) (token_gradient V d θ w) (token_gradient V d θ l) in
-  slope w = chosen_slope G 1 1 /\ slope l = rejected_slope G 1 1.
+  let G := gram_of (free_form V d) (free_gradient V d θ w) (free_gradient V d θ l) in
+  token_slope w = chosen_slope G 1 1 /\ token_slope l = rejected_slope G 1 1.
 Proof.
-  exact (slopes_along_the_step _ _ _ _ (parameters_form V d) (token_gradient V d θ w) (token_gradient V d θ l) 1 1).
+  exact (slopes_along_the_step _ _ _ _ (parameters_form V d) (free_gradient V d θ w) (free_gradient V d θ l) 1 1).
 Qed.
 
-Lemma hidden_direction (k : nat) : snd pair_direction k = towards k.
+Lemma hidden_direction (k : nat) : snd pair_direction k = row_gap k.
 Proof.
-  unfold pair_direction, combine, free_plus, free_scale, vector_plus, vector_scale, towards; simpl.
+  unfold pair_direction, combined, free_plus, free_scale, vector_plus, vector_scale, row_gap; simpl.
   rewrite <- !sum_scale, <- sum_plus; fold θ.
   rewrite (sum_ext V _ (fun v => is w v * W v k - is l v * W v k)) by (intros; unfold residual; simpl; ring).
   now rewrite sum_minus, (sum_is V w (fun v => W v k)), (sum_is V l (fun v => W v k)) by assumption.
@@ -137,11 +137,11 @@ Qed.
 
 Lemma head_direction (v k : nat) : fst pair_direction v k = (is w v - is l v) * h k.
 Proof.
-  unfold pair_direction, combine, free_plus, free_scale, matrix_plus, matrix_scale; simpl; unfold residual; ring.
+  unfold pair_direction, combined, free_plus, free_scale, matrix_plus, matrix_scale; simpl; unfold residual; ring.
 Qed.
 
 (** The logits move by (e_w - e_l)‖h‖² + W (W_w - W_l). *)
-Lemma logit_velocity (v : nat) : velocity d θ pair_direction v = (is w v - is l v) * dot d h h + dot d (W v) towards.
+Lemma logit_velocity (v : nat) : velocity d θ pair_direction v = (is w v - is l v) * dot d h h + dot d (W v) row_gap.
 Proof.
   unfold velocity; f_equal.
   - rewrite <- dot_scale_left; apply sum_ext; intros; now rewrite head_direction.
@@ -156,46 +156,46 @@ Proof.
 Qed.
 
 Lemma slope_formula (y : nat) : (y < V)%nat ->
-  slope y = (is w y - is l y - p w + p l) * dot d h h + dot d (W y) towards - dot d mean_row towards.
+  token_slope y = (is w y - is l y - p w + p l) * dot d h h + dot d (W y) row_gap - dot d mean_row row_gap.
 Proof.
-  intros y_lt; unfold slope; rewrite token_gradient_along, residual_dot_vector by assumption; fold p.
+  intros y_lt; unfold token_slope; rewrite free_gradient_along, residual_dot_vector by assumption; fold p.
   rewrite logit_velocity, mean_row_dot; unfold dot at 3.
-  rewrite (sum_ext V _ (fun v => is w v * (p v * dot d h h) - is l v * (p v * dot d h h) + p v * dot d (W v) towards))
+  rewrite (sum_ext V _ (fun v => is w v * (p v * dot d h h) - is l v * (p v * dot d h h) + p v * dot d (W v) row_gap))
     by (intros; rewrite logit_velocity; ring).
   rewrite sum_plus, sum_minus, (sum_is V w (fun v => p v * _)), (sum_is V l (fun v => p v * _)) by assumption; ring.
 Qed.
 
 (** The other tokens: ⟨W_z, W_w - W_l⟩, less a constant. *)
 Theorem slope_of_other_token (z : nat) : (z < V)%nat -> z <> w -> z <> l ->
-  slope z = dot d (W z) towards - (dot d mean_row towards + (p w - p l) * dot d h h).
+  token_slope z = dot d (W z) row_gap - (dot d mean_row row_gap + (p w - p l) * dot d h h).
 Proof. intros z_lt not_w not_l; rewrite slope_formula, !is_different by auto; ring. Qed.
 
 Corollary mass_goes_where_the_row_leans (z z' : nat) :
   (z < V)%nat -> z <> w -> z <> l -> (z' < V)%nat -> z' <> w -> z' <> l ->
-  (slope z < slope z' <-> dot d (W z) towards < dot d (W z') towards).
+  (token_slope z < token_slope z' <-> dot d (W z) row_gap < dot d (W z') row_gap).
 Proof. intros; rewrite !slope_of_other_token by assumption; split; lra. Qed.
 
 Theorem slope_of_chosen :
-  slope w = dot d (fun k => W w k - mean_row k) towards + (1 - p w + p l) * dot d h h.
+  token_slope w = dot d (fun k => W w k - mean_row k) row_gap + (1 - p w + p l) * dot d h h.
 Proof. rewrite slope_formula, dot_minus_left, is_same, is_different by auto; ring. Qed.
 
 Theorem slope_of_rejected :
-  slope l = dot d (fun k => W l k - mean_row k) towards - (1 - p l + p w) * dot d h h.
+  token_slope l = dot d (fun k => W l k - mean_row k) row_gap - (1 - p l + p w) * dot d h h.
 Proof. rewrite slope_formula, dot_minus_left, is_same, is_different by auto; ring. Qed.
 
-Theorem slope_of_margin : slope w - slope l = 2 * dot d h h + dot d towards towards.
+Theorem slope_of_margin : token_slope w - token_slope l = 2 * dot d h h + dot d row_gap row_gap.
 Proof.
   rewrite slope_of_chosen, slope_of_rejected, !dot_minus_left.
-  replace (dot d towards towards) with (dot d (W w) towards - dot d (W l) towards) by (now rewrite <- dot_minus_left).
+  replace (dot d row_gap row_gap) with (dot d (W w) row_gap - dot d (W l) row_gap) by (now rewrite <- dot_minus_left).
   ring.
 Qed.
 
 (** With h frozen the direction has no part in it, and what is left is T4's slope: no displacement. *)
-Definition head_slope (y : nat) : R := free_form V d (token_gradient V d θ y) (fst pair_direction, fun _ => 0).
+Definition head_slope (y : nat) : R := free_form V d (free_gradient V d θ y) (fst pair_direction, fun _ => 0).
 
 Theorem head_slope_of_chosen : head_slope w = (1 - p w + p l) * dot d h h.
 Proof.
-  unfold head_slope; rewrite token_gradient_along, residual_dot_vector by assumption; fold p.
+  unfold head_slope; rewrite free_gradient_along, residual_dot_vector by assumption; fold p.
   assert (still : forall v, velocity d θ (fst pair_direction, fun _ => 0) v = (is w v - is l v) * dot d h h).
   { intros v; transitivity (dot d (fst pair_direction v) h + dot d (W v) (fun _ => 0)); [reflexivity |].
     replace (dot d (W v) (fun _ => 0)) with 0 by (symmetry; apply sum_zero; intros; ring).
@@ -210,7 +210,7 @@ Qed.
 Corollary head_alone_raises_chosen : 0 < dot d h h -> 0 < head_slope w.
 Proof.
   intros h_pos; rewrite head_slope_of_chosen; assert (0 < V)%nat as V_pos by lia.
-  pose proof (softmax_at_most_one V (logit d θ) w w_token); pose proof (softmax_pos V (logit d θ) l V_pos).
+  pose proof (softmax_at_most_one V (free_logit d θ) w w_token); pose proof (softmax_pos V (free_logit d θ) l V_pos).
   apply Rmult_lt_0_compat; [unfold p; lra | assumption].
 Qed.
 
@@ -220,15 +220,15 @@ End OneToken.
     takes the mass; with h frozen the chosen token would have risen. *)
 Example single_token_displaced_when_h_learns :
   let W v k := match k with O => nth v (1 :: 1/2 :: 10 :: nil) 0 | _ => 0 end in
-  let h := is 1 in let slope := slope 3 2 W h 0 1 in
+  let h := is 1 in let slope := token_slope 3 2 W h 0 1 in
   slope 0%nat = -5/12 /\ slope 1%nat < slope 0%nat < 0 /\ 0 < slope 2%nat /\ head_slope 3 2 W h 0 1 0 = 1.
 Proof.
   intros W h slope; unfold slope.
-  assert (flat : logit 2 (W, h) = fun _ => 0).
-  { extensionality v; unfold logit, dot, W, h, is; simpl; ring. }
+  assert (flat : free_logit 2 (W, h) = fun _ => 0).
+  { extensionality v; unfold free_logit, dot, W, h, is; simpl; ring. }
   rewrite head_slope_of_chosen, !slope_formula by lia.
   unfold mean_row; rewrite flat, !uniform_softmax by lia.
-  unfold dot, towards, W, h, is; simpl; rewrite !uniform_softmax by lia; simpl; lra.
+  unfold dot, row_gap, W, h, is; simpl; rewrite !uniform_softmax by lia; simpl; lra.
 Qed.
 
 (** ** CHES *)

@@ -52,7 +52,7 @@ Proof.
                (exp (-1 * x + - / 2 * (x * x)) * (-1 * 1 + - / 2 * (2 * x)) + 1)).
       + intros s; replace (-1 * s + - / 2 * (s * s)) with (- s - s * s / 2) by field; ring.
       + replace (-1 * x + - / 2 * (x * x)) with (- x - x * x / 2) by field; field.
-      + apply sum_of_two_derivative; [| apply affine_derivative].
+      + apply sum_of_two_derivative; [| apply line_derivative].
         apply (exp_derivative (fun t => -1 * t + - / 2 * (t * t))), sum_of_two_derivative; apply scaled_derivative;
           [apply derivable_pt_lim_id | apply square_derivative].
     - apply cube_derivative. }
@@ -81,7 +81,7 @@ Proof.
   - apply (derivative_ext (fun t => exp (0 + -1 * t) + (-1 + 1 * t)) _ x (exp (0 + -1 * x) * -1 + 1)).
     + intros s; replace (0 + -1 * s) with (- s) by ring; ring.
     + replace (0 + -1 * x) with (- x) by ring; ring.
-    + apply sum_of_two_derivative; [apply (exp_derivative (fun t => 0 + -1 * t)) |]; apply affine_derivative.
+    + apply sum_of_two_derivative; [apply (exp_derivative (fun t => 0 + -1 * t)) |]; apply line_derivative.
   - apply square_derivative.
 Qed.
 
@@ -114,8 +114,8 @@ Proof.
       + intros s; replace (0 + -1 * s) with (- s) by ring; field.
       + replace (0 + -1 * x) with (- x) by ring; field.
       + apply sum_of_two_derivative;
-          [apply scaled_derivative, (exp_derivative (fun t => 0 + -1 * t)), affine_derivative |].
-        apply sum_of_two_derivative; [apply affine_derivative | apply scaled_derivative, square_derivative].
+          [apply scaled_derivative, (exp_derivative (fun t => 0 + -1 * t)), line_derivative |].
+        apply sum_of_two_derivative; [apply line_derivative | apply scaled_derivative, square_derivative].
     - apply cube_derivative. }
   intros w_nonneg; split.
   - enough (0 <= 1 * (1 - exp (- w) - w + w * w / 2) + 0 * (w * (w * w))) by lra.
@@ -162,7 +162,7 @@ Proof.
              (exp (0 + k * s) * k * (y s + - c) + exp (0 + k * s) * (- (k * (y s - c)) + 0)));
       [reflexivity | ring |].
     apply (product_derivative (fun s => exp (0 + k * s)) (fun s => y s + - c)).
-    - apply (exp_derivative (fun s => 0 + k * s)), affine_derivative.
+    - apply (exp_derivative (fun s => 0 + k * s)), line_derivative.
     - apply sum_of_two_derivative; [now apply equation | apply derivable_pt_lim_const]. }
   rewrite Rmult_0_r, Rplus_0_r, exp_0, !Rplus_0_l in constant.
   pose proof (exp_inverse (k * t)) as inverse.
@@ -196,7 +196,7 @@ Proof.
   intros parabola; apply (derivative_ext (fun t => (a + b * t) + c * (t * t)) _ 0 (b + c * (2 * 0))).
   - intros s; rewrite parabola; ring.
   - ring.
-  - apply sum_of_two_derivative; [apply affine_derivative | apply scaled_derivative, square_derivative].
+  - apply sum_of_two_derivative; [apply line_derivative | apply scaled_derivative, square_derivative].
 Qed.
 
 Theorem quadratic_gradient (d : nat) (k c x : nat -> R) :
@@ -238,7 +238,7 @@ Proof.
   - intros s; replace (0 + - k i * s) with (- (k i * s)) by ring; ring.
   - replace (0 + - k i * t) with (- (k i * t)) by ring; ring.
   - apply sum_of_two_derivative; [apply derivable_pt_lim_const |].
-    apply scaled_derivative, (exp_derivative (fun s => 0 + - k i * s)), affine_derivative.
+    apply scaled_derivative, (exp_derivative (fun s => 0 + - k i * s)), line_derivative.
 Qed.
 
 (** ** Gradient descent: second order to the modified flow, first order to the plain one *)
@@ -316,7 +316,7 @@ Definition split_step (h : R) (g g' : (nat -> R) -> nat -> R) (x : nat -> R) : n
 
 (** The two modified losses differ by (h/2)⟨g⁺, g⁻⟩, in any space. *)
 Theorem modified_losses_differ_by_the_inner_product {E : Type} plus scale (ip : E -> E -> R) (g g' : E) (h : R) :
-  semi_inner_product plus scale ip -> let both := combine E plus scale 1 g 1 g' in
+  semi_inner_product plus scale ip -> let both := combined E plus scale 1 g 1 g' in
   h / 4 * ip both both - h / 4 * (ip g g + ip g' g') = h / 2 * ip g g'.
 Proof.
   intros form both; unfold both.

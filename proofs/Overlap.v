@@ -17,7 +17,7 @@
     inner V d W w l         ⟨g_w, g_l⟩ of two responses in linear softmax
     tabular T c y           a response of T tokens y_i after contexts number c_i, with one-hot features e_(c_i)
     fits V d T c y          its contexts are below d, its tokens below V
-    probs V W c             the probabilities in context c
+    table_probs V W c             the probabilities in context c
     overlap V W c y y'      1[y = y'] - p(y) - p(y') + ‖p‖², p the probabilities in context c
     uniform V W             every token has the probability 1/V in every context
     matches L y y'          number of positions i < L with y_i = y'_i
@@ -40,12 +40,12 @@ Definition tabular (T : nat) (c y : nat -> nat) : response := Response T y (fun 
 
 Definition fits (V d T : nat) (c y : nat -> nat) : Prop := forall i, (i < T)%nat -> (c i < d)%nat /\ (y i < V)%nat.
 
-Definition probs (V : nat) (W : nat -> nat -> R) (c : nat) : nat -> R := softmax V (fun v => W v c).
+Definition table_probs (V : nat) (W : nat -> nat -> R) (c : nat) : nat -> R := softmax V (fun v => W v c).
 
 Definition overlap (V : nat) (W : nat -> nat -> R) (c y y' : nat) : R :=
-  let p := probs V W c in is y y' - p y - p y' + dot V p p.
+  let p := table_probs V W c in is y y' - p y - p y' + dot V p p.
 
-Definition uniform (V : nat) (W : nat -> nat -> R) : Prop := forall c v, (v < V)%nat -> probs V W c v = 1 / INR V.
+Definition uniform (V : nat) (W : nat -> nat -> R) : Prop := forall c v, (v < V)%nat -> table_probs V W c v = 1 / INR V.
 
 Definition matches (L : nat) (y y' : nat -> nat) : R := Σ_(i < L) is (y i) (y' i).
 Definition count (T : nat) (y : nat -> nat) (v : nat) : R := Σ_(i < T) is (y i) v.
@@ -100,7 +100,7 @@ Lemma tabular_token_gram (V d : nat) (W : nat -> nat -> R) (T T' : nat) (c y c' 
 Proof.
   intros c_lt y_lt c'_lt y'_lt; rewrite token_gram_in_probabilities by assumption.
   rewrite !tabular_logits by assumption; simpl; rewrite dot_is_left, is_symmetric by assumption.
-  fold (probs V W (c i)) (probs V W (c' j)); unfold overlap.
+  fold (table_probs V W (c i)) (table_probs V W (c' j)); unfold overlap.
   destruct (Nat.eq_dec (c i) (c' j)) as [<- | differ]; [ring | rewrite is_different by assumption; ring].
 Qed.
 
@@ -122,7 +122,7 @@ End TwoResponses.
 
 (** Uniform probabilities: those of W = 0, for example. *)
 Example zero_table_uniform (V : nat) : uniform V (fun _ _ => 0).
-Proof. intros c v v_lt; unfold probs; apply uniform_softmax; lia. Qed.
+Proof. intros c v v_lt; unfold table_probs; apply uniform_softmax; lia. Qed.
 
 Section Uniform.
 Variables (V : nat) (W : nat -> nat -> R).
@@ -131,7 +131,7 @@ Hypotheses (V_pos : (0 < V)%nat) (W_uniform : uniform V W).
 Lemma uniform_overlap (c y y' : nat) : (y < V)%nat -> (y' < V)%nat -> overlap V W c y y' = is y y' - 1 / INR V.
 Proof.
   intros y_lt y'_lt; pose proof (lt_0_INR V V_pos); unfold overlap; rewrite !W_uniform by assumption.
-  assert (dot V (probs V W c) (probs V W c) = 1 / INR V) as ->; [| ring].
+  assert (dot V (table_probs V W c) (table_probs V W c) = 1 / INR V) as ->; [| ring].
   unfold dot; rewrite (sum_ext V _ (fun _ => 1 / INR V * (1 / INR V))) by (intros; now rewrite !W_uniform).
   rewrite sum_const; field; lra.
 Qed.
@@ -207,7 +207,7 @@ Proof. intros t_lt j j_lt; unfold replaced; destruct (l_fits j j_lt), (Nat.eq_de
 (** Position m of the rejected response meets position i of the chosen one and no other, and gets its token. *)
 Theorem replacement_increment (i m : nat) :
   (i < Tw)%nat -> (m < Tl)%nat -> (forall i', (i' < Tw)%nat -> (cw i' = cl m <-> i' = i)) -> yl m <> yw i ->
-  let p := probs V W (cl m) in
+  let p := table_probs V W (cl m) in
   inner V d W (tabular Tw cw yw) (tabular Tl cl (replaced m (yw i) yl))
   - inner V d W (tabular Tw cw yw) (tabular Tl cl yl) = 1 - p (yw i) + p (yl m).
 Proof.
@@ -227,9 +227,10 @@ Proof.
   unfold overlap; rewrite context; fold p; rewrite !is_same, (is_different (yw i)) by auto; ring.
 Qed.
 
-Theorem increment_positive (c y y' : nat) : (y < V)%nat -> (y' < V)%nat -> 0 < 1 - probs V W c y + probs V W c y'.
+Theorem increment_positive (c y y' : nat) : (y < V)%nat -> (y' < V)%nat ->
+  0 < 1 - table_probs V W c y + table_probs V W c y'.
 Proof.
-  intros y_lt y'_lt; unfold probs.
+  intros y_lt y'_lt; unfold table_probs.
   pose proof (softmax_at_most_one V (fun v => W v c) y y_lt).
   pose proof (softmax_pos V (fun v => W v c) y' ltac:(lia)); lra.
 Qed.
@@ -438,7 +439,7 @@ Proof.
 Qed.
 
 Lemma gap_where_shared (i j : nat) : (i < T)%nat -> (j < T')%nat -> c' j = c i ->
-  gap i = 1 - is (y i) (y' j) - probs V W (c i) (y i) + probs V W (c i) (y' j).
+  gap i = 1 - is (y i) (y' j) - table_probs V W (c i) (y i) + table_probs V W (c i) (y' j).
 Proof.
   intros i_lt j_lt same; unfold gap; rewrite (sum_only_one T' j); [| assumption |].
   - rewrite same, is_same; unfold overlap; rewrite is_same; ring.
@@ -447,7 +448,7 @@ Proof.
 Qed.
 
 Lemma gap_elsewhere (i : nat) : (i < T)%nat -> (forall j, (j < T')%nat -> c' j <> c i) ->
-  gap i = 1 - 2 * probs V W (c i) (y i) + dot V (probs V W (c i)) (probs V W (c i)).
+  gap i = 1 - 2 * table_probs V W (c i) (y i) + dot V (table_probs V W (c i)) (table_probs V W (c i)).
 Proof.
   intros i_lt missing; unfold gap; rewrite (sum_zero T').
   - unfold overlap; rewrite is_same; ring.
@@ -461,7 +462,7 @@ Proof.
   - rewrite (gap_where_shared i j) by assumption; destruct (there_fits j j_lt) as [_ y'_lt].
     pose proof (increment_positive V W (c i) (y i) (y' j) y_lt y'_lt).
     destruct (Nat.eq_dec (y i) (y' j)) as [<- | differ]; [rewrite is_same | rewrite is_different by assumption]; lra.
-  - rewrite gap_elsewhere by assumption; set (p := probs V W (c i)).
+  - rewrite gap_elsewhere by assumption; set (p := table_probs V W (c i)).
     pose proof (square_le_squared_norm V p (y i) y_lt); pose proof (Rle_0_sqr (1 - p (y i))); unfold Rsqr in *; lra.
 Qed.
 
@@ -473,7 +474,7 @@ Proof.
   - rewrite (gap_where_shared i j) by assumption; destruct (there_fits j j_lt) as [_ y'_lt].
     pose proof (increment_positive V W (c i) (y i) (y' j) y_lt y'_lt).
     rewrite is_different by (apply not_eq_sym, other_token; assumption); lra.
-  - rewrite gap_elsewhere by assumption; set (p := probs V W (c i)).
+  - rewrite gap_elsewhere by assumption; set (p := table_probs V W (c i)).
     pose proof (square_le_squared_norm V p (y i) y_lt).
     assert (p (y i) < 1) by (now apply softmax_below_one); nra.
 Qed.

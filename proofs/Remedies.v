@@ -175,7 +175,7 @@ Variables (V : Type) (plus : V -> V -> V) (scale : R -> V -> V) (ip : V -> V -> 
 Hypothesis form : semi_inner_product plus scale ip.
 
 Definition norm (v : V) := sqrt (ip v v).
-Definition normalised_step (gw gl : V) := combine V plus scale (1 / norm gw) gw (- (1 / norm gl)) gl.
+Definition normalised_step (gw gl : V) := combined V plus scale (1 / norm gw) gw (- (1 / norm gl)) gl.
 
 Theorem normalised_step_slopes (gw gl : V) : 0 < ip gw gw -> 0 < ip gl gl ->
   let cos := cosine (gram_of ip gw gl) in let step := normalised_step gw gl in
@@ -230,8 +230,8 @@ Proof.
   assert (norm_l : forall b, norm _ plane_ip (gl b) = 5).
   { intros [|b]; unfold norm, plane_ip; simpl; apply sqrt_of_square; lra. }
   unfold normalised_step; rewrite !norm_w, !norm_l; split; [intros b; rewrite norm_w, norm_l |].
-  - destruct b as [|b]; unfold combine, plane_ip; simpl; lra.
-  - unfold combine, plane_ip; simpl; lra.
+  - destruct b as [|b]; unfold combined, plane_ip; simpl; lra.
+  - unfold combined, plane_ip; simpl; lra.
 Qed.
 
 (** ** T18: weights on tokens *)
@@ -457,7 +457,7 @@ Example masked_out_tokens_can_make_the_response_fall :
   let answer first := from_table 3 (fun i => match i with 0%nat => first | _ => 1%nat end)
                         (fun _ => table_row (1 / 3) (1 / 3) (1 / 3) 0) (fun _ _ => 1) in
   let kept u first := masked_gradient 3 1 nothing_learned (answer first) u in
-  let step := combine _ matrix_plus matrix_scale 1 (kept (is 0) 0%nat) (-1) (kept (is 0) 1%nat) in
+  let step := combined _ matrix_plus matrix_scale 1 (kept (is 0) 0%nat) (-1) (kept (is 0) 1%nat) in
   0 < frobenius 3 1 (kept (is 0) 0%nat) step /\ frobenius 3 1 (kept (is 0) 1%nat) step < 0
   /\ frobenius 3 1 (kept (fun _ => 1) 0%nat) step < 0.
 Proof.

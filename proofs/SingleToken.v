@@ -23,12 +23,12 @@ Local Open Scope R_scope.
 Definition single_token (f s pw pl : R) :=
   Gram (f * (1 - 2 * pw + s)) (f * (1 - 2 * pl + s)) (f * (s - pw - pl)).
 
-Ltac entries := unfold separates, chosen_slope, rejected_slope, single_token in *; simpl in *.
+Ltac gram_entries := unfold separates, chosen_slope, rejected_slope, single_token in *; simpl in *.
 
 (** T4: these are the entries, from ⟨e_w, e_w⟩ = 1, ⟨e_w, e_l⟩ = 0, ⟨e_w, p⟩ = p_w and the like. *)
 Theorem residuals_have_single_token_gram {V : Type} plus scale (ip : V -> V -> R) (ew el p : V) (f : R) :
   semi_inner_product plus scale ip -> ip ew ew = 1 -> ip el el = 1 -> ip ew el = 0 ->
-  let residual token := combine V plus scale 1 token (-1) p in
+  let residual token := combined V plus scale 1 token (-1) p in
   gram_of (fun u v => f * ip u v) (residual ew) (residual el) = single_token f (ip p p) (ip ew p) (ip el p).
 Proof.
   intros form w_unit l_unit w_l; unfold gram_of, single_token; simpl.
@@ -38,17 +38,17 @@ Qed.
 
 (** T4: the two gaps, positive unless one of the two tokens already has probability 1 and the other 0. *)
 Theorem chosen_gap (f s pw pl : R) : let G := single_token f s pw pl in ww G - wl G = f * (1 - pw + pl).
-Proof. entries; ring. Qed.
+Proof. gram_entries; ring. Qed.
 
 Theorem rejected_gap (f s pw pl : R) : let G := single_token f s pw pl in ll G - wl G = f * (1 - pl + pw).
-Proof. entries; ring. Qed.
+Proof. gram_entries; ring. Qed.
 
 Theorem gaps_positive (f s pw pl : R) : let G := single_token f s pw pl in
   0 < f -> pw - pl < 1 -> pl - pw < 1 -> wl G < ww G /\ wl G < ll G.
-Proof. entries; split; nra. Qed.
+Proof. gram_entries; split; nra. Qed.
 
 Theorem squared_distance (f s pw pl : R) : let G := single_token f s pw pl in ww G - 2 * wl G + ll G = 2 * f.
-Proof. entries; ring. Qed.
+Proof. gram_entries; ring. Qed.
 
 Theorem margin_slope (f s pw pl d : R) : let G := single_token f s pw pl in
   chosen_slope G d d - rejected_slope G d d = d * (2 * f).
@@ -69,7 +69,7 @@ Proof. intros; apply equal_weights_separate; lra. Qed.
 
 (** T4: the sign of the cosine, and its value in two special cases. *)
 Theorem inner_product_negative_iff (f s pw pl : R) : 0 < f -> (wl (single_token f s pw pl) < 0 <-> s < pw + pl).
-Proof. entries; split; nra. Qed.
+Proof. gram_entries; split; nra. Qed.
 
 Lemma two_tokens_entries (f pw pl : R) : pw + pl = 1 ->
   single_token f (pw * pw + pl * pl) pw pl = Gram (2 * f * (pl * pl)) (2 * f * (pw * pw)) (- (2 * f * (pw * pl))).
@@ -100,9 +100,9 @@ Theorem uniform_cosine (f V : R) : 0 < f -> 1 < V ->
   let G := single_token f (1 / V) (1 / V) (1 / V) in wl G * (V - 1) = - ww G /\ cosine G = -1 / (V - 1).
 Proof.
   intros f_pos V_large G.
-  assert (equal_norms : ll G = ww G) by (unfold G; entries; ring).
-  assert (ww_value : ww G = f * ((V - 1) / V)) by (unfold G; entries; field; lra).
-  assert (wl_value : wl G = - (f / V)) by (unfold G; entries; field; lra).
+  assert (equal_norms : ll G = ww G) by (unfold G; gram_entries; ring).
+  assert (ww_value : ww G = f * ((V - 1) / V)) by (unfold G; gram_entries; field; lra).
+  assert (wl_value : wl G = - (f / V)) by (unfold G; gram_entries; field; lra).
   assert (0 < ww G) by (rewrite ww_value; repeat apply Rmult_lt_0_compat; try apply Rinv_0_lt_compat; lra).
   unfold cosine; rewrite equal_norms, sqrt_sqrt by lra.
   rewrite ww_value, wl_value; split; field; lra.

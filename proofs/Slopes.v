@@ -220,7 +220,7 @@ Qed.
 Theorem slopes_are_derivatives {E : Type} plus scale (ip : E -> E -> R) (chosen rejected : E -> R) (θ gw gl : E)
   (dw dl : R) : semi_inner_product plus scale ip ->
   gradient_at plus scale ip chosen θ gw -> gradient_at plus scale ip rejected θ gl ->
-  let G := gram_of ip gw gl in let step := combine E plus scale dw gw (- dl) gl in
+  let G := gram_of ip gw gl in let step := combined E plus scale dw gw (- dl) gl in
   derivable_pt_lim (fun η => chosen (plus θ (scale η step))) 0 (chosen_slope G dw dl) /\
   derivable_pt_lim (fun η => rejected (plus θ (scale η step))) 0 (rejected_slope G dw dl).
 Proof.
@@ -232,7 +232,7 @@ Qed.
 Theorem derivatives_chosen_down_rejected_up_never {E : Type} plus scale (ip : E -> E -> R) (chosen rejected : E -> R)
   (θ gw gl : E) (dw dl chosen' rejected' : R) : semi_inner_product plus scale ip ->
   gradient_at plus scale ip chosen θ gw -> gradient_at plus scale ip rejected θ gl -> 0 < dw -> 0 < dl ->
-  let step := combine E plus scale dw gw (- dl) gl in
+  let step := combined E plus scale dw gw (- dl) gl in
   derivable_pt_lim (fun η => chosen (plus θ (scale η step))) 0 chosen' ->
   derivable_pt_lim (fun η => rejected (plus θ (scale η step))) 0 rejected' ->
   ~ (chosen' < 0 /\ 0 < rejected').
@@ -249,7 +249,7 @@ Theorem preconditioned_slopes_are_derivatives {E : Type} plus scale (ip : E -> E
   (chosen rejected : E -> R) (θ gw gl : E) (dw dl : R) : semi_inner_product plus scale ip ->
   (forall u v, ip (P u) v = ip u (P v)) -> (forall v, 0 <= ip v (P v)) ->
   gradient_at plus scale ip chosen θ gw -> gradient_at plus scale ip rejected θ gl ->
-  let G := gram_of (fun u v => ip u (P v)) gw gl in let step := P (combine E plus scale dw gw (- dl) gl) in
+  let G := gram_of (fun u v => ip u (P v)) gw gl in let step := P (combined E plus scale dw gw (- dl) gl) in
   derivable_pt_lim (fun η => chosen (plus θ (scale η step))) 0 (chosen_slope G dw dl) /\
   derivable_pt_lim (fun η => rejected (plus θ (scale η step))) 0 (rejected_slope G dw dl).
 Proof.
@@ -270,7 +270,7 @@ Theorem margin_loss_descends_along_the_step {E : Type} plus scale (ip : E -> E -
   let dw := m' * hw' + Λ' in let dl := m' * hl' in
   derivable_pt_lim
     (fun t => let x := plus θ (scale t δ) in - (m (hw (chosen x) - hl (rejected x)) + Λ (chosen x))) 0
-    (- ip (combine E plus scale dw gw (- dl) gl) δ).
+    (- ip (combined E plus scale dw gw (- dl) gl) δ).
 Proof.
   intros form no_step gw_is gl_is hw_is hl_is Λ_is m_is dw dl.
   pose (cw := fun t => chosen (plus θ (scale t δ))); pose (cl := fun t => rejected (plus θ (scale t δ))).
@@ -297,7 +297,7 @@ Corollary model_slopes_are_derivatives (P V Tw Tl : nat) (zw zl : (nat -> R) -> 
   let gw := pullback V Tw (fun i => residual V (zw θ i) (yw i)) Jw in
   let gl := pullback V Tl (fun i => residual V (zl θ i) (yl i)) Jl in
   let G := gram_of (dot P) gw gl in
-  let θ_at η := vector_plus θ (vector_scale η (combine _ vector_plus vector_scale dw gw (- dl) gl)) in
+  let θ_at η := vector_plus θ (vector_scale η (combined _ vector_plus vector_scale dw gw (- dl) gl)) in
   derivable_pt_lim (fun η => response_logp V Tw (zw (θ_at η)) yw) 0 (chosen_slope G dw dl) /\
   derivable_pt_lim (fun η => response_logp V Tl (zl (θ_at η)) yl) 0 (rejected_slope G dw dl).
 Proof.
@@ -315,7 +315,7 @@ Variables (V d : nat) (W : nat -> nat -> R) (w l : response).
 Definition pair_gram : gram := gram_of (frobenius V d) (gradient V d W w) (gradient V d W l).
 
 Definition pair_step (dw dl : R) : nat -> nat -> R :=
-  combine _ matrix_plus matrix_scale dw (gradient V d W w) (- dl) (gradient V d W l).
+  combined _ matrix_plus matrix_scale dw (gradient V d W w) (- dl) (gradient V d W l).
 
 Definition stepped (D : nat -> nat -> R) (η : R) : nat -> nat -> R := matrix_plus W (matrix_scale η D).
 

@@ -1,13 +1,16 @@
-"""Read claims.toml, and write the page CLAIMS.md from it: `python -m proofs.claims`.
+"""Read claims.toml, and write the page CLAIMS.md from it: `python -m proofs.claims`, which needs Coq.
 
 For each label it has the statement, its source, what is proved, and where to find it: Coq, a proof in words, the
 function of `toymodel.theory`, the tests, the figures.
 """
 
+import re
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from proofs.coq import compile_project, printed_statements
 from proofs.statements import HERE, Statement, all_statements
 
 PAGE = HERE / "CLAIMS.md"
@@ -29,8 +32,8 @@ related work, which the label's section names. We could not read the paper's bod
 third section, its result on several tokens with learnable logits (T7 and T8 may overlap it), or the formulas of its two
 remedies, which summaries name (T17, T18).
 
-Statements in Coq are quoted without the variables of their section: the link leads to the whole. They speak of real
-numbers; that code computes them is tested. `make proofs` compiles them and prints the axioms that they rest on;
+Statements in Coq are quoted as Coq prints them, with every variable and hypothesis, and `make proofs` has Coq read them
+again and prints the axioms that they rest on. They speak of real numbers; that code computes them is tested;
 [README.md](README.md) has the scope of each. `toymodel check` compares every label with a measurement on fresh draws.
 """
 FOOT = """
@@ -64,8 +67,23 @@ def labels_of_theorems() -> dict[str, list[str]]:
     return labels
 
 
-def page() -> str:
-    """The text of CLAIMS.md."""
+def quotes() -> dict[str, str]:
+    """Statements that CLAIMS.md quotes, by `Module.name`."""
+    quoted = re.findall(
+        r"\[`([\w.']+)`\]\([^)]*\):?\n\n```coq\n(.*?)\n```", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )
+    return dict(quoted)
+
+
+def printed() -> dict[str, str]:
+    """What `quotes` should be, by Coq."""
+    with tempfile.TemporaryDirectory() as build:
+        compile_project(Path(build))
+        return printed_statements(all_statements(), Path(build))
+
+
+def page(texts: dict[str, str]) -> str:
+    """The text of CLAIMS.md with these statements, by `Module.name`."""
     claims, found = load(), {statement.full_name: statement for statement in all_statements()}
     rows = ["| Label | Claim | Whose | Status | Seen in |", "|---|---|---|---|---|"]
     rows += [
@@ -73,10 +91,11 @@ def page() -> str:
         f"| {', '.join(map(_link_place, claim['seen']))} |"
         for label, claim in claims.items()
     ]
-    return "\n".join([HEAD, *rows, FOOT, *(_write_section(label, claim, found) for label, claim in claims.items())])
+    sections = (_write_section(label, claim, found, texts) for label, claim in claims.items())
+    return "\n".join([HEAD, *rows, FOOT, *sections])
 
 
-def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement]) -> str:
+def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement], texts: dict[str, str]) -> str:
     status = f"{claim['status']}: {claim['open']}" if claim.get("open") else claim["status"]
     source = SOURCES[claim["source"]] + (f" ({claim['where']})" if claim.get("where") else "")
     lines = [f"## {label}", "", claim["words"] + ".", "", "```math", claim["formula"].strip(), "```", ""]
@@ -87,11 +106,11 @@ def _write_section(label: str, claim: dict[str, Any], found: dict[str, Statement
     lines += [f"- Seen in: {', '.join(map(_link_place, claim['seen']))}.", ""]
     if claim["theorems"]:
         first, *others = (found[name] for name in claim["theorems"])
-        lines += [f"In Coq, {_link_theorem(first)}:", "", "```coq", first.text, "```", ""]
+        lines += [f"In Coq, {_link_theorem(first)}:", "", "```coq", texts[first.full_name], "```", ""]
         if others:
             lines += ["<details><summary>Further statements</summary>", ""]
             for other in others:
-                lines += [_link_theorem(other), "", "```coq", other.text, "```", ""]
+                lines += [_link_theorem(other), "", "```coq", texts[other.full_name], "```", ""]
             lines += ["</details>", ""]
     return "\n".join(lines)
 
@@ -115,4 +134,4 @@ def _link_place(name: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(printed()), encoding="utf-8")

@@ -16,7 +16,7 @@ from toymodel.sweep import make_sweep
 
 SEEDS = sentiment_runs.SEEDS[:4]
 FORMAT_OF: dict[str, str] = dict(zip(TASKS, ("one_token", "short_suffix", "long_suffix"), strict=True))
-KINDS = {"share": "share of pairs", "error": "relative error", "positive": "should be > 0"}
+KINDS = {"share": "share of pairs", "error": "relative error", "positive": "rank correlation, should be > 0"}
 
 
 def compute(quick: bool, swept: Swept) -> style.Table:
@@ -48,7 +48,7 @@ def draw(table: style.Table) -> Figure:
         _panel(ax, style.rows(table, kind=kind), claims)
         ax.set_xlabel(KINDS[kind])
     axes[1].set_xscale("log")
-    axes[2].set_xscale("symlog", linthresh=1)
+    axes[2].set_xlim(-1.05, 1.05)
     axes[2].axvline(0, color=style.GREY, linewidth=0.5)
     style.legend(figure, {NAMES[format]: look for format, look in LOOKS.items()}, ncols=len(LOOKS))
     return figure
@@ -70,5 +70,5 @@ def _panel(ax: Axes, table: style.Table, claims: list[str]) -> None:
                 )
     labels = [style.rows(table, words=words)["label"][0] for words in claims]
     ax.set_yticks(range(len(claims)), [f"{label}: {words}" for label, words in zip(labels, claims, strict=True)])
-    ax.invert_yaxis()
+    ax.set_ylim(len(claims) - 0.5, -0.5)
     ax.grid(axis="y", linewidth=0.3)

@@ -14,7 +14,14 @@ LOOKS = {
 }
 ROWS = {"change of log π (nats)\nmean over pairs": ("chosen_mean", "rejected_mean")}
 ROWS |= {"chosen alone (nats)\nmedian over pairs": ("chosen_median", "trained_chosen_median")}
-TOLD = ("chosen_rises", "trained_chosen_mean", "trained_chosen_rises", "rejected_median")  # besides
+TOLD = (
+    "chosen_rises",
+    "trained_chosen_mean",
+    "trained_chosen_rises",
+    "rejected_median",
+    "label_mean",
+    "suffix_mean",
+)  # besides
 
 
 def compute(_quick: bool, _swept: Swept) -> style.Table:

@@ -256,6 +256,9 @@ def looks(table: Table) -> dict[str, np.ndarray]:
                         row[f"{whose}{side}_mean"] = change.mean()
                         row[f"{whose}{side}_median"] = np.median(change)
                         row[f"{whose}{side}_rises"] = (change > 0).mean() if np.isfinite(change).all() else np.nan
+                now_and_first = table[f"{stage}_token_logps"][number][[state, 0], 0]  # of the chosen, by token
+                row["label_mean"] = np.subtract(*now_and_first[..., 0]).mean()
+                row["suffix_mean"] = np.subtract(*now_and_first[..., 1:].sum(axis=-1)).mean()
                 row["label_right"] = _label_right(table[f"{stage}_token_logps"][number][state])
                 rows.append(row)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -9,7 +9,8 @@
       - DPO: u' = β‖φ‖² σ(-2βu), solved by the u with 2βu + e^(2βu) = 2β²‖φ‖²t + 1 =: c and by no other, which exists;
         in closed form 2βu = c - W(e^c), W Lambert's function; u grows without bound, like a logarithm;
       - IPO, with target 1/(2τ), τ in β's place: u' = ‖φ‖²(1/τ - 4u), solved by u = (1 - e^(-4‖φ‖²t))/(4τ) and by no
-        other; 2u rises to the target and never reaches it.
+        other; 2u rises to the target and never reaches it;
+      - other tokens that both answers share, in contexts that they share, change nothing of the flow (T5 along it).
 
     Needed for it: reference = initial policy ([other_references_start_with_another_velocity]) and a single differing
     token ([two_differing_tokens_pull_twice]).
@@ -751,3 +752,74 @@ Proof.
 Qed.
 
 End IpoFlow.
+
+(** ** Longer answers: all other tokens shared, in shared contexts *)
+
+Section SharedTokens.
+Variables (V d k : nat) (w l : response).
+Hypotheses (k_lt : (k < size w)%nat) (same_size : size l = size w).
+Hypothesis same_contexts : forall i, (i < size w)%nat -> feature l i = feature w i /\ frozen l i = frozen w i.
+Hypothesis shared_tokens : forall i, (i < size w)%nat -> i <> k -> token l i = token w i.
+
+Let chosen := one_token (frozen w k) (feature w k) (token w k).
+Let rejected := one_token (frozen w k) (feature w k) (token l k).
+
+Lemma only_the_differing_position (f g : nat -> R) : (forall i, (i < size w)%nat -> i <> k -> g i = f i) ->
+  sum (size w) f - sum (size l) g = f k - g k.
+Proof.
+  intros same; rewrite same_size, <- sum_minus, <- (sum_is (size w) k (fun i => f i - g i)) by assumption.
+  apply sum_ext; intros i i_lt; destruct (Nat.eq_dec i k) as [-> | differ]; [rewrite is_same; ring |].
+  rewrite is_different, same by auto; ring.
+Qed.
+
+Lemma same_logits (W : nat -> nat -> R) (i : nat) : (i < size w)%nat -> logits d W l i = logits d W w i.
+Proof.
+  intros i_lt; destruct (same_contexts i i_lt) as [features frozens]; unfold logits; now rewrite features, frozens.
+Qed.
+
+Lemma shared_tokens_leave_the_gradient (W : nat -> nat -> R) (v m : nat) :
+  gradient V d W w v m - gradient V d W l v m = gradient V d W chosen v m - gradient V d W rejected v m.
+Proof.
+  unfold gradient at 1 2; rewrite only_the_differing_position.
+  - unfold residuals; rewrite same_logits, (proj1 (same_contexts k k_lt)) by assumption.
+    unfold gradient, residuals, logits; simpl; ring.
+  - intros i i_lt differ; unfold residuals.
+    now rewrite same_logits, (proj1 (same_contexts i i_lt)), shared_tokens by assumption.
+Qed.
+
+Lemma shared_tokens_leave_the_log_ratio (W : nat -> nat -> R) :
+  log_ratio V d w l W = log_ratio V d chosen rejected W.
+Proof.
+  unfold log_ratio; unfold logprob at 1 2; unfold response_logp; rewrite only_the_differing_position.
+  - rewrite same_logits by assumption; unfold logprob, response_logp, logits; simpl; ring.
+  - intros i i_lt differ; now rewrite same_logits, shared_tokens by assumption.
+Qed.
+
+(** T14 for such a pair: it flows as its differing token alone. *)
+Theorem shared_tokens_leave_the_flow (slope : R -> R) (W : R -> nat -> nat -> R) :
+  gradient_flow slope V d w l W <-> gradient_flow slope V d chosen rejected W.
+Proof.
+  unfold gradient_flow, loss_gradient; split; intros flow t v m t_nonneg v_lt m_lt.
+  - rewrite <- shared_tokens_leave_the_gradient, <- !shared_tokens_leave_the_log_ratio; now apply flow.
+  - rewrite shared_tokens_leave_the_gradient, !shared_tokens_leave_the_log_ratio; now apply flow.
+Qed.
+
+Corollary dpo_flow_of_longer_answers (β : R) (W : R -> nat -> nat -> R) (t : R) :
+  (token w k < V)%nat -> (token l k < V)%nat -> token w k <> token l k -> 0 < β ->
+  gradient_flow (dpo_slope β) V d w l W -> 0 <= t ->
+  log_ratio V d w l (W t) = log_ratio V d w l (W 0) + 2 * dpo_path β (dot d (feature w k) (feature w k)) t.
+Proof.
+  intros w_lt l_lt differ β_pos flow t_nonneg; rewrite !shared_tokens_leave_the_log_ratio.
+  apply dpo_flow_raises_the_log_ratio_by_twice_u; try assumption; now apply shared_tokens_leave_the_flow.
+Qed.
+
+Corollary ipo_flow_of_longer_answers (τ : R) (W : R -> nat -> nat -> R) (t : R) :
+  (token w k < V)%nat -> (token l k < V)%nat -> token w k <> token l k -> 0 < τ ->
+  gradient_flow (ipo_slope τ) V d w l W -> 0 <= t ->
+  log_ratio V d w l (W t) = log_ratio V d w l (W 0) + 2 * ipo_path τ (dot d (feature w k) (feature w k)) t.
+Proof.
+  intros w_lt l_lt differ τ_pos flow t_nonneg; rewrite !shared_tokens_leave_the_log_ratio.
+  apply ipo_flow_raises_the_log_ratio_by_twice_u; try assumption; now apply shared_tokens_leave_the_flow.
+Qed.
+
+End SharedTokens.

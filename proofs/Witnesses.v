@@ -620,6 +620,42 @@ Proof.
 Qed.
 Lemma ipo_flow_exists_applies : ltac:(applies @ipo_flow_exists). Proof. found. Qed.
 
+Definition answer (y : nat -> nat) : response := Response 2 y (fun _ _ => 0) (fun _ _ => 1).
+
+Lemma flow_of_longer_answers (slope : R -> R) (W : R -> nat -> nat -> R) :
+  gradient_flow slope 2 1 (one_token (fun _ => 0) (fun _ => 1) 0) (one_token (fun _ => 0) (fun _ => 1) 1) W ->
+  gradient_flow slope 2 1 (answer (fun i => i)) (answer (fun _ => 1%nat)) W.
+Proof.
+  intros flow; refine (proj2 (shared_tokens_leave_the_flow 2 1 0 _ _ _ _ _ _ slope W) flow);
+    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia].
+Qed.
+
+Lemma shared_tokens_leave_the_flow_applies : ltac:(applies @shared_tokens_leave_the_flow).
+Proof.
+  intros k; apply (k 2%nat 1%nat 0%nat (answer (fun i => i)) (answer (fun _ => 1%nat)));
+    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia | |].
+  - exact (fun _ => 0).
+  - exact (fun _ _ _ => 0).
+Qed.
+
+Lemma dpo_flow_of_longer_answers_applies : ltac:(applies @dpo_flow_of_longer_answers).
+Proof.
+  destruct (dpo_flow_exists 1 2 1 (fun _ => 0) (fun _ => 1) 0 1 ltac:(lia) ltac:(lra) (fun _ _ => 0)) as (W & _ & flow);
+    [unfold dot; simpl; lra |].
+  intros k; apply (k 2%nat 1%nat 0%nat (answer (fun i => i)) (answer (fun _ => 1%nat))) with (β := 1) (W := W) (t := 1);
+    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia | simpl; lia
+    | simpl; lia | simpl; lia | lra | now apply flow_of_longer_answers | lra].
+Qed.
+
+Lemma ipo_flow_of_longer_answers_applies : ltac:(applies @ipo_flow_of_longer_answers).
+Proof.
+  destruct (ipo_flow_exists 1 2 1 (fun _ => 0) (fun _ => 1) 0 1 ltac:(lia) ltac:(lra) (fun _ _ => 0)) as (W & _ & flow);
+    [unfold dot; simpl; lra |].
+  intros k; apply (k 2%nat 1%nat 0%nat (answer (fun i => i)) (answer (fun _ => 1%nat))) with (τ := 1) (W := W) (t := 1);
+    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia | simpl; lia
+    | simpl; lia | simpl; lia | lra | now apply flow_of_longer_answers | lra].
+Qed.
+
 (** ** Groups *)
 
 Lemma wrong_way_only_beside_right_way_applies : ltac:(applies @wrong_way_only_beside_right_way).

@@ -80,13 +80,13 @@ def check_witnesses(found: list[Statement], build: Path) -> None:
 def assumptions(questions: dict[str, str], build: Path) -> dict[str, set[str]]:
     """Coq's answers to `Print Assumptions`, by name of the question: a heading, then one unindented line per axiom."""
     name = f"Audit_{next(iter(questions)).replace('.', '_')}"
-    terms = [f"Definition question_{n} := {term}." for n, term in enumerate(questions.values())]
-    tell(f"{name}_Terms", terms, build)
-    prints = {key: f"Print Assumptions {name}_Terms.question_{n}" for n, key in enumerate(questions)}
-    answers = ask(name, prints, build)
-    return {
-        key: {line.split()[0] for line in text.splitlines()[1:] if line[:1].strip()} for key, text in answers.items()
-    }
+    prints = (
+        f'Definition question_{n} := {term}. Redirect "{key}" Print Assumptions question_{n}.'
+        for n, (key, term) in enumerate(questions.items())
+    )
+    tell(name, prints, build)
+    answers = {key: (build / f"{key}.out").read_text(encoding="utf-8").splitlines() for key in questions}
+    return {key: {line.split()[0] for line in lines[1:] if line[:1].strip()} for key, lines in answers.items()}
 
 
 def audit(found: list[Statement], build: Path) -> dict[str, set[str]]:

@@ -626,8 +626,9 @@ Lemma flow_of_longer_answers (slope : R -> R) (W : R -> nat -> nat -> R) :
   gradient_flow slope 2 1 (one_token (fun _ => 0) (fun _ => 1) 0) (one_token (fun _ => 0) (fun _ => 1) 1) W ->
   gradient_flow slope 2 1 (answer (fun i => i)) (answer (fun _ => 1%nat)) W.
 Proof.
-  intros flow; refine (proj2 (shared_tokens_leave_the_flow 2 1 0 _ _ _ _ _ _ slope W) flow);
-    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia].
+  intros flow; apply (shared_tokens_leave_the_flow 2 1 0 (answer (fun i => i)) (answer (fun _ => 1%nat)));
+    [simpl; lia | reflexivity | split; reflexivity | intros [|[|i]] i_lt differ; simpl in *; lia
+    | exact flow].
 Qed.
 
 Lemma shared_tokens_leave_the_flow_applies : ltac:(applies @shared_tokens_leave_the_flow).

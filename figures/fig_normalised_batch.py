@@ -1,5 +1,6 @@
 """Compares plain and normalised steps of DPO, for pairs alone and in batches."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -65,6 +66,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
         own = setting.beta / 2 * jnp.diagonal(inner[0, :, 0])  # d_w = β/2
         return {"slopes": jnp.stack([_slopes(inner, weights, rule) for rule in RULES]), "own": own}
 
+    random_pairs = replace(random_pairs, vocabulary=reference.training.vocabulary)  # to be stacked with those
     states = (draw_network(setting, of_network)[1], random_pairs), (reference.params, reference.training)
     of_states = jax.lax.map(at, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
     return {"label_accuracy": label_accuracy(reference)} | of_states

@@ -410,7 +410,7 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "COMMAND is required: one of check, diagnose, sweep, sentiment, account"),
-        (["nonsense"], "COMMAND must be one of check, diagnose, sweep, sentiment, account, got 'nonsense'"),
+        (["nonsense"], "COMMAND must be one of check, diagnose, sweep, sentiment, account, real, got 'nonsense'"),
         (["--nonsense"], "got '--nonsense'"),
         (["--print-completion"], "--print-completion must be one of bash, zsh, tcsh"),
         (["--print-completion", "fish"], "--print-completion must be one of bash, zsh, tcsh"),

@@ -121,7 +121,7 @@ def test_pairs_are_both_down_where_the_inner_product_exceeds_the_chosen_square()
         largest = np.sqrt(found["chosen_sq"] * found["rejected_sq"])
         halfway = np.where(largest > found["chosen_sq"], (largest + found["chosen_sq"]) / 2, np.inf)
         down = (np.arange(pairs) % 2 == 0) & np.isfinite(halfway)
-        return found | {"inner": np.where(down, halfway, -found["chosen_sq"]), "down": down}
+        return found | {"inner": np.where(down, halfway, -np.minimum(found["chosen_sq"], largest) / 2), "down": down}
 
     runs, table = sentiment_runs.runs(True, changed), fig_sentiment_cosine.compute(True, changed)
     for task in TASKS:

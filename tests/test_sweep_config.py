@@ -6,6 +6,7 @@ from sweep_processes import GRID
 from tiny_experiment import TINY
 
 from toymodel import cli
+from toymodel.experiments.catalogue import EXPERIMENTS
 from toymodel.sweep import BadSetting, config, make_sweep
 
 GOOD = """experiment = "tiny_experiment:TINY"
@@ -123,13 +124,11 @@ def test_what_is_wrong_is_told_with_its_line(text, message, tmp_path, capsys):
     [
         (
             "",
-            "`experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or module:OBJECT, "
-            "got None.",
+            f"`experiment` must be one of {', '.join(EXPERIMENTS)}, or module:OBJECT, got None.",
         ),
         (
             'experiment = "grim"',
-            "c.toml:1: `experiment` must be one of account, gram, remedies, fine_tuning, sentiment, training, or "
-            "module:OBJECT, got 'grim'.",
+            f"c.toml:1: `experiment` must be one of {', '.join(EXPERIMENTS)}, or module:OBJECT, got 'grim'.",
         ),
         ('experiment = "no_such:X"', "c.toml:1: cannot import `experiment` 'no_such:X'"),
         ('experiment = "tiny_experiment:no"', "c.toml:1: cannot import `experiment` 'tiny_experiment:no'"),

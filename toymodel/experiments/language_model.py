@@ -76,7 +76,7 @@ class RealSetting:
     weights: int = whole(0, low=0)  # as `name_file` names a file or folder; 0 is SmolLM2-135M-Instruct
     pairs: int = whole(0, low=0)  # likewise, of the format "own"
     learned: str = one_of(("all", "last_blocks", "low_rank"), "all")
-    blocks: int = whole(8, low=1)  # learned, of "last_blocks"
+    blocks: int = whole(8, low=1)  # learned, of "last_blocks", at most all
     rank: int = whole(8, low=1)  # of "low_rank"
     supervised_steps: int = whole(10, low=1)
     supervised_rate: float = real(2e-5, POSITIVE)
@@ -176,7 +176,7 @@ def prepare(setting: RealSetting) -> tuple[Learned, Params, tweets.Splits]:
         parts = answers.splits(own, encode, loaded.end, setting.seed, longest=LONGEST, drop_longer=True)
     params = jax.tree.map(jnp.asarray, loaded.params)
     if setting.learned == "last_blocks":
-        return *last_blocks(loaded.model, params, setting.blocks), parts
+        return *last_blocks(loaded.model, params, min(setting.blocks, loaded.model.layers)), parts
     if setting.learned == "low_rank":
         return *low_rank(jax.random.key(setting.seed), loaded.model, params, setting.rank), parts
     return loaded.model, params, parts

@@ -19,9 +19,11 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
       ValueError: it is no folder, holds no such model, or a package is missing.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"a model must be a folder, as `save_pretrained` of transformers makes one, got `{folder}`.")
     try:
+        if not folder.is_dir():
+            raise ValueError(
+                f"a model must be a folder, as `save_pretrained` of transformers makes one, got `{folder}`."
+            )
         adapter = (folder / "adapter_config.json").exists()
     except OSError as error:
         raise ValueError(f"cannot read `{folder}`: {error.strerror}.") from error

@@ -130,6 +130,16 @@ def test_claims_are_told_of_every_format(table):
     assert by_words["equal suffix tokens: positive entries"].mean < 0.5
 
 
+def test_labels_that_are_as_alike_as_one_word_leave_no_room_for_a_suffix():
+    run = {"contexts": np.array([0.5, 0.1, 0.9, 0.5, 0.6, 0.7, 0.9, 1.0]), "vocab_size": np.array(20)}
+    assert carry_over.limit_of_crowd(run) == 0
+    run["contexts"][4:6] = 0.7, 0.1
+    alone = theory.threshold_length(0.5, 0.1, 0.9, 0.5, vocab_size=20)
+    np.testing.assert_allclose(carry_over.limit_of_crowd(run), alone * 0.6 / (2 * 0.9), rtol=1e-6)
+    run["contexts"][6] = -0.1
+    assert carry_over.limit_of_crowd(run) == np.inf
+
+
 def test_intervals_are_over_seeds_or_over_the_pairs_of_one():
     of_pairs = np.array([1.0, 3.0, np.nan])
     mean, low, high = carry_over._interval([of_pairs])

@@ -55,12 +55,13 @@ def test_the_first_cells_say_what_it_is_and_how_to_install(name):
     head, *_ = sources(name, "markdown")
     assert NOTEBOOKS[name]["cells"][0]["cell_type"] == "markdown"
     assert head.startswith(f"# {int(name[:2])} · ")
-    assert int(TIME.search(head)[1]) <= (180 if name == "09_real_model.ipynb" else 60)
+    large = name == "09_real_model.ipynb"  # a model that is twice as large in float64
+    assert int(TIME.search(head)[1]) <= (180 if large else 60)
     assert "pip install '.[notebooks]'" in head
     assert "pip install 'toymodel[notebooks] @ file:" in head
     setup, *_ = sources(name, "code")
     assert setup.startswith("# %pip install ")
-    assert 'jax.config.update("jax_enable_x64", True)' in setup
+    assert large or 'jax.config.update("jax_enable_x64", True)' in setup
 
 
 @each

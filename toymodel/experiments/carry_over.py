@@ -197,10 +197,15 @@ def suffix_words(run: Run) -> int:
 
 
 def limit_of_crowd(run: Run) -> float:
-    """L*_∞ = L*(ρ_s − ρ_d)/(2ρ_ψ): more suffix tokens, and unseen chosen answers fall (T22); infinite without any."""
+    """L*_∞ = L*(ρ_s − ρ_d)/(2ρ_ψ): more suffix tokens, and unseen chosen answers fall (T22); infinite without any.
+
+    0 where labels of two words are as alike as those of one: they cancel, and any suffix is too long.
+    """
     found = dict(zip(CONTEXTS, run["contexts"].astype(float).tolist(), strict=True))
     if not np.isfinite(found["a"]) or found["suffix"] <= 0:
         return float("inf")
+    if found["different"] >= found["same"]:
+        return 0.0
     cosines = Cosines(*(np.clip(found[name], 0, 1) for name in ("same", "different", "suffix")))
     p_chosen, p_rejected, a, b = (found[name] for name in CONTEXTS[:4])
     return float(crowd_threshold(p_chosen, p_rejected, a, b, int(run["vocab_size"]), cosines))

@@ -96,12 +96,12 @@ def write(tables: dict[str, style.Table]) -> None:
 def _runs(out: Path) -> list[style.Table]:
     """Of training, of the account, and of the map of regimes."""
     from toymodel.commands._progress import progress_bar
-    from toymodel.experiments.language_model import AT, REAL
+    from toymodel.experiments.language_model import AT, REAL_TRAINING
     from toymodel.experiments.language_model_account import REAL_ACCOUNT, REAL_REGIME
     from toymodel.sweep import make_sweep, run
 
     main = {"format": FORMATS, "seed": SEEDS}
-    wanted = ((REAL, main), (REAL_ACCOUNT, main), (REAL_REGIME, REGIME))
+    wanted = ((REAL_TRAINING, main), (REAL_ACCOUNT, main), (REAL_REGIME, REGIME))
     sweeps = [make_sweep(experiment, settings, precision="float32") for experiment, settings in wanted]
     tables = []
     with progress_bar(sum(each.size for each in sweeps)) as advance:

@@ -11,7 +11,7 @@ import pytest
 from toymodel import cli, theory
 from toymodel.data import tweets
 from toymodel.experiments import carry_over, language_model, language_model_account
-from toymodel.experiments.language_model import LOOKS, MAPPED, REAL, RealSetting, name_file
+from toymodel.experiments.language_model import LOOKS, MAPPED, REAL_TRAINING, RealSetting, name_file
 from toymodel.experiments.language_model_account import REAL_ACCOUNT, REAL_REGIME, PartialSetting
 from toymodel.experiments.one_step import DIRECTIONS
 from toymodel.gradients import pair_gram
@@ -57,7 +57,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """One run of the long suffix, as a sweep's table."""
-    rows = run(make_sweep(REAL, {"seed": [3], **FAST}), tmp_path_factory.mktemp("real")).collect()
+    rows = run(make_sweep(REAL_TRAINING, {"seed": [3], **FAST}), tmp_path_factory.mktemp("real")).collect()
     return {column.name: np.asarray(column.to_numpy()) for column in rows}
 
 
@@ -193,8 +193,8 @@ def test_remedies_on_request_change_the_training():
 
 def test_rules_of_the_settings(tmp_path):
     for experiment, settings, words in (
-        (REAL, {"steps": 7}, "multiple of 5"),
-        (REAL, {"format": "own"}, "format 'own' needs `pairs`"),
+        (REAL_TRAINING, {"steps": 7}, "multiple of 5"),
+        (REAL_TRAINING, {"format": "own"}, "format 'own' needs `pairs`"),
         (REAL_ACCOUNT, {"learned": "all"}, "a momentum for each source"),
         (REAL_REGIME, {"batch_size": 1000}, "batch_size"),
     ):

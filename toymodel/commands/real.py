@@ -67,7 +67,7 @@ def run(
     """
     from toymodel.experiments.carry_over import accounts as accounts_of
     from toymodel.experiments.carry_over import looks, verdicts
-    from toymodel.experiments.language_model import REAL, name_file
+    from toymodel.experiments.language_model import REAL_TRAINING, name_file
     from toymodel.experiments.language_model_account import REAL_ACCOUNT
 
     settings: dict[str, Any] = dict(map(parse_setting, set)) | {"seed": parse_seeds(seeds, one=True)}
@@ -80,7 +80,7 @@ def run(
         settings["format"] = FORMATS if format == "all" else (format,)
     else:
         settings |= {"format": ("own",), "pairs": name_file(pairs)}
-    wanted = {REAL: settings | learned}
+    wanted = {REAL_TRAINING: settings | learned}
     if not skip_account:
         wanted[REAL_ACCOUNT] = settings | ({} if learned["learned"] == "all" else learned)
     told, account = _run(wanted, out)

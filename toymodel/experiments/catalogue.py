@@ -11,7 +11,7 @@ __dir__ = own_names(globals())
 EXPERIMENTS = {
     "account": "toymodel.experiments.account:ACCOUNT",
     "gram": "toymodel.experiments.gram:GRAM",
-    "real": "toymodel.experiments.language_model:REAL",
+    "real": "toymodel.experiments.language_model:REAL_TRAINING",
     "real_account": "toymodel.experiments.language_model_account:REAL_ACCOUNT",
     "real_regime": "toymodel.experiments.language_model_account:REAL_REGIME",
     "remedies": "toymodel.experiments.remedies:REMEDY_COMPARISON",

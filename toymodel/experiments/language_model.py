@@ -1,7 +1,7 @@
 """The sentiment experiment on a pretrained language model and on texts that people wrote.
 
 It is the design of the paper's second experiment on another model, not a replication: fine-tune on the right answers to
-some prompts, then train by DPO on others, and look at pairs of prompts that were in neither. `REAL` looks at what
+some prompts, then train by DPO on others, and look at pairs of prompts that were in neither. `REAL_TRAINING` looks at what
 happens.
 """
 
@@ -345,4 +345,4 @@ def _cut(pairs: PreferencePairs, length: int) -> PreferencePairs:
 
 
 #: `measure` as an experiment, "real" in a configuration.
-REAL = Experiment("real", RealSetting, measure, (*RULES, *EVEN), alone=True, shard=1)
+REAL_TRAINING = Experiment("real", RealSetting, measure, (*RULES, *EVEN), alone=True, shard=1)

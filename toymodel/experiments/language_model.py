@@ -1,8 +1,7 @@
 """The sentiment experiment on a pretrained language model and on texts that people wrote.
 
 It is the design of the paper's second experiment on another model, not a replication: fine-tune on the right answers to
-some prompts, then train by DPO on others, and look at pairs of prompts that were in neither. `REAL_TRAINING` looks at what
-happens.
+some prompts, then train by DPO on others, and look at pairs of prompts that were in neither.
 """
 
 import hashlib

@@ -43,7 +43,7 @@ def run(
 
     The design is the paper's on another model: a model of 135 million weights, and
     tweet-like texts that people rated. Both are downloaded once, 95 MB. A run of one
-    format takes some minutes on two cores, and up to 6 GB of memory. Needs
+    format takes some minutes on two cores, and 6.5 GB of memory. Needs
     pip install 'toymodel[pretrained]'.
 
     for example:

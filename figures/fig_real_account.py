@@ -10,6 +10,7 @@ from figures.sweeps import Swept
 
 PARTS = ("chosen label", "chosen suffix")
 BY = {"by labels": "label", "by suffixes": "suffix"}  # of chosen and of rejected answers together
+WIDTH = 0.36  # of a bar, between parts that are 1 apart
 HATCHES = ("", "////")
 FILLS = {2e-5: "white", 4e-5: ""}  # by the rate of DPO: hollow, or filled
 
@@ -58,7 +59,7 @@ def _bars(ax: Axes, table: style.Table) -> None:
                 ax.bar(
                     place + 0.4 * number,
                     of_part["measured"][mine].sum(),
-                    0.36,
+                    WIDTH,
                     color=colour,
                     hatch=HATCHES[number],
                     edgecolor=style.BLACK,

@@ -47,7 +47,9 @@ def draw(table: style.Table) -> Figure:
     for ax, (kind, claims) in zip(axes, of_kind.items(), strict=True):
         _panel(ax, style.rows(table, kind=kind), claims)
         ax.set_xlabel(KINDS[kind])
-    axes[1].set_xscale("log")
+    axes[1].set_xscale("log", nonpositive="clip")  # an interval may reach 0
+    axes[1].set_xlim(1e-17, 1)
+    axes[0].set_xlim(-0.05, 1.05)
     axes[2].set_xlim(-1.05, 1.05)
     axes[2].axvline(0, color=style.GREY, linewidth=0.5)
     style.legend(figure, {NAMES[format]: look for format, look in LOOKS.items()}, ncols=len(LOOKS))
@@ -60,6 +62,9 @@ def _panel(ax: Axes, table: style.Table, claims: list[str]) -> None:
             for model, fill in (("toy", "white"), ("real", look.colour)):
                 part = style.rows(table, words=words, format=format, model=model)
                 height = place + 0.16 * (number - 1.5)
+                ax.hlines(
+                    np.full(len(part["low"]), height), part["low"], part["high"], color=look.colour, linewidth=0.6
+                )
                 ax.plot(
                     part["measured"],
                     np.full(len(part["measured"]), height),

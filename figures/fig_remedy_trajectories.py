@@ -38,7 +38,7 @@ def _rows(model: str, runs: style.Table, steps: np.ndarray) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    """Of the last model."""
+    """The panels of the last model."""
     table = style.rows(table, model=table["model"][-1])
     figure = Figure(figsize=(style.PAGE, 4.8))
     axes = figure.subplots(-(-len(NAMES) // COLUMNS), COLUMNS, sharex=True, sharey=True)

@@ -20,7 +20,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(task: str, runs: style.Table, steps: np.ndarray) -> style.Table:
-    """Of one task, over its seeds: means over evaluation pairs."""
+    """A row for each state of one task: over its seeds, means over evaluation pairs."""
     table = {"task": np.full(len(steps), task), "seeds": np.full(len(steps), len(runs["seed"])), "step": steps}
     for side in LOOKS:
         logps = runs[f"{side}_logps"].mean(axis=-1)

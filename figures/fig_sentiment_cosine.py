@@ -68,7 +68,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(run: str, task: str, found: style.Table, steps: np.ndarray) -> style.Table:
-    """Of one task, over its seeds: means over evaluation pairs, each of them judged alone with d_w = d_l."""
+    """A row for each state of one task, over its seeds: means over evaluation pairs, each alone with d_w = d_l."""
     table = {"run": np.full(len(steps), run), "task": np.full(len(steps), task)}
     table |= {"seeds": np.full(len(steps), len(found["seed"])), "step": steps}
     gram = theory.PairGram(*(jnp.asarray(found[name]) for name in theory.PairGram._fields))

@@ -61,7 +61,7 @@ class _State(NamedTuple):
 
 
 def at_the_start(setting: StartSetting) -> dict[str, Array]:
-    """Of one seed: what every loss sees, the reference being the model itself, and the Gram entries in closed form."""
+    """What every loss sees of one seed, the reference being the model itself, and the Gram entries in closed form."""
     model, params, pairs = _drawn(setting.seed)
     seen = dict(zip(SEEN, (*pair_logps(model, params, pairs), *_lengths(pairs)), strict=True))
     return {name: column[0] for name, column in (seen | theory.pair_gram(model, params, pairs)._asdict()).items()}

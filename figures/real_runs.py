@@ -94,7 +94,7 @@ def write(tables: dict[str, style.Table]) -> None:
 
 
 def _runs(out: Path) -> list[style.Table]:
-    """Of training, of the account, and of the map of regimes."""
+    """The runs of training, of the account, and of the map of regimes."""
     from toymodel.commands._progress import progress_bar
     from toymodel.experiments.language_model import AT, REAL_TRAINING
     from toymodel.experiments.language_model_account import REAL_ACCOUNT, REAL_REGIME

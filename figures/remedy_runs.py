@@ -84,7 +84,7 @@ def finished(runs: style.Table, name: str) -> np.ndarray:
 
 
 def changes(runs: style.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Of the mean log-probability of chosen and of rejected answers since the reference, in nats.
+    """Changes of the mean log-probability of chosen and of rejected answers since the reference, in nats.
 
     Both [seeds, remedies, tasks, losses, states]; NaN where the run diverged.
     """

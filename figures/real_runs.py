@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "real"
 SEEDS = range(3)
-REGIME: dict[str, Any] = {"format": ("long_suffix", "varied"), "seed": (0,)}
+REGIME: dict[str, Any] = {"format": ("short_suffix", "long_suffix", "varied"), "seed": (0,)}
 REGIME |= {"supervised_steps": (4, 16), "learning_rate": (2e-5, 4e-5)}
 LOOKS = {
     "one_token": style.Look(style.BLUE, "o", "-"),

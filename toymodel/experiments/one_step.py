@@ -67,8 +67,9 @@ def _of_pair(model: Model, params: Params, pair: PreferencePairs, term: Array) -
     before = _logps(model, params, g_w, jnp.zeros(()), sides)
     slopes, changes = [], []
     for name in DIRECTIONS:
-        one, other = both if name != "first_token" else [_first_gradient(model, params, side) for side in sides]
-        step = _direction(one, other, name, w, l, term)
+        gradients = both if name != "first_token" else [_first_gradient(model, params, side) for side in sides]
+        step = _direction(*gradients, name, w, l, term)
+        del gradients  # of the first tokens: there is no room for them beside the moved parameters
         along = jnp.stack([_inner(g_w, step), _inner(g_l, step)])
         rate = SIZE / jnp.abs(along).max() * (0.5 if name == "half" else 1.0)
         slopes.append(along)

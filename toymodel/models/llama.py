@@ -27,6 +27,8 @@ __dir__ = own_names(globals())
 LlamaParams = dict[str, Any]
 ATTENTION = ("attention_norm", "queries", "keys", "values", "attention_out")
 MLP = ("mlp_norm", "gate", "up", "down")
+#: What a block keeps for its derivative: products of matrices. All else is quicker to compute again than to read.
+MEMORY = jax.checkpoint_policies.dots_saveable
 SIZES = ("vocab_size", "layers", "dim", "heads", "kv_heads", "hidden")
 
 
@@ -100,7 +102,8 @@ class Llama:
     def stages(self, params: LlamaParams, response: Response) -> tuple[Stage, ...]:
         """All blocks but the last, its two halves (the second one positionwise), and the last norm."""
         real = jnp.concatenate([response.prompt_mask, response.mask[:-1]])
-        attention, block = partial(self._attend, real), partial(self._apply_block, real)
+        attention = partial(self._attend, real)
+        block = jax.checkpoint(partial(self._apply_block, real), policy=MEMORY)
         earlier, last = (jax.tree.map(lambda leaf, at=at: leaf[at], params["blocks"]) for at in (slice(-1), -1))
         return (
             Stage(earlier, block, repeated=True),

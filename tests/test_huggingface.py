@@ -5,14 +5,19 @@ import json
 import sys
 from functools import lru_cache
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import assert_close
 
-from toymodel import cli, diagnose
+from toymodel import PreferencePairs, cli, diagnose
+from toymodel.data import answers
 from toymodel.diagnosis.readers import load
+from toymodel.gradients import pair_gram
+from toymodel.models import pretrained
 
 torch = pytest.importorskip("torch", reason="torch is not installed; `make reference` has it")
 pytest.importorskip("transformers", reason="transformers is not installed; `make reference` has it")
@@ -260,10 +265,13 @@ def test_bad_folders_and_files_give_one_line(tmp_path, folder, capsys, monkeypat
     path, empty = write(tmp_path / "pairs.jsonl", ROWS), tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "broken.jsonl").write_text("{\n")
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF")
     (tmp_path / "none.jsonl").write_text("\n")
     calls = {
         (str(path), str(path)): "a model must be a folder",
         (str(empty), str(path)): f"cannot read a model and its tokenizer from `{empty}`",
+        (str(broken), str(path)): f"cannot read a model and its tokenizer from `{broken}`",
         (str(folder), str(tmp_path / "there_is_none.jsonl")): "cannot read `",
         (str(folder), str(tmp_path / "broken.jsonl")): "line 1: it must be a JSON object",
         (str(folder), str(tmp_path / "none.jsonl")): "holds no pairs",
@@ -296,6 +304,23 @@ def test_diagnose_of_a_model_is_that_of_its_gradients(tmp_path, folder, capsys):
     assert not found["losses"]["untold"]
     assert {"rpo_alpha", "pref_ftx"} < found["summary"]["likelihood"].keys()
     assert diagnose(**load(out)).summary["layers"].keys() == whole.keys()
+
+
+def test_the_gguf_file_of_the_pretrained_model_is_the_same_model_here(tmp_path, capsys):
+    try:
+        loaded, gguf = pretrained.load(), pretrained.smollm2()
+    except ValueError as error:
+        pytest.skip(str(error))
+    path = write(tmp_path / "pairs.jsonl", ROWS)
+    assert cli.main(["diagnose", "--model", str(gguf), str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["pairs"]
+    read = answers.read(path, lambda text: loaded.tokenizer.encode(text).ids, loaded.end).pairs
+    ids = [[getattr(pair, name) for pair in read] for name in TokenPair._fields]
+    pairs = PreferencePairs.from_lists(*ids, vocab_size=loaded.model.vocab_size)
+    gram = pair_gram(loaded.model, jax.tree.map(jnp.asarray, loaded.params), pairs)
+    for i, row in enumerate(found):
+        entries = [float(entry[i]) for entry in gram]
+        assert_close([row[entry] for entry in ENTRIES], entries, max(entries), 1e-4)  # in float32
 
 
 def test_a_peft_adapter_is_diagnosed_by_itself(tmp_path, folder, capsys):

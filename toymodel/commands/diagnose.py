@@ -17,7 +17,7 @@ def run(
     columns: Annotated[tuple[str, str] | None, arg(metavar="CHOSEN REJECTED", help_behavior_hint="")] = None,
     plot: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None,
     beta: Annotated[float | None, arg(metavar="B", help_behavior_hint="")] = None,
-    model: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="")] = None,
+    model: Annotated[Path | None, arg(metavar="DIR|FILE.gguf", help_behavior_hint="")] = None,
     out: Annotated[Path | None, arg(metavar="FILE.npz", help_behavior_hint="")] = None,
     no_eos: bool = False,
 ) -> int:
@@ -61,7 +61,7 @@ def run(
       columns: of a log: the two columns to read
       plot: of logs: draw them into this file (.png, .pdf, .svg)
       beta: of gradients without weights: β of DPO (0.1), for rpo_alpha and others
-      model: a folder of Hugging Face transformers, or of a peft adapter
+      model: a folder of Hugging Face transformers or of a peft adapter, or a .gguf file
       out: with --model: keep its Gram entries, for diagnose without the model
       no_eos: with --model: append no end-of-text token to answers that are text
     """

@@ -1,6 +1,7 @@
 """A model with its tokenizer from a folder, and preference pairs of a JSON lines file as their token ids."""
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,23 @@ __dir__ = own_names(globals())
 def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
     """A causal language model in float32, on a GPU if there is one, and its tokenizer.
 
-    Where the folder holds a peft adapter, its parameters are trained, and no others. Nothing is downloaded.
+    Where the folder holds a peft adapter, its parameters are trained, and no others. A .gguf file is a model too, whose
+    weights are no longer quantised. Nothing is downloaded.
 
     Raises:
-      ValueError: it is no folder, holds no such model, or a package is missing.
+      ValueError: it is neither, holds no such model, or a package is missing.
     """
     folder = Path(folder)
+    file: dict[str, str] = {}
     try:
-        if not folder.is_dir():
+        if folder.suffix == ".gguf" and folder.is_file():
+            folder, file = folder.parent, {"gguf_file": folder.name}
+        elif not folder.is_dir():
             raise ValueError(
-                f"a model must be a folder, as `save_pretrained` of transformers makes one, got `{folder}`."
+                "a model must be a folder, as `save_pretrained` of transformers makes one, or a .gguf file, got "
+                f"`{folder}`."
             )
-        adapter = (folder / "adapter_config.json").exists()
+        adapter = not file and (folder / "adapter_config.json").exists()
     except OSError as error:
         raise ValueError(f"cannot read `{folder}`: {error.strerror}.") from error
     try:
@@ -33,17 +39,32 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
 
         if adapter:
             import peft
+        if file:
+            import gguf  # noqa: F401  # transformers reads it by this package
     except ImportError as error:
-        raise ValueError(f"a model needs the package `{error.name}`: pip install 'toymodel[torch]'.") from None
-    reading: dict[str, Any] = {"local_files_only": True, "dtype": torch.float32}
+        extra = "torch,pretrained" if file else "torch"
+        raise ValueError(f"a model needs the package `{error.name}`: pip install 'toymodel[{extra}]'.") from None
+    reading: dict[str, Any] = {"local_files_only": True, **file}
     try:
         if adapter:
-            model = peft.AutoPeftModelForCausalLM.from_pretrained(folder, is_trainable=True, **reading)
+            model = peft.AutoPeftModelForCausalLM.from_pretrained(
+                folder, is_trainable=True, dtype=torch.float32, local_files_only=True
+            )
         else:
-            model = transformers.AutoModelForCausalLM.from_pretrained(folder, **reading)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise ValueError(f"cannot read a model and its tokenizer from `{folder}`: {_first_line(error)}") from error
+            model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **reading)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **reading)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        ImportError,
+        struct.error,
+    ) as error:
+        place = folder / file.get("gguf_file", "")
+        raise ValueError(f"cannot read a model and its tokenizer from `{place}`: {_first_line(error)}") from error
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
 
 

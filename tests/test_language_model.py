@@ -240,11 +240,17 @@ def test_pairs_of_a_user_are_trained_on_and_judged(tmp_path, capsys):
         {"prompt": f"say {number}", "chosen": " yes" * (number % 3 + 1), "rejected": " no never"}
         for number in range(80)
     ]
+    rows.insert(5, {"prompt": "say it again", "chosen": " yes" * 12, "rejected": " no"})
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     fast = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
-    assert cli.main(["real", "--seeds", "3", "--pairs", str(path), "--steps", "5", "--json", *fast]) == 0
+    own = ["real", "--seeds", "3", "--pairs", str(path), "--set", "longest=12", "--steps", "5", *fast]
+    own += ["--out", str(tmp_path / "out")]
+    assert cli.main([*own, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    assert told["left_out"] == 1
+    assert cli.main(own) == 0
+    assert "Pairs of more than 12 tokens, left out: 1;" in capsys.readouterr().out
     assert {row["format"] for row in told["states"]} == {"own"}
     claims = {claim["prediction"]: claim for claim in told["claims"]}
     assert claims["slopes of a pair's own step"]["holds"] == "holds"

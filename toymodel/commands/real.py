@@ -86,9 +86,15 @@ def run(
     told, account = _run(wanted, out)
     found, states = verdicts(told), looks(told)
     accounts = accounts_of(account) if account else {}
+    left_out = int(told["left_out"][0])
     if json:
-        print(json_format.dumps(_as_json(states, found, accounts), indent=2, ensure_ascii=False))
+        print(
+            json_format.dumps(_as_json(states, found, accounts) | {"left_out": left_out}, indent=2, ensure_ascii=False)
+        )
         return 0
+    if left_out:
+        longest = int(told["longest"][0])
+        print(f"Pairs of more than {longest} tokens, left out: {left_out}; --set longest=N takes longer ones.\n")
     _print_training(states)
     _print_verdicts(found)
     for task, of_task in accounts.items():

@@ -114,4 +114,4 @@ def splits(
     highest = max(max(tokens) for column in ids for tokens in column)
     arrays = PreferencePairs.from_lists(*ids, vocab_size=highest + 1)
     trained = arrays[np.array(training)]
-    return Splits(trained, trained, arrays[np.array(judged)])
+    return Splits(trained, trained, arrays[np.array(judged)], left_out)

@@ -60,6 +60,7 @@ class Splits(NamedTuple):
     fine_tuning: PreferencePairs
     training: PreferencePairs
     evaluation: PreferencePairs
+    left_out: int = 0  # pairs of a user's that were too long
 
 
 def read() -> list[Text]:
@@ -117,7 +118,8 @@ def splits(texts: Sequence[Text], encode: Encode, format: str, seed: int) -> Spl
         return _padded([prompts[number] for number in members], chosen, rejected)
 
     starts = np.cumsum([0, *sizes])[:-1] // 2
-    return Splits(*(pairs_of(int(start), size) for start, size in zip(starts, sizes, strict=True)))
+    fine_tuning, training, evaluation = map(pairs_of, starts.tolist(), sizes)
+    return Splits(fine_tuning, training, evaluation)
 
 
 def _padded(prompts: Sequence[Sequence[int]], *answers: Sequence[Sequence[int]]) -> PreferencePairs:

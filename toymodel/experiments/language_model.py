@@ -48,7 +48,6 @@ CROWD = 16  # pairs of the mean step
 GRAMS_AT_ONCE = 4  # pairs whose Gram entries are measured at once, which divides the evaluation pairs
 SIDES = ("chosen", "rejected")
 OWN = "own"  # the format of a user's pairs
-LONGEST = 192  # tokens of theirs; longer ones are left out, as eight of them would not fit beside the model
 WIDE = 32  # tokens of an answer, beyond which they are not compared token by token
 #: Of `REMEDIES`: those that need no gradient of each pair, of which a large model has no room for many.
 REMEDIES_HERE = (
@@ -74,6 +73,7 @@ class RealSetting:
     seed: int = whole(None, low=0)
     weights: int = whole(0, low=0)  # as `name_file` names a file or folder; 0 is SmolLM2-135M-Instruct
     pairs: int = whole(0, low=0)  # likewise, of the format "own"
+    longest: int = whole(192, low=2)  # tokens of such a pair; longer ones are left out, for want of memory
     learned: str = one_of(("all", "last_blocks", "low_rank"), "all")
     blocks: int = whole(8, low=1)  # learned, of "last_blocks", at most all
     rank: int = whole(8, low=1)  # of "low_rank"
@@ -110,7 +110,8 @@ def measure(setting: RealSetting) -> Row:
     `trained_token_logps`: the same of as many pairs that DPO trains on. The rest is of the reference policy:
     `token_gram` and `token_cosines` [8, 7, 7] of the first pairs, their Gram entries by block `block_gram`
     [3, 8, blocks], what single and mean steps do to them (`one_step`), the hidden states' CHES score [n] (T16), and
-    `contexts` [8]: what T22 asks for, in the order of `CONTEXTS`; `vocab_size`.
+    `contexts` [8]: what T22 asks for, in the order of `CONTEXTS`; `vocab_size`. `left_out`: a user's pairs that were
+    too long.
     """
     model, params, parts = prepare(setting)
     count = min(setting.evaluation_pairs, len(parts.evaluation), len(parts.training)) // GRAMS_AT_ONCE * GRAMS_AT_ONCE
@@ -120,7 +121,7 @@ def measure(setting: RealSetting) -> Row:
     row |= _at_reference(setting, model, params, judged)
     run, looks = prefer(setting, model, params, parts.training, judged)
     row |= {name if name.startswith("trained") else f"preference_{name}": values for name, values in looks.items()}
-    return row | {"stopped_at": run.stopped_at}
+    return row | {"stopped_at": run.stopped_at, "left_out": jnp.asarray(parts.left_out)}
 
 
 #: What a run that takes minutes calls with a word on what it is at.
@@ -172,7 +173,7 @@ def prepare(setting: RealSetting) -> tuple[Learned, Params, tweets.Splits]:
     if own is None:
         parts = tweets.splits(tweets.read(), encode, setting.format, setting.seed)
     else:
-        parts = answers.splits(own, encode, loaded.end, setting.seed, longest=LONGEST, drop_longer=True)
+        parts = answers.splits(own, encode, loaded.end, setting.seed, longest=setting.longest, drop_longer=True)
     params = jax.tree.map(jnp.asarray, loaded.params)
     if setting.learned == "last_blocks":
         return *last_blocks(loaded.model, params, min(setting.blocks, loaded.model.layers)), parts

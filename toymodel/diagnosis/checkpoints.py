@@ -117,7 +117,7 @@ def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if len(lacking):
         state, pair = lacking[0]
         raise ValueError(
-            f"`{path}` lacks pair {list(pairs)[pair]} at step {at[state]:g}; it must have all, everywhere."
+            f"`{path}` lacks pair {list(pairs)[pair]} at step {at[state]:g}; every step must have every pair."
         )
     return {LOGPS[0]: arrays[0], LOGPS[1]: arrays[1], "steps": at}
 

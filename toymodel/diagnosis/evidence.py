@@ -88,7 +88,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
         raise ValueError(f"cannot read `{path}`: {error}") from error
     findings = []
     if found.cut_off:
-        findings.append(Finding("cut_off", "The file ends within a row, which is left out."))
+        findings.append(Finding("cut_off", "The file ends in the middle of a row, which is left out."))
     if found.unread:
         findings.append(Finding("unread_rows", f"Left out: {counted(found.unread, 'broken line')}."))
     table = Table(found.rows)
@@ -157,18 +157,18 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     alone = alone if broke_at is None else alone[alone < broke_at]
     all_steps = np.union1d(evidence.chosen.steps, evidence.rejected.steps)
     if alone.size > _ONE_SIDED * all_steps.size:
-        text = f"{alone.size} of {all_steps.size} {kind}s{of} hold one side only: each is read by itself."
+        text = f"{alone.size} of {all_steps.size} {kind}s{of} have one side only: each side is read by itself."
         yield Finding("one_sided", text)
     if believed.source == "logps" and place.split == "training" and read_name(believed.columns[0]):
         text = (
             f"`{believed.columns[0]}` and `{believed.columns[1]}` are of a different batch at every state and jump for "
-            "that reason alone, unless you logged fixed pairs: an evaluation would tell more."
+            "that reason alone, unless you logged fixed pairs: an evaluation would say more."
         )
         yield Finding("different_batches", text)
     if _is_average(table, place, believed):
         text = (
             f"The log-probabilities{of} are so small that they are means over tokens, as length-normalised losses "
-            "(SimPO, ORPO, IPO) log them, or of answers of very few tokens: sums over tokens may move otherwise."
+            "(SimPO, ORPO, IPO) log them, or of very short answers: sums over tokens may move differently."
         )
         yield Finding("average_logps", text)
     if broke_at is not None:
@@ -257,8 +257,8 @@ def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
     sided = {name: str(read_name(name)) for name in filter(is_sided, known)}
     if not sided and any(map(is_of_groups, known)):
         return (
-            "is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; which answers such groups "
-            "displace is T21: `toymodel.theory.displaced`."
+            "is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; for which answers fall in "
+            "such groups see T21: `toymodel.theory.displaced`."
         )
     for side, other in (SIDES, SIDES[::-1]):
         if sided and not any(f"'{other}_" in column for column in sided.values()):
@@ -266,7 +266,7 @@ def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
     for name in sided:
         if table.holds(name).sum() > 1 and np.isfinite(table.numbers(name)).sum() < 2:
             return (
-                f"has fewer than two numbers in `{name}`, and others that are not a number: the run broke at its start "
+                f"has fewer than two numbers in `{name}`, and other values are NaN: the run broke at its start "
                 "(a loss in half precision, or an empty answer after truncation)."
             )
     hint = ""

@@ -114,7 +114,7 @@ def diagnose(
     if beta is not None:
         require_positive("beta", beta)
         if weighted:
-            raise ValueError("`beta` is for losses whose weights are not given; `d_chosen` and `d_rejected` are.")
+            raise ValueError("`beta` applies only if `d_chosen` and `d_rejected` are not given.")
     with jax.enable_x64(True):
         given = (1.0 if d is None else d for d in (d_chosen, d_rejected))
         d_w, d_l = (broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, given, strict=True))

@@ -100,7 +100,7 @@ def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
             return {name: archive[name] for name in archive.files}
     except MemoryError as error:
         raise ValueError(
-            f"`{path}` does not fit into memory ({error}); of .safetensors only slices are read."
+            f"`{path}` does not fit into memory ({error}); a .safetensors file is read in slices."
         ) from error
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read `{path}`: {error}") from error

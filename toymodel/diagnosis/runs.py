@@ -29,7 +29,7 @@ def compare_runs(runs: dict[str, Evidence], *, tolerance: float = 0.0) -> dict[s
     kinds = {(evidence.source, evidence.unit, evidence.split) for evidence in runs.values()}
     if len(runs) < 2 or len(kinds) > 1:
         said = "; ".join(f"{name} has {e.source} of {e.split} in {e.unit}" for name, e in runs.items())
-        raise ValueError(f"two runs or more with numbers of one kind are needed: {said}.")
+        raise ValueError(f"at least two runs with numbers of the same kind are needed: {said}.")
     trends = {name: _trends(evidence) for name, evidence in runs.items()}
     margin = min(float(_margins(*sides)[1].max()) for sides in trends.values())
     reached = margin > 0

@@ -125,10 +125,12 @@ class _Forward:
     def __init__(self, model: Any, pair: TokenPair, recorder: Recorder | None = None) -> None:
         for name, ids in pair._asdict().items():
             if not len(ids):
-                raise ValueError(f"a {name} has no tokens; prompt and answers need one at least.")
+                raise ValueError(f"a {name} has no tokens; prompt and answers need at least one.")
         largest, known = max(map(max, pair)), model.get_input_embeddings().weight.shape[0]
         if largest >= known:
-            raise ValueError(f"token {largest} is not among the model's {known}; is the tokenizer another model's?")
+            raise ValueError(
+                f"token {largest} is not among the model's {known}; does the tokenizer belong to another model?"
+            )
         self.model, self.head = model, model.get_output_embeddings()
         device, T = self.head.weight.device, max(len(pair.chosen), len(pair.rejected))
         sides = [[*side, *[0] * (T - len(side))] for side in (pair.chosen, pair.rejected)]

@@ -104,7 +104,7 @@ def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
         begun = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         return begun, *(tokenizer.apply_chat_template([*prompt, *side], tokenize=False) for side in (chosen, rejected))
     except Exception as error:  # a template is a program of its own, in jinja
-        raise ValueError(f"the chat template cannot take it: {_first_line(error)}") from error
+        raise ValueError(f"the chat template refuses it: {_first_line(error)}") from error
 
 
 def _check(pair: TokenPair, longest: int | None) -> TokenPair:
@@ -113,7 +113,7 @@ def _check(pair: TokenPair, longest: int | None) -> TokenPair:
         total = len(pair.prompt) + len(getattr(pair, side)) - 1
         if longest is not None and total > longest:
             raise ValueError(
-                f"prompt and `{side}` are {total} tokens, and the model takes {longest}: shorten the pair."
+                f"prompt and `{side}` are {total} tokens, but the model takes {longest}: shorten the pair."
             )
     return pair
 

@@ -66,7 +66,7 @@ class Recorder:
 
     def _arrive(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], were: list[int], deltas: Any) -> None:
         if _versions(args) != were:
-            raise ValueError(f"cannot follow `{self.modules[module]}`: what goes into it is overwritten later.")
+            raise ValueError(f"cannot follow `{self.modules[module]}`: its input is overwritten later.")
         for parameter, use in self._follow(module, args, kwargs, deltas.detach()):
             self.take(parameter, use)
 
@@ -106,7 +106,7 @@ class Recorder:
             self._reduce(parameter)
         for parameter, name in self.names.items():
             if name not in self.entries and not self.expected[parameter]:
-                raise ValueError(f"`{name}` is trained, and its module was not called; freeze it, or call it.")
+                raise ValueError(f"`{name}` is trained, but its module was not called; freeze it, or call it.")
         return {name: self.entries.get(name, [0.0] * 3) for name in self.names.values()}
 
 

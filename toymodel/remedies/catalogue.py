@@ -1,4 +1,4 @@
-"""`REMEDIES` lists every remedy of the comparison, with its source, the strengths to try and what it costs.
+"""`REMEDIES` lists every remedy of the comparison, with its source, the strengths to try and its cost.
 
 To add one: an entry here, or `REMEDIES["name"] = Remedy(...)` before the comparison runs (see CONTRIBUTING.md).
 """

@@ -114,7 +114,7 @@ def compute_on_worker(folder: str, config: str, name: str, precision: str, task:
         raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
     experiment = _experiment(config, name)
     if not task.name.startswith(code_of(experiment, task.settings)[:12]):
-        raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
+        raise BadFolder("this worker's code or packages differ from the client's; install the same on all.")
     with ONE_AT_A_TIME:
         compute(Sweep(experiment, task.settings, precision), Store.open(where), task)
 

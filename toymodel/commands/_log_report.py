@@ -84,9 +84,8 @@ def _print_pairs(diagnosis: "PairsDiagnosis") -> int:
         first = sorted(range(len(moved)), key=lambda i: -abs(moved[i]))[:POSITIONS]
         listed = ", ".join(f"{i}: {signed(moved[i])}" for i in first)
         if listed:
-            print(
-                f"Change of the {side} by position, {signed(summary[f'{side}_change'])} nats in all, largest first: {listed}."
-            )
+            whole = signed(summary[f"{side}_change"])
+            print(f"Change of the {side} by position, {whole} nats in all, largest first: {listed}.")
     cases = [pair.summary["case"] for pair in diagnosis.pairs]
     found = ", ".join(f"{cases.count(name)} {words(name)}" for name in dict.fromkeys(cases))
     print(f"Each pair from the first state to the last: {found}.")

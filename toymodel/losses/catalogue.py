@@ -172,7 +172,7 @@ class Definition:
     ratio: str  # d_w/d_l, in the notation of the catalogue
 
     def __post_init__(self) -> None:
-    """Let `help` and `?` describe this loss rather than the class."""
+        """Let `help` and `?` describe this loss rather than the class."""
         hyper = inspect.signature(self.form).parameters.values()
         parameters = [p.replace(kind=p.KEYWORD_ONLY, annotation=p.empty) for p in hyper]
         about = {

@@ -31,7 +31,7 @@ class Cosines(NamedTuple):
     suffix: Scalars  # ρ_ψ: suffix contexts at one position
 
     def check(self, pairs: int | None) -> None:
-    """Raise `ValueError` unless this number of pairs can have these cosines, half of them of each word.
+        """Raise `ValueError` unless this number of pairs can have these cosines, half of them of each word.
 
         One pair has no cosines, and None means any number of pairs. Labels: the Gram matrix of unit features has the
         eigenvalues 1 − ρ_s and 1 + ρ_s(B/2 − 1) ± ρ_d B/2, suffix: 1 − ρ_ψ and 1 + ρ_ψ(B − 1). None may be negative.
@@ -74,7 +74,7 @@ def crowd(
 
     Raises:
       ValueError: `pairs` is odd, cosines that this number of pairs cannot have, a probability outside (0, 1), or labels
-        whose probabilities sum to more than 1 (for V = 2, to anything but 1).
+        whose probabilities do not sum to less than 1 (for V = 2, to 1).
     """
     require_int("pairs", pairs, low=2)
     if pairs % 2:

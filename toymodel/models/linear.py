@@ -66,7 +66,7 @@ class LinearSoftmax:
         return short_repr(self, ("kind", "vocab_size", "features", "frozen_logits"))
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
-    """The row of each token's context. Equal rows have equal features and equal probabilities."""
+        """The row of each token's context. Equal rows have equal features and equal probabilities."""
         T = response.tokens.shape[-1]
         if self.kind == "unigram":
             return jnp.zeros(T, jnp.int32)

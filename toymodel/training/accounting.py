@@ -11,7 +11,7 @@ source has contributed so far. A remedy may replace the plain step, if it says w
 weights that depend on the state are held fixed, as those of losses are.
 
 `account` splits the training tokens into a few sources, and computes what each contributed to every token of the judged
-pairs. `attribute` takes single pairs as sources, and computes what each contributed to both answers of the judged pairs.
+pairs. `attribute` takes single pairs as sources, and computes what each contributed to both answers of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +65,7 @@ class Account(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """What each training pair contributed to both answers of the judged pairs, in nats; an axis of 2 is chosen, rejected."""
+    """What each training pair contributed to both answers of the judged pairs, in nats (an axis of 2)."""
 
     contributions: Float[Array, "*runs n 2 m"]
     decay: Float[Array, "*runs 2 m"]  # what no pair brought; 0 unless the optimiser decays its parameters
@@ -154,7 +154,7 @@ def attribute(
     checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Attribution:
-    """Train as `train` does with the same arguments, and compute what each training pair contributed to the judged pairs.
+    """Train as `train` does with the same arguments, and compute what each pair contributed to the judged pairs.
 
     It takes inner products with the gradients of the judged answers, which later steps do not need. With momentum, each
     of the n pairs has its own, as large as the parameters.

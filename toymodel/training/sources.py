@@ -32,7 +32,7 @@ def by_side(pairs: PreferencePairs) -> dict[str, Mask]:
 
 
 def by_position(pairs: PreferencePairs, names: Sequence[str] = ("label", "suffix")) -> dict[str, Mask]:
-    """Sources by position: the first token of each answer, the second, and so on; the last name is for all later tokens."""
+    """Sources by position: the first token of each answer, the second, and so on; the last has all later tokens."""
     _, _, place = np.indices(_shape(pairs))
     return {name: np.minimum(place, len(names) - 1) == number for number, name in enumerate(names)}
 

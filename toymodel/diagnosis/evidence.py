@@ -1,4 +1,4 @@
-"""From a training log to evidence: the numbers that are believed, and what their reader has to know of them."""
+"""From a training log to evidence: the numbers that are used, and warnings about them."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ class Series(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something that a reader of the verdict has to know: a code for programs, a plain sentence, the step it is of."""
+    """A warning to a reader of the verdict: a code for programs, a plain sentence, and its step if it has one."""
 
     code: str
     text: str
@@ -39,7 +39,7 @@ class Evidence(NamedTuple):
     """What a log says of one set of pairs.
 
     `others` holds further columns of the same rows under the names of `columns.QUANTITIES`. The two sides may have
-    other steps than each other: KTO logs one of them in a row.
+    different steps: KTO logs one side in each row.
     """
 
     name: str  # of the evaluation set ("easy"); "" where there is one
@@ -55,7 +55,7 @@ class Evidence(NamedTuple):
 
 
 class LogFile(NamedTuple):
-    """All that a file says: one `Evidence` for each named evaluation set, else one; and what was mended or missed."""
+    """The content of a file: one `Evidence` for each named evaluation set, or one in all; and what was repaired."""
 
     evidence: list[Evidence]
     findings: list[Finding]
@@ -70,16 +70,16 @@ _OF_AVERAGES = re.compile(r"odds_ratio|log_odds|per_token|(^|[^a-z])(ipo|orpo|si
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> LogFile:
-    """Read a training log of any format that `files` knows, and say which of its numbers are believed.
+    """Read a training log of any format that `files` knows, and choose which of its numbers to use.
 
-    Where several rows have the same step, the last number counts.
+    If several rows have the same step, the last number counts.
 
     Args:
-      path: the file; what it holds tells its format, not its name.
-      columns: names of the chosen and of the rejected numbers, to believe these and no others.
+      path: the file; its content decides its format, not its name.
+      columns: names of the chosen and of the rejected numbers, to use only these.
 
     Raises:
-      ValueError: the file is missing, malformed, no log, or a log of something else; or its columns do not hold two
+      ValueError: the file is missing, malformed, not a log, or a log of something else; or its columns do not hold two
         states of each side.
     """
     try:
@@ -139,7 +139,7 @@ def _weigh(table: Table, place: Place, believed: Believed) -> Evidence:
 
 
 def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence) -> Iterator[Finding]:
-    """What the reader of one set's evidence has to know."""
+    """Warnings about the evidence of one set."""
     kind, broke_at = evidence.step_kind, evidence.broke_at
     of = f" of `{place.set}`" if place.set else ""
     steps = table.steps(believed.used, rows_of(table, place, believed.columns))
@@ -185,7 +185,7 @@ def _replaced(steps: Steps, numbers: np.ndarray) -> float | None:
 
 
 def _is_average(table: Table, place: Place, believed: Believed) -> bool:
-    """Whether log-probabilities are means over tokens: by their size, and by what only losses that average log."""
+    """Whether log-probabilities are means over tokens, by their size and by columns that only averaging losses log."""
     names = " ".join(table.names).lower().replace(" ", "_")
     columns = [column for name in believed.columns if (column := read_name(name))]
     if not columns:
@@ -206,10 +206,10 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
 
 
 def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -> float | None:
-    """The first step from which on a side has no number, though rows of its set go on.
+    """The first step from which on a side has no number, although rows of its set go on.
 
-    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
-    takes both sides to break.
+    A gap does not count if one as long came before: then the log leaves numbers out. If each row holds one side, both
+    sides must break.
     """
     chosen, rejected = (by_step(steps, side)[0] for side in numbers.sides)
     alone = np.setxor1d(chosen, rejected)
@@ -227,7 +227,7 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
 
 
 def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set[Place]) -> Iterator[Finding]:
-    """Of the same run, where the believed numbers do not break: others that do, and columns without any number."""
+    """Other numbers of the same run that break where the used ones do not, and columns without any number."""
     runs = {place.run for place in believed}
     for place, names in table.places.items():
         if place.run not in runs or place in broken:

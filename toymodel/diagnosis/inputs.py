@@ -1,4 +1,4 @@
-"""Reading what `diagnose` is given: gradients or Gram entries, whole or by layer, checked by name."""
+"""Reads the input of `diagnose`: gradients or Gram entries, whole or by layer, checked by name."""
 
 from collections.abc import Mapping
 from typing import Any

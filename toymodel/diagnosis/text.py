@@ -1,4 +1,4 @@
-"""Rows of a log within text: dictionaries of console output, `name=value` of progress bars, and tables."""
+"""Finds rows of a log in text: dictionaries of console output, `name=value` of progress bars, and tables."""
 
 import ast
 import csv
@@ -42,7 +42,7 @@ def count_known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
 
 
 def read_dictionaries(text: str) -> Rows:
-    """One dictionary a line of JSON or Python, also after other text; or dictionaries over several lines."""
+    """One dictionary of JSON or Python on each line, also after other text; or dictionaries over several lines."""
     rows: list[Row] = []
     unread: list[int] = []
     lines = text.replace("\r", "\n").rstrip().split("\n")
@@ -125,7 +125,7 @@ def flatten(row: Row) -> Row:
 
 
 def read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
-    """The table below the first line that names a column we know, if there is one."""
+    """The table below the first line that names a known column, if there is one."""
     head = text[: 1 << 20].splitlines()
     first = next((i for i, line in enumerate(head) if line.strip()), 0)
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
@@ -158,10 +158,10 @@ def _split(line: str, delimiter: str | None) -> list[str]:
 
 
 def read_delimited(lines: list[str], first: int) -> Rows:
-    """The table whose head is line `first`; no rows where that has one field only.
+    """The table whose head is line `first`; no rows if that has only one field.
 
     Raises:
-      ValueError: two columns of either side have one name.
+      ValueError: two columns of either side have the same name.
     """
     head = lines[first]
     delimiter = _delimiter(head)

@@ -1,4 +1,4 @@
-"""A model with its tokenizer from a folder, and preference pairs of a JSON lines file as their token ids."""
+"""Reads a model with its tokenizer from a folder, and preference pairs from a JSON lines file as token ids."""
 
 import os
 from pathlib import Path
@@ -13,10 +13,10 @@ __dir__ = own_names(globals())
 def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
     """A causal language model in float32, on a GPU if there is one, and its tokenizer.
 
-    Where the folder holds a peft adapter, its parameters are trained, and no others. Nothing is downloaded.
+    If the folder holds a peft adapter, only its parameters count as trained. Nothing is downloaded.
 
     Raises:
-      ValueError: it is no folder, holds no such model, or a package is missing.
+      ValueError: it is not a folder, has no such model, or a package is missing.
     """
     folder = Path(folder)
     try:
@@ -50,17 +50,17 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
 def read_pairs(
     path: str | os.PathLike[str], tokenizer: Any, *, longest: int | None, eos: bool = True
 ) -> list[TokenPair]:
-    """Pairs of a file with one JSON object a line, of the keys prompt, chosen and rejected.
+    """Pairs of a file with one JSON object on each line, with the keys prompt, chosen and rejected.
 
-    Text: prompt and answer are joined, then tokenized; tokens of the prompt do not count, nor one that reaches from it
-    into an answer if both begin with it. An end-of-text token is appended. Lists of messages go through the tokenizer's
-    chat template instead, which ends an answer in its own way; without a prompt, it is what both conversations begin
-    with.
+    Text: prompt and answer are joined, then tokenized. The common beginning of the prompt and both answers is the
+    prompt, whose tokens do not count. An end-of-text token is appended. Lists of messages go through the tokenizer's
+    chat template instead, which ends an answer in its own way; without a prompt, the prompt is the common beginning of
+    both conversations.
 
     Args:
       path: the file.
       tokenizer: of Hugging Face transformers.
-      longest: how many tokens the model takes, if that is limited.
+      longest: the largest number of tokens that the model takes, if any.
       eos: whether to append an end-of-text token to text.
 
     Raises:
@@ -85,7 +85,7 @@ def _encode(tokenizer: Any, row: dict[str, Any], *, eos: bool) -> TokenPair:
 
 
 def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
-    """The same of messages, as the chat template writes them."""
+    """The same for messages, as the chat template writes them."""
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("these are messages, and the tokenizer has no chat template for them.")
     chosen, rejected = (

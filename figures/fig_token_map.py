@@ -35,7 +35,7 @@ TokenGram = Callable[[LinearSoftmax, Array, PreferencePairs], Array]
 
 @setting
 class MapSetting:
-    """A suffix of so many tokens, in a random model."""
+    """The length of a suffix in a random model."""
 
     suffix_length: int = whole(None, low=0, high=LONGEST)
     seed: int = whole(0, low=0)

@@ -23,7 +23,7 @@ class Domain(NamedTuple):
 
 REAL = Domain("finite", np.isfinite)
 POSITIVE = Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))
-# For `require`, which wants finite numbers besides.
+# For `require`, which also requires finite numbers.
 ABOVE_ZERO = Domain("> 0", lambda x: x > 0)
 FROM_ZERO = Domain(">= 0", lambda x: x >= 0)
 PROBABILITY = Domain("a probability in [0, 1]", lambda x: (x >= 0) & (x <= 1))

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = " ".join(["toymodel", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
         code = parse(arguments)()
-        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        sys.stdout.flush()  # here, where a closed pipe is handled
         return code
     except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
         return 0
 
@@ -147,7 +147,7 @@ def _print_completion(shell: str) -> int:
         tyro.extras.subcommand_cli_from_dict(
             everything, prog="toymodel", args=["--tyro-print-completion", shell], config=OPTIONS
         )
-    if shell == "bash":  # tyro knows nothing to say of FILE: then file names
+    if shell == "bash":  # tyro offers nothing for FILE: fall back to file names
         print("complete -o default -F _tyro_toymodel toymodel")
     return 0
 

@@ -27,8 +27,8 @@ __dir__ = own_names(globals())
 BLUE, RED, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#666666"
 SIDES = {"chosen": (BLUE, "o"), "rejected": (RED, "s")}
 MARKERS = ((BLUE, "o"), (RED, "v"), (GREEN, "^"), (BLACK, "x"), (GREY, "."))  # of each of `CASES`
-MARKS = 15  # on a curve, about
-DARK = 0.6  # of the largest entry: beyond it a cell has light ink
+MARKS = 15  # markers on a curve, about
+DARK = 0.6  # share of the largest entry beyond which a cell has light ink
 
 
 def logps(trajectory: Trajectory, ax: "Axes | None" = None, *, margin: bool = False) -> "Axes":

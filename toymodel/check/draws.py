@@ -39,7 +39,7 @@ KINDS = tuple(dict.fromkeys(CONTEXTS.values()))  # always in this order: else a 
 TABULAR = MODELS[:4]
 OFFSET = MODELS[5:]
 ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
-#: Of the draws: V, and the longest response.
+#: Shapes of the draws: V, and the longest response.
 SHAPES = ((2, 6), (40, 12))
 CHUNK = 64  # draws in one compiled call
 

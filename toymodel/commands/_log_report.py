@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from toymodel.diagnosis.checkpoints import PairsDiagnosis
 
 SHOWN = 40  # rows of a table; scripts get all
-POSITIONS = 10  # of a response, those that moved most
+POSITIONS = 10  # positions of a response that moved most
 DOUBTS = ("not_a_number", "nothing_moved", "reference_mismatch")  # warnings that come before the verdict
 SOURCES = {
     "rewards": "rewards, β times log-ratios to the reference: divide by β for nats",

@@ -21,7 +21,7 @@ from toymodel.diagnosis.table import Table
 
 __dir__ = own_names(globals())
 
-PAIRS = ("pair", "pair_id")  # names of the column that tells pairs apart
+PAIRS = ("pair", "pair_id")  # names of the column that identifies pairs
 
 
 class PairsDiagnosis(NamedTuple):

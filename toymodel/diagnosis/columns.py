@@ -13,7 +13,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-#: By word: what it means. "" says nothing that matters here.
+#: The meaning of each word; "" means nothing that matters here.
 WORDS = {
     "chosen": "chosen",
     "preferred": "chosen",
@@ -80,7 +80,7 @@ WORDS = {
     "dpo": "",
 }
 
-#: By the meanings of all its words: the name of the number.
+#: The quantity, by the meanings of all words of a name.
 QUANTITIES = {
     frozenset(meanings.split()): quantity
     for meanings, quantity in {

@@ -42,16 +42,16 @@ class Evidence(NamedTuple):
     different steps: KTO logs one side in each row.
     """
 
-    name: str  # of the evaluation set ("easy"); "" where there is one
+    name: str  # of the evaluation set ("easy"); "" if there is only one
     split: str  # "evaluation" or "training"
     source: str  # "rewards", "logps_minus_reference" or "logps"
-    columns: tuple[str, str]  # the names of the believed numbers in the file
+    columns: tuple[str, str]  # the names of the used columns in the file
     unit: str  # "nats", "nats per token" or "reward"
     step_kind: str  # "step", "epoch" or "row"
     chosen: Series
     rejected: Series
     others: dict[str, Series]
-    broke_at: float | None  # from this step on a believed column holds no number any more
+    broke_at: float | None  # from this step on a used column holds no number
 
 
 class LogFile(NamedTuple):
@@ -61,7 +61,7 @@ class LogFile(NamedTuple):
     findings: list[Finding]
 
 
-_ONE_SIDED = 0.1  # share of steps with one side from which on this is the way of the log
+_ONE_SIDED = 0.1  # from this share of steps with one side on, the log is taken as one-sided
 _SHOWN = 30  # names of columns in a message
 _RUNS = ("run", "run_id", "run_name", "loss_type")
 # A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
@@ -198,7 +198,7 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     said = _OF_AVERAGES.search(names) is not None or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
     if believed.columns == LOGPS and not said:
-        return False  # the names that we ask for, of sums
+        return False  # the names that we document, for sums
     return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
 
@@ -249,7 +249,7 @@ def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set
 
 
 def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
-    known = sorted(table.names, key=lambda name: not is_sided(name))  # what comes nearest first
+    known = sorted(table.names, key=lambda name: not is_sided(name))  # the likeliest columns first
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     listed = f"its columns are {', '.join(known[:_SHOWN]) or 'none'}{more}."
     if columns:

@@ -35,7 +35,7 @@ ANSWERS = {
     "one_sided": "KTO, BCO and APO?",
 }
 FIRST = ("not_a_number", "nothing_moved", "reference_mismatch")  # these put the verdict in doubt
-_EXACT, _TINY = 1e-6, 1e-3  # rewards up to this size are 0; or are, where the loss never leaves ln 2
+_EXACT, _TINY = 1e-6, 1e-3  # rewards up to this size count as 0; the second if the loss never leaves ln 2
 _SATURATED = 0.01  # a loss
 _CHANCE = 0.45, 0.55  # accuracies
 _FAR = 1.0  # rewards, β nats

@@ -21,7 +21,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-Windows = Float[np.ndarray, "N 2"]  # open intervals (low, high) of λ, NaN where none is right
+Windows = Float[np.ndarray, "N 2"]  # open intervals (low, high) of λ, NaN if there is none
 BETA = 0.1  # DPO's β in TRL, LLaMA-Factory and others, unless told otherwise
 
 

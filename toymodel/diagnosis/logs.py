@@ -143,7 +143,7 @@ def check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
         raise ValueError(
             f"`{name}` must hold real numbers {axes} at two states or more, got {array.dtype} of shape {array.shape}."
         )
-    with np.errstate(over="ignore"):  # what is too large is told as such
+    with np.errstate(over="ignore"):  # values that are too large are reported below
         array = array.astype(np.float64)
     large = array[(abs(array) > LARGEST) & np.isfinite(array)]  # the caller knows whether padding may hold no number
     if large.size:

@@ -49,7 +49,7 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
             references = [logps] if logps else [[np.full(len(rows), x) for x in tried] for tried in TRIED]
             try:
                 found = [_weigh(name, reference, lengths) for reference in references]
-            except ValueError:  # its values are fine: what it misses is a length
+            except ValueError:  # its values are valid, so a length is missing
                 untold[name] = "lengths"
                 continue
             if any(not np.allclose(_direction(other), _direction(found[0]), rtol=1e-9) for other in found[1:]):

@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
     rows: list[Row]
     cut_off: bool = False  # the file ends within a row, which is left out
-    unread: int = 0  # other lines that begin like a row and are none
+    unread: int = 0  # other lines that begin like a row but are not
 
 
 def count_known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
@@ -79,7 +79,7 @@ def _read_dictionary(text: str) -> Row | None:
     except (ValueError, RecursionError):
         pass
     try:
-        with warnings.catch_warnings(action="ignore"):  # of other text in braces, with escapes that are none
+        with warnings.catch_warnings(action="ignore"):  # other text in braces, with invalid escapes
             node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -133,7 +133,7 @@ def read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
             continue
         delimiter = _delimiter(line)
         below = next(iter(head[i + 1 : i + 2]), "")[:_LONGEST]
-        if delimiter == "|" and i > first:  # within a page, that may say more with bars
+        if delimiter == "|" and i > first:  # within a page, which may have other text with bars
             is_head = "-" in below and not below.strip("|:- \t")
         else:
             is_head = "{" not in line and len(_split(below, delimiter)) > 1 and re.search(r"\d|\|", below) is not None
@@ -172,7 +172,7 @@ def read_delimited(lines: list[str], first: int) -> Rows:
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]
-    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line that has none of them is cut off
+    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line without delimiters is cut off
         end = next((i for i, line in enumerate(body) if delimiter not in line), len(body))
         body = body if not any(map(str.strip, body[end + 1 :])) else body[:end]
     if delimiter in (None, "|"):

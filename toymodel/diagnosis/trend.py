@@ -25,10 +25,10 @@ from toymodel.diagnosis.evidence import Series
 
 __dir__ = own_names(globals())
 
-LEVEL = 0.025  # chance of telling a change of one side that is none: 5 % for both sides together
+LEVEL = 0.025  # false-positive rate for one side: 5 % for both sides together
 BEND_LEVEL = 1e-5  # likewise for a bend, at the best of up to 100 places
 TOO_FEW, FEW = 5, 20  # rows
-CAUTION = 0.75  # standard errors that are added to ρ; what it costs and buys is measured in tests/test_log_rates.py
+CAUTION = 0.75  # standard errors added to ρ; tests/test_log_rates.py measures its cost and benefit
 JITTER = 2.75  # standard errors, in evaluations; normal noise is as large in one of 170
 CLEAR = 8  # standard errors, in training, where the error itself may be of three rows
 BLOCKS = 100  # longer series are averaged in blocks, this many to twice as many

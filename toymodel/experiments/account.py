@@ -29,7 +29,7 @@ from toymodel.training.sources import by_position, by_side, crossed
 
 __dir__ = own_names(globals())
 
-#: The label, and the words after it, of either answer: of training as sources, of the judged pairs as parts.
+#: The label, and the words after it, of each answer: sources in training, parts in the judged pairs.
 TOKENS = ("chosen label", "chosen suffix", "rejected label", "rejected suffix")
 CHOSEN = [TOKENS.index(part) for part in ("chosen label", "chosen suffix")]
 

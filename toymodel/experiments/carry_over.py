@@ -24,7 +24,7 @@ __dir__ = own_names(globals())
 
 Table = Mapping[str, np.ndarray]
 Run = Mapping[str, np.ndarray]  # one row of a table
-#: What the number of a claim is: a share that should be 1, a relative error that should be 0, or a positive number.
+#: Kinds of number of a claim: a share that should be 1, a relative error that should be 0, or a positive number.
 Kind = Literal["share", "error", "positive"]
 GOOD, FAIR = {"share": 0.95, "error": 0.05}, {"share": 0.5, "error": 0.5}  # up to where a claim holds, or holds roughly
 SEPARATED, IMPOSSIBLE = CASES.index("chosen_up_rejected_down"), CASES.index("chosen_down_rejected_up")
@@ -211,7 +211,7 @@ def limit_of_crowd(run: Run) -> float:
     return float(crowd_threshold(p_chosen, p_rejected, a, b, int(run["vocab_size"]), cosines))
 
 
-#: Each prediction that can be asked of a language model, in the order of its label.
+#: Each prediction that can be tested on a language model, in the order of labels.
 CLAIMS = (
     Claim("T2", "token entries sum to the inner product", "error", _token_sum),
     Claim("T6", "equal suffix tokens: positive entries", "share", _suffix_signs),

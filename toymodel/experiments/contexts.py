@@ -22,7 +22,7 @@ __dir__ = own_names(globals())
 
 AT_ONCE = 64  # responses in a forward pass, of a thousand or more
 
-#: What `drop_assumptions` drops, one after the other, and what is then taken as it is in the network.
+#: The assumptions that `drop_assumptions` drops in turn, each replaced by the network's own values.
 ASSUMPTIONS = (
     "T22",
     "orthogonal positions",

@@ -50,7 +50,7 @@ SIDES = ("chosen", "rejected")
 OWN = "own"  # the format of a user's pairs
 LONGEST = 192  # tokens of theirs; longer ones are left out, as eight of them would not fit beside the model
 WIDE = 32  # tokens of an answer, beyond which they are not compared token by token
-#: Of `REMEDIES`: those that need no gradient of each pair, of which a large model has no room for many.
+#: Those of `REMEDIES` that need no gradient of each pair; a large model leaves no memory for many.
 REMEDIES_HERE = (
     "none",
     "likelihood",
@@ -62,7 +62,7 @@ REMEDIES_HERE = (
     "rejected_first",
     "fair_coin",
 )
-#: What T22 asks of a network, as `contexts.estimate` has it.
+#: The inputs of T22, as in `contexts.estimate`.
 CONTEXTS = ("p_chosen", "p_rejected", "a", "b", "same", "different", "suffix", "between")
 
 
@@ -123,7 +123,7 @@ def measure(setting: RealSetting) -> Row:
     return row | {"stopped_at": run.stopped_at}
 
 
-#: What a run that takes minutes calls with a word on what it is at.
+#: A callback for long runs, called with a word about the current stage.
 AT: ContextVar[Callable[[str], object]] = ContextVar("at", default=lambda _: None)
 _FILES: dict[int, Path] = {}
 

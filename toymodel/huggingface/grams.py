@@ -137,18 +137,18 @@ class _Forward:
         self.answers = torch.tensor(sides, device=device)
         self.mask = torch.tensor([[i < len(side) for i in range(T)] for side in pair[1:]], device=device)
         prompts = torch.tensor([[*pair.prompt]] * 2, device=device)
-        self.tokens = torch.cat([prompts, self.answers[:, :-1]], dim=1)  # what comes last predicts nothing
+        self.tokens = torch.cat([prompts, self.answers[:, :-1]], dim=1)  # the last token predicts nothing
         went_in = []
 
         def cut(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             went_in.append(inputs[0])
-            return (inputs[0][:, :1].detach(),)  # logits of one place are enough here
+            return (inputs[0][:, :1].detach(),)  # logits of one position are enough here
 
         handles = recorder.hook(set(model.modules()) - set(self.head.modules())) if recorder else []
         with _hooked([*handles, self.head.register_forward_pre_hook(cut)]):
             shown = model(input_ids=self.tokens, use_cache=False).logits
         self.features = went_in[0][:, len(pair.prompt) - 1 :]
-        # Some models scale or cap what comes out of their last layer, which is seen here.
+        # Some models scale or cap the output of their last layer, which is detected here.
         linear = type(self.head).forward is torch.nn.Linear.forward
         self.plain = linear and torch.equal(shown, self.head(went_in[0][:, :1].detach()).to(shown))
 

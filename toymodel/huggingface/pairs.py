@@ -109,7 +109,7 @@ def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
 
 def _check(pair: TokenPair, longest: int | None) -> TokenPair:
     for side in SIDES:
-        # The last token is predicted, and never read.
+        # The last token is predicted but never read.
         total = len(pair.prompt) + len(getattr(pair, side)) - 1
         if longest is not None and total > longest:
             raise ValueError(

@@ -102,7 +102,7 @@ class Recorder:
 
     def finish(self) -> dict[str, list[float]]:
         """The three entries by name of the parameter, in the model's order."""
-        for parameter in [*self.uses]:  # some of whose uses reach no answer
+        for parameter in [*self.uses]:  # some of its uses affect no answer
             self._reduce(parameter)
         for parameter, name in self.names.items():
             if name not in self.entries and not self.expected[parameter]:

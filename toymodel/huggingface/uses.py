@@ -158,7 +158,9 @@ class Head:
         biases: list[Any] = []
         every = torch.arange(len(self.weight), device=self.weight.device)
         for part in reversed(self.parts):
-            logits = self._logits(part) if self.last is None else self.last  # of the last part they are there
+            logits = (
+                self._logits(part) if self.last is None else self.last
+            )  # those of the last part are still in memory
             self.last = None
             residuals = self._residuals(logits, every[part])
             back += residuals @ _widen(self.weight[part])

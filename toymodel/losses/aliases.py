@@ -10,7 +10,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-#: By another name: the loss's name in `LOSSES`, or several where the name does not decide.
+#: By alias: the loss's name in `LOSSES`, or several names if the alias is ambiguous.
 ALIASES: dict[str, str] = {
     # DPO and what changes its margin or its labels
     "sigmoid": "dpo",  # TRL

@@ -71,7 +71,7 @@ class Side(NamedTuple):
         return self.logratio / self.tokens
 
 
-#: A loss with its hyperparameters chosen, from the two sides to value and weights.
+#: A loss with its hyperparameters: a function from the two sides to value and weights.
 Form = Callable[[Side, Side], Outcome]
 Piece = Callable[[Side], Jet]
 

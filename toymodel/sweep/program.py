@@ -17,7 +17,7 @@ from toymodel.experiments.experiment import Experiment, Row
 
 __dir__ = own_names(globals())
 
-SMALL = 32  # settings in a block, from which on a setting is so small that filling a block up costs nothing
+SMALL = 32  # block size from which on settings are so small that filling a block up costs nothing
 
 Report = Callable[[int], Any]  # called with the number of settings that were just computed
 
@@ -88,7 +88,7 @@ def _program(
     experiment: Experiment, compiled: tuple[tuple[str, Any], ...], block: int, devices: int, precision: str
 ) -> Any:
     """The function from numbers [devices · block], and other inputs, to results; compiled when first called."""
-    del block, precision  # another one is another program
+    del block, precision  # a different object is a different program
     free_memory()
 
     def measure(numbers: dict[str, Array], needed: Row | None) -> Row:

@@ -81,7 +81,7 @@ def run_here(
         _fill(needed, folder, None, lambda _, shard: progress(0, f"{name}, {shard}"), notice)
     todo = tasks(left)
     shards = [(f"shard {number} of {len(todo)}", task) for number, task in enumerate(todo, start=1)]
-    for wait in (False, True):  # what other processes are at comes last
+    for wait in (False, True):  # tasks of other processes come last
         of_others = []
         for shard, task in shards:
 

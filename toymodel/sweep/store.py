@@ -41,7 +41,7 @@ __dir__ = own_names(globals())
 NAME = re.compile(r"[0-9a-f]{12}-[0-9a-f]{24}-[0-9a-f]{24}\.parquet")
 KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
 
-Notice = Callable[[str], Any]  # called with a sentence for the user
+Notice = Callable[[str], Any]  # called with a message for the user
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Store:
             raise BadFolder(f"{folder} is not a sweep's folder (it holds {others[0]}); choose an empty or a new one.")
         identity = _identity(sweep)
         if not (folder / "sweep.json").is_file():
-            with cls(folder, identity).claim("sweep.json", wait=True):  # two may begin at once
+            with cls(folder, identity).claim("sweep.json", wait=True):  # two processes may begin at once
                 if not (folder / "sweep.json").is_file():
                     _write_json(folder / "sweep.json", identity)
         found = cls.open(folder).identity
         differing = [key for key in identity if found.get(key) != identity[key]]
         if differing == ["fields"] and found["fields"].items() < identity["fields"].items():
-            _write_json(folder / "sweep.json", identity)  # a loss with numbers of its own was added
+            _write_json(folder / "sweep.json", identity)  # a loss with new hyperparameters was added
         elif differing:
             raise BadFolder(
                 f"{folder} holds results of another {differing[0]} ({_short(found.get(differing[0]))}, now "

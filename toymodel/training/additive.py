@@ -37,7 +37,7 @@ SPLIT = (LINEAR, AFFINE)  # kinds that have parts
 SUMS = {"add", "add_any", "sub", "neg", "copy", "convert_element_type", "reshape", "broadcast_in_dim", "squeeze"}
 SUMS |= {"transpose", "reduce_sum", "concatenate", "slice"}
 PRODUCTS = {"mul", "dot_general"}  # linear in each of two operands
-#: Operations that call a program, and where it is.
+#: Operations that call a program, and the parameter that holds it.
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 WORDS = {
     "sign": "the sign of gradients, as Lion's does",

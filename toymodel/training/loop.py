@@ -34,10 +34,10 @@ __dir__ = own_names(globals())
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
-#: From a learning rate to an optax optimiser, as `optax.sgd` is.
+#: A function from a learning rate to an optax optimiser, such as `optax.sgd`.
 Optimizer = Callable[[Array], optax.GradientTransformation]
 Record = Literal["pairs", "loss"]
-#: What is recorded of a step, NaN where it was not taken: the mean loss over the batch, and of all pairs a row [n].
+#: The record of a step, NaN if it was not taken: the mean loss over the batch, and a row [n] over all pairs.
 _Row = tuple[Float[Array, ""], Trajectory | None]
 
 CHUNK = 1000  # steps in one compiled loop, at most

@@ -21,9 +21,9 @@ from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 __dir__ = own_names(globals())
 
-#: The chosen responses' place in arrays of both sides.
+#: Index of the chosen responses in arrays of both sides.
 CHOSEN = 0
-#: The rejected responses' place.
+#: Index of the rejected responses.
 REJECTED = 1
 LOGITS = 2**25  # numbers in the logits of responses whose log-probabilities are taken at once
 

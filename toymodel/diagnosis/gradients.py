@@ -32,7 +32,7 @@ from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 __dir__ = own_names(globals())
 
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time: 16 MiB
-BATCH = 256  # up to so many pairs, all gradients are multiplied with each other; for more, that takes longer than reading them
+BATCH = 256  # pairs, at most, of which all gradients are multiplied with each other: more take too long
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
 Entries = Float[np.ndarray, " N"] | Mapping[str, Float[np.ndarray, " N"]]  # whole, or by layer
 

@@ -109,7 +109,7 @@ def draw(table: style.Table) -> Figure:
 def _heatmap(ax: Axes, part: style.Table) -> None:
     """The cosines; frames around identical words."""
     size = part["chosen_position"].max() + 1
-    words = part["chosen_token"][::size], part["rejected_token"][:size]
+    words = part["chosen_token"][::size].tolist(), part["rejected_token"][:size].tolist()
     plot.token_map(part["measured"].reshape(size, size), words, ax, limit=1, least=FAINT)
 
 

@@ -113,6 +113,6 @@ def draw(table: style.Table) -> Figure:
 
 def _heatmap(ax: Axes, part: style.Table, size: int) -> None:
     """The measured cosines; frames around identical tokens."""
-    words = part["chosen_token"][::size], part["rejected_token"][:size]
+    words = part["chosen_token"][::size].tolist(), part["rejected_token"][:size].tolist()
     plot.token_map(part["measured"].reshape(size, size), words, ax, limit=1).set(xlabel="", ylabel="")
     ax.set_anchor("NW")

@@ -84,7 +84,7 @@ def cases(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0, ax
 
 
 def token_map(
-    entries: Float[Array, "T_w T_l"],
+    entries: Float[Array | np.ndarray, "T_w T_l"],
     pair: PreferencePairs | tuple[Sequence[str], Sequence[str]],
     ax: "Axes | None" = None,
     *,

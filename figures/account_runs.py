@@ -1,4 +1,4 @@
-"""What figures of the account of training share: its sweep, over the tasks, seeds and settings of `sentiment_runs`."""
+"""The sweep that figures of the account of training share, over tasks, seeds and settings of `sentiment_runs`."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def runs(quick: bool, swept: Swept) -> style.Table:
 
 
 def of_chosen(found: style.Table) -> tuple[np.ndarray, np.ndarray]:
-    """What each source brought to the chosen answers, label and suffix together, and their true change, in nats.
+    """What each source contributed to the chosen answers, label and suffix together, and their true change, in nats.
 
     [seeds, sources, pairs] and [seeds, pairs].
     """

@@ -1,8 +1,8 @@
 """Makes the figures that are missing or out of date. `make figures` runs this; so does `python figures/build.py`.
 
 Every figures/fig_*.py gives a .pdf, a .png, the .csv behind them and a .json that says what they were made from. A
-figure is up to date when its .json holds the hash of the code that it runs, of its settings and of the packages
-underneath; that check imports neither jax nor matplotlib, so it takes no time. The figures of the paper come first.
+figure is up to date if its .json holds the hash of the code that it runs, of its settings and of the installed
+packages; that check imports neither jax nor matplotlib, so it takes no time. The figures of the paper come first.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 class BadInput(Exception):
-    """Something the caller can put right: told in one line, without a traceback."""
+    """An error that the caller can correct: reported in one line, without a traceback."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +124,7 @@ def _up_to_date(name: str, content_hash: str, out: Path) -> bool:
 
 
 def _content_hash(name: str, quick: bool) -> str:
-    """Hash of all that decides what a figure shows: the code it runs, the settings, the packages underneath."""
+    """Hash of all that decides what a figure shows: the code it runs, its settings, the installed packages."""
     sources = dependencies(FOLDER / f"{name}.py", FOLDER / "style.py")
     kept = sorted(STORED.glob("*.csv")) if FOLDER / "real_runs.py" in sources else []
     also = json.dumps([quick, _versions(), *(path.read_text(encoding="utf-8") for path in kept)])
@@ -165,9 +165,9 @@ def _made_here(hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
 
 
 def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> Iterator[str]:
-    """Make figures in processes of their own, one device each; they share the sweeps that several figures need.
+    """Make figures in separate processes, one device each; they share the sweeps that several figures need.
 
-    A process that finds no figure left shares the sweeps of those that others are at.
+    A process that finds no figure left helps with the sweeps of the others.
     """
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(jobs, len(hashes)), mp_context=spawn, initializer=_begin_process) as pool:
@@ -182,7 +182,7 @@ def _made_beside(jobs: int, hashes: dict[str, str], quick: bool, out: Path) -> I
 
 
 def _begin_process() -> None:
-    """A process that makes figures ends with the one that began it, however that ends."""
+    """End this process when its parent ends, in any way."""
     _set_environment()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
@@ -227,14 +227,14 @@ def _make(name: str, content_hash: str, quick: bool, out: Path) -> str:
 
 
 def _help(name: str, content_hash: str, quick: bool, out: Path) -> None:
-    """Compute what another process still computes for a figure: each takes the shards that no other has."""
+    """Help another process with the sweeps of its figure: each takes the shards that no other has."""
     if not _up_to_date(name, content_hash, out):
         _load(name).compute(quick, functools.partial(_load("sweeps").swept, out))
         _free_memory()
 
 
 def _free_memory() -> None:
-    """What one figure compiled is of no use to the next, and a process that waits needs nothing."""
+    """Free the programs of one figure, which are of no use to the next or to a waiting process."""
     import jax
 
     from toymodel.sweep.program import free_memory
@@ -259,7 +259,7 @@ def _write_gallery(names: list[str], out: Path) -> None:
 
 
 def _shown(path: Path) -> str:
-    """As short as it can be said from here."""
+    """The path, relative to the current folder if it lies there."""
     return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
 
 

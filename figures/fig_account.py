@@ -1,4 +1,4 @@
-"""Measures which training tokens moved the answers to prompts that were not trained on."""
+"""Measures which training tokens moved the answers to held-out prompts."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def draw(table: style.Table) -> Figure:
             _bars(ax, here, side, task)
         axes[0, column].set_title(NAMES[task])
     for ax, side in zip(axes[:, 0], ("chosen", "rejected"), strict=True):
-        ax.set_ylabel(f"nats brought to\nthe {side} answer's")
+        ax.set_ylabel(f"contribution to the\n{side} answer (nats)")
     truth = {"sum": style.Look(style.BLACK, "_", "-"), TRUTH: style.Look(style.BLACK, "x", "-")}
     handles = style.entries({f"by {source}": look for source, look in LOOKS.items()} | truth)
     for handle in handles:
@@ -58,7 +58,7 @@ def draw(table: style.Table) -> Figure:
 
 
 def _bars(ax: Axes, table: style.Table, side: str, task: str) -> None:
-    """For each part of the answer: what each source brought, then their sum and the truth."""
+    """For each part of the answer: what each source contributed, then their sum and the true change."""
     words = ["label"] if task == TASKS[0] else ["label", "suffix"]
     sources = [source for source in LOOKS if source.split()[1] in words]
     style.zero_line(ax)

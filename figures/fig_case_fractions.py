@@ -33,14 +33,14 @@ LOOKS = {
 
 @setting
 class DrawSetting:
-    """A random pair in a random model, with so long a suffix."""
+    """A random pair in a random model, and the length of its suffix."""
 
     suffix_length: int = whole(None, low=0, high=LONGEST)
     seed: int = whole(None, low=0)
 
 
 def measure(setting: DrawSetting) -> dict[str, Array]:
-    """The case of a random pair in a random model, by the slopes of either route."""
+    """The case of a random pair in a random model, from predicted and from measured slopes."""
     pair_key, frozen, learned = jax.random.split(jax.random.key(setting.seed), 3)
     # The longest suffix is drawn and then cut: along the axis, nothing but the length changes.
     pairs = contrast_pairs(pair_key, 1, vocab_size=VOCAB, length=LONGEST + 1)
@@ -70,7 +70,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _fractions(length: int, draws: style.Table) -> style.Table:
-    """One row per case: the fraction of draws of which it is predicted, and that of which it is measured."""
+    """One row per case: the predicted and the measured fraction of draws."""
     predicted, measured = (
         np.array([(draws[f"case_{route}"] == case).mean() for case in CASES]) for route in ("predicted", "measured")
     )

@@ -1,4 +1,4 @@
-"""Counts how often one step is right for all pairs of a batch, and for how many the usual steps are."""
+"""Counts how often one step separates all pairs of a batch, and how many pairs the usual steps separate."""
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ def sizes(pairs: int) -> list[int]:
 
 
 def parameters(dim: int) -> int:
-    """How many parameters act: a residual's entries add up to zero, so one row of the V is told by the others."""
+    """How many parameters matter: a residual's entries add up to zero, so the others determine one of the V rows."""
     return (VOCAB - 1) * dim
 
 
@@ -70,7 +70,7 @@ def measure(setting: CommonStepSetting) -> dict[str, Array]:
 
 
 def of_batch(gram: Float[Array, "n n"], size: Array | int) -> dict[str, Array]:
-    """What `measure` tells of the first pairs: answers of the others have no weight in their steps."""
+    """The results of `measure` for the first pairs: answers of other pairs have no weight in their steps."""
     n = len(gram) // 2
     inside = jnp.arange(n) < size
     signs = jnp.concatenate([inside, -1.0 * inside])
@@ -90,7 +90,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(dim: int, batch_sizes: list[int], found: style.Table) -> style.Table:
-    """One row a size of batch."""
+    """One row for each size of batch."""
     B, draws = np.array(batch_sizes), len(found["seed"])
     exists = found["exists"].mean(axis=0)
     low, high = wilson(exists, draws)
@@ -130,7 +130,7 @@ def draw(table: style.Table) -> Figure:
     for step, (_, look) in STEP_LOOKS.items():
         style.measured(lower, part["batch_size"], part, step, look)
     lower.legend(handles=style.entries(dict(STEP_LOOKS.values())))
-    lower.set(ylim=(0, 1.05), ylabel=f"pairs that come out right\n(share, {parameters(SHOWN)} parameters)")
+    lower.set(ylim=(0, 1.05), ylabel=f"pairs separated\n(share, {parameters(SHOWN)} parameters)")
     lower.set_xscale("log", base=2)
     ticks = [size for size in part["batch_size"].tolist() if size & (size - 1) == 0]
     lower.set_xticks(ticks, map(str, ticks))

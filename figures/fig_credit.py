@@ -1,4 +1,4 @@
-"""Shows which tokens of a right answer fall when a group takes a step: by what it shares with the other answers."""
+"""Shows which tokens of a right answer fall in a group's step, by what the answer shares with the others."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ WEIGHTS = {
 
 @setting
 class CreditSetting:
-    """A random group: how much of what follows the branch is common, and how long right answers are."""
+    """A random group: the share of common tokens after the branch, and the length of right answers."""
 
     overlap: float = real(None)
     right_length: int = whole(None, low=PREFIX + 2, high=LONGEST)

@@ -38,7 +38,7 @@ JUDGED = {"in the batch": "a pair of the batch", "unseen": "a pair outside it"}
 
 @setting
 class CrowdSetting:
-    """Which pairs make the step, and what they have in common."""
+    """The pairs that make the step, and the cosines of their contexts."""
 
     model: str = one_of(MODELS, "features")
     batch_size: int = whole(None, low=1, high=PAIRS - 2)
@@ -48,7 +48,7 @@ class CrowdSetting:
 
 
 def measure(setting: CrowdSetting) -> Row:
-    """The suffix length at which the chosen of the first pair, and of the last, turns under the mean step."""
+    """The suffix length beyond which the chosen of the first pair, and of the last, falls under the mean step."""
     cosines = Cosines(setting.same, setting.different, setting.suffix)
     pairs, model = crowd(PAIRS, LONGEST, cosines, vocab_size=VOCAB, **PROBS)
     if setting.model == "offset":

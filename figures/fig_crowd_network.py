@@ -1,4 +1,4 @@
-"""Compares the suffix length at which the crowd's formula has unseen pairs fall in a network with where they fall."""
+"""Compares the predicted and the measured suffix lengths beyond which unseen pairs fall in a network."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def _rows(place: int, name: str, found: style.Table) -> style.Table:
     """Rows of one kind of suffix, over the seeds in which fine-tuning taught its labels.
 
     Raises:
-      ValueError: fewer than two are.
+      ValueError: there are fewer than two.
     """
     taught = found["label_accuracy"][:, place] >= LEARNT
     if taught.sum() < 2:
@@ -74,7 +74,7 @@ def _turns(values: np.ndarray) -> np.ndarray:
 
 
 def draw(table: style.Table) -> Figure:
-    """Slopes beside the formula, and what few steps of DPO change, for both kinds of suffix."""
+    """Slopes beside the formula, and the change in a few steps of DPO, for both kinds of suffix."""
     figure = Figure(figsize=(style.PAGE, 3.6))
     axes = figure.subplots(2, len(TITLES), sharex=True, sharey="row")
     for row, curve, height in zip(axes, ROWS, HEIGHTS, strict=True):

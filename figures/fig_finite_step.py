@@ -53,7 +53,7 @@ class StepSetting:
 
 
 def measure(setting: StepSetting) -> dict[str, Array]:
-    """What a step changes in one pair, and the bounds of that, for each side."""
+    """The change of one pair in a step, and its bounds, for each side."""
     if setting.pair == PEAKED:
         return _step(setting, *_peaked())
     return _step(setting, *_random_features(setting.seed), relative=True)

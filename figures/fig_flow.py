@@ -85,7 +85,7 @@ def _tables(name: str, steps: np.ndarray, runs: style.Table) -> list[style.Table
 
 
 def _euler_error(loss: Loss, u: np.ndarray) -> np.ndarray:
-    """What the margin 2u of descent is ahead by, per unit of η: f(u) log(f(0)/f(u)), f = du/dt (to first order in η).
+    """How far the margin 2u of descent is ahead, per unit of η: f(u) log(f(0)/f(u)), f = du/dt (to first order in η).
 
     Euler's error e obeys e′ = f′(u)e − ηf′(u)f(u)/2 along the flow; the solution is −(η/2) f(u) ∫ f′(u) dt.
     """

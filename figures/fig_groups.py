@@ -1,4 +1,4 @@
-"""Shows how other pairs, and other responses of a group, reverse what a response does alone."""
+"""Shows how other pairs, and other responses of a group, reverse the change of a single response."""
 
 import jax
 import jax.numpy as jnp
@@ -69,9 +69,9 @@ class GroupSetting:
 
 
 def one_group(setting: GroupSetting) -> dict[str, Array]:
-    """The two pulls on each response, whether they let it fall (T21), and its measured slope.
+    """The two pulls on each response, whether it falls (T21), and its measured slope.
 
-    The right ones come first. How many these are does not change the responses, nor the model.
+    Right responses come first. Their number changes neither the responses nor the model.
     """
     common, own, which, build = jax.random.split(jax.random.fold_in(jax.random.key(SEED), setting.seed), 4)
     tokens = jnp.where(

@@ -29,7 +29,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(task: str, state: str, runs: style.Table) -> style.Table:
-    """One row a part: means over the pairs of a seed, then over seeds."""
+    """One row for each part: means over the pairs of a seed, then over seeds."""
     at = STATES[state]
     chosen_sq, rejected_sq, inner = (runs[name][:, at, None] for name in ("chosen_sq", "rejected_sq", "inner"))
     of_parts = {

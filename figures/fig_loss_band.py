@@ -48,7 +48,7 @@ def _pairs(name: str, time: str, runs: style.Table) -> style.Table:
 
 
 def _median(pairs: style.Table) -> style.Table:
-    """The middle of the pairs of a loss at a time, along either axis."""
+    """The median of the pairs of a loss at a time, along each axis."""
     middle = {name: [np.median(pairs[name])] for name in COLUMNS[:2]}
     return _table("median", pairs["loss"][0], pairs["time"][0], **middle)
 
@@ -109,7 +109,7 @@ def _map(ax: Axes, edges: style.Table) -> None:
 
 
 def _moves(ax: Axes, table: style.Table) -> None:
-    """The pairs, faint, and one arrow from the middle of where they start to the middle of where they end."""
+    """The pairs, faint, and one arrow from their median at the start to their median at the end."""
     for time, look in LOOKS.items():
         pairs = style.rows(table, kind="pair", time=time)
         points = pairs["angle_measured"], pairs["cosine_measured"]
@@ -120,7 +120,7 @@ def _moves(ax: Axes, table: style.Table) -> None:
 
 
 def _places(ax: Axes, part: style.Table, block: Block) -> None:
-    """A dumbbell a loss: where its median pair starts and ends."""
+    """A dumbbell for each loss: where its median pair starts and ends."""
     ax.axvspan(-1, 1, facecolor="0.9", edgecolor="0.6", linewidth=0.5, label="the band")
     ax.axvline(0, color=style.GREY, linewidth=0.5, linestyle=":")
     places = {}

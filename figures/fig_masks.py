@@ -1,4 +1,4 @@
-"""Trains token masks with DPO and shows what they keep."""
+"""Trains token masks with DPO and shows which tokens they keep."""
 
 from dataclasses import replace
 
@@ -78,7 +78,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
-    """The pairs as each of `TASKS` has them: arrays [tasks, n, …]."""
+    """The pairs of each of `TASKS`: arrays [tasks, n, …]."""
     suffixes = sharing_more(key, pairs.rejected[:, 1:])
     of_tasks = [replace(pairs, rejected=pairs.rejected.at[:, 1:].set(suffixes[kept])) for kept in TASKS.values()]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *of_tasks)
@@ -96,9 +96,9 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, found: style.Table) -> style.Table:
-    """One row a task, side, strength and position, over the seeds that learnt the labels; NaN if one diverged.
+    """One row for each task, side, strength and position, over seeds that learnt the labels; NaN if one diverged.
 
-    Beside the means, the mask of each seed; those of seeds that learnt no label are NaN, and come last.
+    Beside the means, the mask of each seed; those of seeds that did not learn the labels are NaN and come last.
     """
     seeds, found = len(found["seed"]), taught(found, model)
     masks, changes = found["masks"], found["changes"]
@@ -129,7 +129,7 @@ def _rows(model: str, found: style.Table) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    """A strip a model, side and strength: seeds below each other, the label on the left."""
+    """A strip for each model, side and strength: seeds below each other, the label on the left."""
     table = style.rows(table, task=SHOWN)
     shown = [(model, side) for model in dict.fromkeys(table["model"].tolist()) for side in SIDES]
     figure = Figure(figsize=(style.PAGE, 0.5 + 1.05 * len(shown)))
@@ -149,7 +149,7 @@ def draw(table: style.Table) -> Figure:
 
 
 def _strip(ax: Axes, part: style.Table) -> AxesImage:
-    """Masks [seeds, positions]; on top those in which the label stands out, and the title says how many these are."""
+    """Masks [seeds, positions]; those in which the label stands out are on top, and the title gives their number."""
     masks = np.stack([part[name] for name in part if name.startswith("mask_of_")])
     masks = masks[: int(part["seeds"][0])]
     ahead = masks[:, 0] - masks[:, 1:].max(axis=1)

@@ -81,7 +81,7 @@ def measure(setting: TrainedSetting) -> dict[str, Array]:
 
 
 def _start(seed: int | Array) -> UnconstrainedParams:
-    """Parameters in which the chosen token is a weaker rejected one, which the hidden state leans towards."""
+    """Parameters in which the chosen token's row is a weaker copy of the rejected one's, along the hidden state."""
     key = jax.random.fold_in(jax.random.key(SEED), seed)
     params = init_params(key, unconstrained(linear.unigram(VOCAB)), dim=DIM, temperature=TEMPERATURE)
     head, (hidden,) = params["head"], params["hidden"]

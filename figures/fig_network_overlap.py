@@ -31,7 +31,7 @@ NAMES = {"transformer": "transformer", "ngram_mlp": "n-gram MLP"}
 
 
 def measure(setting: SentimentSetting, tuned: Row) -> Row:
-    """At both `STATES`: cosines of responses that share 0, 1, … words, [states, words + 1, pairs]; and what is long."""
+    """At both `STATES`: cosines with 0, 1, … shared words, [states, words + 1, pairs]; and the share of the label."""
     reference = reference_policy(setting, tuned)
     model, few = reference.network, reference.evaluation[:PAIRS]
     states = reference.to_measure(tuned["params"][np.array([0, STAGES])])
@@ -75,7 +75,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(model: str, found: style.Table) -> style.Table:
-    """One row a state and number of shared words: means over pairs, then over seeds."""
+    """One row for each state and number of shared words: means over pairs, then over seeds."""
     of_seeds = found["cosines"].mean(axis=-1)  # [seeds, states, words + 1]
     words = np.arange(of_seeds.shape[-1])
     positional = np.asarray(theory.uniform_positional_cosine(jnp.asarray(words), len(words), len(WORDS)))

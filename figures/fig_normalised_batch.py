@@ -84,7 +84,7 @@ def _inner_products(
 def _slopes(inner: Float[Array, "2 n 2 n"], weights: Float[Array, "2 n"], rule: str) -> Float[Array, "sizes 2 n"]:
     """Along the step of each pair's batch, nats per unit of learning rate; a batch is B neighbours.
 
-    A step is a sum of gradients, so that the inner products of all of them are enough for every batch and rule.
+    A step is a sum of gradients, so their inner products are enough for every batch and rule.
     """
     n, both = weights.shape[1], jnp.array([1.0, -1.0])  # up the chosen, down the rejected
     if rule == "pairs":
@@ -115,7 +115,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(state: str, model: str, found: style.Table) -> style.Table:
-    """One row a rule and size of batch: means over pairs, then over seeds."""
+    """One row for each rule and size of batch: means over pairs, then over seeds."""
     place = STATES.index(state)
     slopes, own = found["slopes"][:, place], found["own"][:, place].mean(axis=-1)
     chosen, rejected = np.moveaxis(slopes, 3, 0)  # [seeds, rules, sizes, n]

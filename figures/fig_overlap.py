@@ -64,7 +64,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _with_uniform_law(draws: style.Table) -> style.Table:
-    """At uniform p, the positional model under a name of its own and predicted by k − L/V."""
+    """The positional model at uniform p, under a separate name and predicted by k − L/V."""
     is_uniform = draws["temperature"] == UNIFORM_TEMPERATURE
     matches = jnp.asarray(draws["overlap"])
     replaced: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Correlates scores of single pairs, and the account of the run, with what training does to the pairs."""
+"""Correlates scores of single pairs, and the account of the run, with the change of the pairs in training."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _rows(task: str, states: np.ndarray, runs: style.Table) -> style.Table:
-    """One row a score and state."""
+    """One row for each score and state."""
     changes = (runs["chosen_logps"] - runs["chosen_logps"][:, :1])[:, 1:]  # [seeds, states, pairs]
     tables = []
     for name, score in _scores(runs).items():
@@ -44,7 +44,7 @@ def _rows(task: str, states: np.ndarray, runs: style.Table) -> style.Table:
 
 
 def _account(task: str, end: np.ndarray, accounts: style.Table) -> style.Table:
-    """The row of what all sources brought to each pair's chosen answer."""
+    """The row of what all sources contributed to each pair's chosen answer."""
     brought, true_change = account_runs.of_chosen(accounts)
     return _ranks(task, ACCOUNT, end, rank_correlation(brought.sum(axis=1), true_change)[:, None])
 

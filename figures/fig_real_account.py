@@ -1,4 +1,4 @@
-"""Tells which training tokens moved the chosen answers of a pretrained model, and in which regime they fall."""
+"""Shows which training tokens moved the chosen answers of a pretrained model, and for which settings they fall."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def _wide(panel: str, table: style.Table, columns: list[str]) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    """Left what was brought to the two parts of the chosen answer, right where the chosen falls."""
+    """Left: contributions to the two parts of the chosen answer. Right: the settings for which the chosen falls."""
     figure = Figure(figsize=(style.PAGE, 2.7))
     left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
     _bars(left, style.rows(table, panel="account"))
@@ -72,7 +72,7 @@ def _bars(ax: Axes, table: style.Table) -> None:
         place += 0.6
     ax.set_xticks(*zip(*ticks, strict=True))
     style.zero_line(ax)
-    ax.set_ylabel("brought to the chosen answer (nats)")
+    ax.set_ylabel("contribution to the chosen answer (nats)")
     for part, colour in zip(PARTS, (style.BLUE, style.ORANGE), strict=True):
         for words, hatch in zip(BY, HATCHES, strict=True):
             ax.bar(
@@ -90,7 +90,7 @@ def _bars(ax: Axes, table: style.Table) -> None:
 
 
 def _regimes(ax: Axes, table: style.Table) -> None:
-    """Change of the chosen against how long fine-tuning was, for one seed and two rates of DPO."""
+    """Change of the chosen against the length of fine-tuning, for one seed and two rates of DPO."""
     first = style.rows(table, seed=0)
     for format in dict.fromkeys(first["format"].tolist()):
         look = LOOKS[format]

@@ -1,4 +1,4 @@
-"""Tells, label by label, which predictions hold in the toy and which in a pretrained language model."""
+"""Shows, label by label, which predictions hold in the toy and which in a pretrained language model."""
 
 import numpy as np
 from matplotlib.axes import Axes

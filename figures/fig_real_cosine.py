@@ -1,4 +1,4 @@
-"""Follows the cosine of the two gradients in a pretrained language model, and tells it block by block."""
+"""Follows the cosine of the two gradients in a pretrained language model, in all and block by block."""
 
 import numpy as np
 from matplotlib.figure import Figure

@@ -2,13 +2,13 @@
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from figures import real_runs, style
 from figures.real_runs import NAMES, WORDS
 from figures.sweeps import Swept
+from toymodel import plot
 
-DARK, FAINT = 0.6, 0.05  # cosines beyond the one have light ink in a dark cell, below the other no number
+FAINT = 0.05  # cosines below it in size have no number
 SHOWN = ("long_suffix", "varied")
 
 
@@ -23,22 +23,17 @@ def draw(table: style.Table) -> Figure:
     figure = Figure(figsize=(style.PAGE, 3.4))
     axes = figure.subplots(1, len(SHOWN))
     for ax, format in zip(axes, SHOWN, strict=True):
-        image = _heatmap(ax, style.rows(table, format=format), format)
-        ax.set(title=NAMES[format], xlabel="token of the rejected answer")
-    axes[0].set_ylabel("token of the chosen answer")
-    figure.colorbar(image, ax=axes, label="cosine of the gradients", shrink=0.7, ticks=(-1, -0.5, 0, 0.5, 1))
+        _heatmap(ax, style.rows(table, format=format), format)
+        ax.set_title(NAMES[format])
+    axes[1].set_ylabel("")
+    figure.colorbar(
+        axes[0].images[0], ax=axes, label="cosine of the gradients", shrink=0.7, ticks=(-1, -0.5, 0, 0.5, 1)
+    )
     return figure
 
 
-def _heatmap(ax: Axes, part: style.Table, format: str) -> AxesImage:
+def _heatmap(ax: Axes, part: style.Table, format: str) -> None:
     size = part["chosen_position"].max() + 1
-    colours = ax.imshow(part["measured"].reshape(size, size), cmap="RdBu_r", vmin=-1, vmax=1)
-    for i, j, value in zip(part["chosen_position"], part["rejected_position"], part["measured"], strict=True):
-        number = f"{value:z.1f}".replace("-", "−") if abs(value) >= FAINT else ""
-        ax.text(j, i, number, color="white" if abs(value) > DARK else "black", ha="center", va="center", fontsize=7)
-    words = [*WORDS] if format == "long_suffix" else ["label", *(f"token {place}" for place in range(1, size))]
-    ax.set_xticks(range(size), words[:size], rotation=90)
-    ax.set_yticks(range(size), words[:size])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return colours
+    words = WORDS[1:size] if format == "long_suffix" else [f"token {place}" for place in range(1, size)]
+    sides = ["right label", *words], ["wrong label", *words]
+    plot.token_map(part["measured"].reshape(size, size), sides, ax, limit=1, least=FAINT)

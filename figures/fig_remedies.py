@@ -1,4 +1,4 @@
-"""Compares what every remedy moves around DPO on the long suffix."""
+"""Compares the effect of every remedy with DPO on the long suffix."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def _rows(model: str, runs: style.Table) -> style.Table:
 
 
 def draw(table: style.Table) -> Figure:
-    """A panel a model, remedies in the order of their mean rank over models; "none" is the line at zero."""
+    """A panel for each model, remedies in the order of their mean rank over models; "none" is the line at zero."""
     models = [model for model in MODEL_NAMES if model in table["model"]]
     tables = {model: style.rows(table, model=model) for model in models}
     shown = [name for name in order(list(tables.values())) if name != "none"]
@@ -65,14 +65,14 @@ def draw(table: style.Table) -> Figure:
 
 
 def order(tables: list[style.Table]) -> list[str]:
-    """The remedies, those first that spare the chosen most by their mean rank; what reached no margin is last."""
+    """The remedies by mean rank, the one with the highest chosen first; those that did not reach the margin last."""
     spared = np.array([np.nan_to_num(table["spared_measured"], nan=-np.inf) for table in tables])
     ranks = (spared[:, :, None] < spared[:, None, :]).sum(axis=-1)
     return [list(NAMES)[place] for place in np.argsort(ranks.mean(axis=0), kind="stable")]
 
 
 def _forest(ax: Axes, part: style.Table, shown: list[str]) -> None:
-    """Differences of one model; where one lies beyond the panel it is told in words, and so is what has none."""
+    """Differences of one model; those beyond the panel, or missing, are given in words."""
     ax.axvline(0, color=style.BLACK, linewidth=0.8, zorder=0)
     reach = 1.1 * np.nanmax(np.append(part["spared_high"], 1e-9))
     ax.set_xlim(-LEFT * reach, reach)

@@ -40,13 +40,13 @@ APART = 0.3  # between models, in rows
 
 @setting
 class AccountSetting(RemedySetting):
-    """A remedy, and the step at which its account is closed."""
+    """A remedy, and the step at which its account ends."""
 
     stop: int = whole(1, low=1, compiled=True)
 
 
 def measure(setting: AccountSetting, row: Row) -> Row:
-    """What each of `TOKENS` in training brought to the parts of unseen pairs, in nats: [sources, parts, n]."""
+    """What each of `TOKENS` in training contributed to the parts of unseen pairs, in nats: [sources, parts, n]."""
     network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")
     model, params, training, judged, accuracy = prepare(network, row["params"], setting.model == "readout")
     pairs, unseen = jax.tree.map(itemgetter(TASK_NAMES.index(TASK)), (training, judged))
@@ -86,7 +86,7 @@ def _accounts(model: str, runs: style.Table, quick: bool, swept: Swept) -> style
 
 
 def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]:
-    """By remedy, the step at which the mean margin over seeds first is so many nats; the last if it never is."""
+    """By remedy, the step at which the mean margin over seeds first reaches `nats`; the last if it never does."""
     chosen, rejected = (
         change[:, :, TASK_NAMES.index(TASK), LOSSES.index(LOSS)] for change in remedy_runs.changes(runs)
     )
@@ -99,7 +99,7 @@ def _stops(runs: style.Table, states: np.ndarray, nats: float) -> dict[str, int]
 
 
 def _brought(found: style.Table) -> style.Table:
-    """Means over pairs of one remedy, [seeds]: what each source brought to the chosen answer; and the margin."""
+    """Means over pairs for one remedy, [seeds]: what each source contributed to the chosen answer; and the margin."""
     parts, change = found["contributions"].mean(axis=-1), found["true_change"].mean(axis=-1)
     of_chosen = dict(zip(TOKENS, parts[:, :, CHOSEN].sum(axis=-1).T, strict=True))
     true_change = change[:, CHOSEN].sum(axis=1)
@@ -113,7 +113,7 @@ def _brought(found: style.Table) -> style.Table:
 
 
 def _rows(name: str, stop: int, brought: dict[str, style.Table]) -> style.Table:
-    """Medians over seeds; `more` is what a source brought beyond what it brings without a remedy, seed by seed."""
+    """Medians over seeds; `more` is the paired difference from a source's contribution without a remedy."""
     mine, without = (np.stack([brought[which][source] for source in SOURCES], axis=-1) for which in (name, "none"))
     margin = np.broadcast_to(brought[name]["margin"][:, None], mine.shape)
     same = {"remedy": name, "step": stop, "seeds": len(mine)}
@@ -150,7 +150,7 @@ def draw(table: style.Table) -> Figure:
 
 
 def _markers(ax: Axes, part: style.Table, rows: np.ndarray, look: style.Look) -> None:
-    """At the rows of the remedies; the dotted line is what the source brings without one."""
+    """Markers in the rows of the remedies; the dotted line is the source's contribution without one."""
     ax.axvline(style.rows(part, remedy="none")["brought_measured"][0], color=look.colour, linewidth=0.6, linestyle=":")
     ax.hlines(rows, part["brought_low"], part["brought_high"], color=look.colour, linewidth=0.8)
     ax.plot(part["brought_measured"], rows, look.marker, color=look.colour, markerfacecolor="white")

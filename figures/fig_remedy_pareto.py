@@ -1,4 +1,4 @@
-"""Sets the margin that each remedy gains against what the chosen answer pays."""
+"""Plots the change of the chosen answer against the margin that each remedy gains."""
 
 import itertools
 
@@ -39,14 +39,14 @@ def _rows(model: str, runs: style.Table) -> style.Table:
 
 
 def on_front(*goods: np.ndarray) -> np.ndarray:
-    """Which points no other one equals in all goods and exceeds in one, [n]. A point that is not finite is none."""
+    """Which points no other point equals in all coordinates and exceeds in one, [n]; only finite points count."""
     as_good = np.logical_and.reduce([good[:, None] >= good for good in goods])
     better = np.logical_or.reduce([good[:, None] > good for good in goods])
     return np.isfinite(sum(goods)) & ~(as_good & better).any(axis=0)
 
 
 def draw(table: style.Table) -> Figure:
-    """A panel a model: the front with names, all others in grey."""
+    """A panel for each model: the front with names, all others in grey."""
     models = [model for model in MODEL_NAMES if model in table["model"]]
     figure = Figure(figsize=(style.PAGE, 4.2))
     axes = np.atleast_1d(figure.subplots(1, len(models), sharey=True))

@@ -1,4 +1,4 @@
-"""Compares remedies on every task and around every loss, at the same margin."""
+"""Compares remedies on every task and with every loss, at the same margin."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def _cells(ax: Axes, part: style.Table) -> None:
 
 
 def told(change: float, low: float, high: float) -> str:
-    """A cell's number: in brackets where its interval includes 0; a word where there is none."""
+    """A cell's number: in brackets if its interval includes 0; a word if there is none."""
     if not np.isfinite(change):
         return "–"
     number = f"{change:+z.2f}" if abs(change) < 9.995 else f"{change:+.1f}"

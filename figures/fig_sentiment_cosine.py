@@ -1,4 +1,4 @@
-"""Follows the cosine of the two gradients, and the share of pairs that would both fall alone, from the start to DPO."""
+"""Follows the cosine of the two gradients, and the share of pairs whose own step lowers both, in both trainings."""
 
 from dataclasses import replace
 

@@ -6,14 +6,12 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 
 from figures import sentiment_runs, style
 from figures.intervals import mean_interval
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS, taught
 from figures.sweeps import Swept
-from toymodel import gradients
+from toymodel import gradients, plot
 from toymodel.data.sentiment import WORDS
 from toymodel.experiments.experiment import Row
 from toymodel.experiments.sentiment import SentimentSetting, label_accuracy, reference_policy
@@ -27,7 +25,7 @@ PAIRS = 32  # evaluation pairs of a seed, at most
 EXAMPLE = 0  # the pair that is shown, of the first seed
 AVERAGE, ONE_PAIR, KINDS = "average", "example", "kinds"  # panels
 TITLES = {AVERAGE: "mean over pairs and seeds", ONE_PAIR: "one pair"}
-DARK, FAINT = 0.6, 0.05  # cosines beyond the one have light ink in a dark cell, below the other no number
+FAINT = 0.05  # cosines below it in size have no number
 TICKS = (-1, -0.5, 0, 0.5, 1)
 
 
@@ -99,31 +97,20 @@ def draw(table: style.Table) -> Figure:
     upper, lower = (figure.add_subfigure(grid[row]) for row in range(2))
     axes = upper.subplots(1, len(TITLES))
     for ax, (panel, title) in zip(axes, TITLES.items(), strict=True):
-        image = _heatmap(ax, style.rows(table, panel=panel))
-        ax.set(title=title, xlabel="token of the rejected response")
+        _heatmap(ax, style.rows(table, panel=panel))
+        ax.set_title(title)
     upper.align_xlabels(axes)
-    axes[0].set_ylabel("token of the chosen response")
-    upper.colorbar(image, ax=axes, label="cosine of the gradients", shrink=0.7, ticks=TICKS)
+    axes[1].set_ylabel("")
+    upper.colorbar(axes[0].images[0], ax=axes, label="cosine of the gradients", shrink=0.7, ticks=TICKS)
     _strip(lower.subplots(), style.rows(table, panel=KINDS))
     return figure
 
 
-def _heatmap(ax: Axes, part: style.Table) -> AxesImage:
-    """Cosines as colours and numbers; frames around identical words."""
+def _heatmap(ax: Axes, part: style.Table) -> None:
+    """The cosines; frames around identical words."""
     size = part["chosen_position"].max() + 1
-    colours = ax.imshow(part["measured"].reshape(size, size), cmap="RdBu_r", vmin=-1, vmax=1)
-    for i, j, value in zip(part["chosen_position"], part["rejected_position"], part["measured"], strict=True):
-        ink = "white" if abs(value) > DARK else "black"
-        number = f"{value:z.1f}".replace("-", "−") if abs(value) >= FAINT else ""
-        ax.text(j, i, number, color=ink, ha="center", va="center", fontsize=7)
-    same = style.rows(part, same_token=1)
-    for i, j in zip(same["chosen_position"], same["rejected_position"], strict=True):
-        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.0, clip_on=False))
-    ax.set_xticks(range(size), part["rejected_token"][:size], rotation=90)
-    ax.set_yticks(range(size), part["chosen_token"][::size])
-    ax.tick_params(length=0)
-    ax.spines[:].set_visible(False)
-    return colours
+    words = part["chosen_token"][::size].tolist(), part["rejected_token"][:size].tolist()
+    plot.token_map(part["measured"].reshape(size, size), words, ax, limit=1, least=FAINT)
 
 
 def _strip(ax: Axes, kinds: style.Table) -> None:

@@ -1,4 +1,4 @@
-"""Tells the pitfall in three panels: inner products, slopes, and what training brought."""
+"""Shows the pitfall in three panels: inner products, slopes, and contributions of training tokens."""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -54,7 +54,7 @@ CURVES = {
 
 @setting
 class CrowdSetting:
-    """`PAIRS` pairs that take a step together: how long their suffix is, and what their contexts have in common."""
+    """`PAIRS` pairs that take a step together: the length of their suffix, and the cosines of their contexts."""
 
     suffix_length: int = whole(None, low=0, high=LONGEST)
     same: float = real(None)
@@ -98,7 +98,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
 
 
 def _brought(words: float, accounts: style.Table) -> style.Table:
-    """What sources brought to the chosen answers of a task, and their change: means over pairs, then over seeds."""
+    """What sources contributed to the chosen answers of a task, and their change: means over pairs, then over seeds."""
     of_pairs, true_change = account_runs.of_chosen(accounts)
     brought = dict(zip(TOKENS, np.moveaxis(of_pairs.mean(axis=-1), 1, 0), strict=True))  # [seeds] each
     brought["labels"] = brought["chosen label"] + brought["rejected label"]
@@ -160,7 +160,7 @@ def draw(table: style.Table) -> Figure:
 
 
 def _panel(ax: Axes, table: style.Table, looks: dict[str, style.Look], names_at: Corner) -> None:
-    """Curves that are predicted have a line; of those that are only measured the line joins the markers."""
+    """Predicted curves are lines; for curves that are only measured, the line joins the markers."""
     style.zero_line(ax)
     for name, look in looks.items():
         part = style.rows(table, curve=name)

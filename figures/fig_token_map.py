@@ -9,12 +9,10 @@ import numpy as np
 from jaxtyping import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
-from matplotlib.patches import Rectangle
 
 from figures import style
 from figures.sweeps import Swept
-from toymodel import PreferencePairs, Vocabulary, gradients, theory
+from toymodel import PreferencePairs, Vocabulary, gradients, plot, theory
 from toymodel.experiments.experiment import setting, whole
 from toymodel.models import linear
 from toymodel.models.linear import LinearSoftmax
@@ -32,13 +30,12 @@ SUFFIXES = {"short": 1, "long": 6}  # tokens that follow the contrast token
 LONGEST = max(SUFFIXES.values())
 CORRELATION, DIM = 0.9, 12
 SUPERVISED_RATE = 3.0
-DARK = 0.6  # cosines beyond this have a dark cell, and light ink
 TokenGram = Callable[[LinearSoftmax, Array, PreferencePairs], Array]
 
 
 @setting
 class MapSetting:
-    """A suffix of so many tokens, in a random model."""
+    """The length of a suffix in a random model."""
 
     suffix_length: int = whole(None, low=0, high=LONGEST)
     seed: int = whole(0, low=0)
@@ -104,29 +101,18 @@ def draw(table: style.Table) -> Figure:
     grid = figure.add_gridspec(2, 2, height_ratios=sizes, width_ratios=(sizes[0], sizes[1] - sizes[0]))
     axes = (figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, :]))
     for ax, part, name, size in zip(axes, parts, SUFFIXES, sizes, strict=True):
-        image = _heatmap(ax, part, size)
+        _heatmap(ax, part, size)
         ax.set_title(f"{name} suffix", loc="left")
     axes[1].set(xlabel="token of the rejected response", ylabel="token of the chosen response")
     corner = figure.add_subplot(grid[0, 1])
     corner.set_axis_off()
     scale = corner.inset_axes((0.2, 0.5, 0.75, 0.15))
-    figure.colorbar(image, cax=scale, orientation="horizontal", label="cosine of the gradients")
+    figure.colorbar(axes[0].images[0], cax=scale, orientation="horizontal", label="cosine of the gradients")
     return figure
 
 
-def _heatmap(ax: Axes, part: style.Table, size: int) -> AxesImage:
-    """The measured cosines as colours and numbers; frames around identical tokens."""
-    cosines = part["measured"].reshape(size, size)
-    colours = ax.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
-    for i, j, value in zip(part["chosen_position"], part["rejected_position"], part["measured"], strict=True):
-        ink = "white" if abs(value) > DARK else "black"
-        ax.text(j, i, f"{value:z.1f}".replace("-", "−"), color=ink, ha="center", va="center", fontsize=7)
-    same = style.rows(part, same_token=1)
-    for i, j in zip(same["chosen_position"], same["rejected_position"], strict=True):
-        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, linewidth=1.0, clip_on=False))
-    ax.set_xticks(range(size), part["rejected_token"][:size], rotation=90)
-    ax.set_yticks(range(size), part["chosen_token"][::size])
-    ax.tick_params(length=0)
+def _heatmap(ax: Axes, part: style.Table, size: int) -> None:
+    """The measured cosines; frames around identical tokens."""
+    words = part["chosen_token"][::size].tolist(), part["rejected_token"][:size].tolist()
+    plot.token_map(part["measured"].reshape(size, size), words, ax, limit=1).set(xlabel="", ylabel="")
     ax.set_anchor("NW")
-    ax.spines[:].set_visible(False)
-    return colours

@@ -58,7 +58,7 @@ def measure(setting: RunSetting) -> dict[str, Array]:
 
 
 def start(setting: RunSetting) -> tuple[LinearSoftmax, Array, PreferencePairs]:
-    """A seed's model, its parameters and the one pair; a seed draws the same noise whatever a and b are."""
+    """A seed's model, its parameters and the one pair; a seed draws the same noise for all a and b."""
     suffix = [SUFFIX] * SUFFIX_LENGTH
     pair = PreferencePairs.from_lists([[]], [[CHOSEN, *suffix]], [[REJECTED, *suffix]], vocab_size=VOCAB)
     key = jax.random.fold_in(jax.random.key(SEED), setting.seed)

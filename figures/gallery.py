@@ -1,12 +1,12 @@
-"""Writes the pages that speak of measured numbers: figures/README.md, and marked blocks of other pages.
+"""Writes the pages with measured numbers: figures/README.md, and marked blocks of other pages.
 
 Every number comes from the table of a figure, through a template in figures/captions; nothing here is hashed into a
 figure. A caption begins with `# title` and the claim, and ends with its labels; a block of another page stands between
-`<!-- numbers: NAME -->` and `<!-- end -->`. A sentence that the numbers could contradict goes through `check`: where
-they do, no page is written.
+`<!-- numbers: NAME -->` and `<!-- end -->`. A sentence that the numbers could contradict goes through `check`. If they
+do, no page is written.
 
-What the templates read of the tables is kept in figures/gallery, to five digits: with it anyone can write the same
-pages again, by `python -m figures.gallery` after mending a word, and a test does.
+The values that the templates read are kept in figures/gallery, to five digits. From these anyone can write the same
+pages again with `python -m figures.gallery`, for instance after changing a word; a test does so.
 """
 
 import functools
@@ -31,11 +31,11 @@ WIDTH = 120  # characters in a line of a page
 UNBROKEN = re.compile(r" [=<>] |\[[+−\d.]+, (?=[+−\d.]+\])")  # equations and intervals; a line with > is a quotation
 INTRODUCTION = """# Figures
 
-Lines are predicted in closed form, markers are measured on the same models; where whole trainings are shown, curves are
-measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each and tests it
-on fresh draws. `make gallery` writes this page.
+Lines are predicted in closed form; markers are measured on the same models. Where whole training runs are shown, curves
+are measured too, and the caption says so. Labels such as T3 are those of `toymodel check`, which states each claim and
+tests it on fresh draws. `make gallery` writes this page.
 """
-# What the figures speak of, in the order of the page; a figure of the paper stands in the first group.
+# The groups in the order of the page; a figure of the paper stands in the first group.
 OF_PAPER = "The paper"
 GROUPS = {
     OF_PAPER: (),
@@ -54,12 +54,12 @@ GROUPS = {
 
 
 def main() -> None:
-    """Writes the pages again from the tables that are kept."""
+    """Writes the pages again from the tables in figures/gallery."""
     _write_pages(pages(sorted(path.stem for path in CAPTIONS.glob("fig_*.md")), Tables(FOLDER / "gallery")))
 
 
 def write(names: list[str], out: Path) -> None:
-    """Pictures, tables and pages, of the figures whose tables are in `out`.
+    """Writes pictures, tables and pages of the figures whose tables are in `out`.
 
     Raises:
       NotSupported: a table contradicts a sentence. No page is written then.
@@ -77,7 +77,7 @@ def write(names: list[str], out: Path) -> None:
 
 
 def write_picture(name: str, out: Path, folder: Path) -> None:
-    """A small picture of one figure, from its table in `out`."""
+    """Draws a small picture of one figure from its table in `out`."""
     from figures import style
 
     picture = _module(name).draw(style.read_table(out / f"{name}.csv"))
@@ -107,7 +107,7 @@ def _gallery(sections: dict[str, str]) -> str:
 
 
 def grouped(names: list[str]) -> dict[str, list[str]]:
-    """The figures of each group that has any, those of the paper in its order.
+    """The figures of each non-empty group; those of the paper come in its order.
 
     Raises:
       ValueError: a figure belongs to no group.
@@ -147,21 +147,21 @@ def anchor(title: str) -> str:
 
 
 def section(name: str, tables: Mapping[str, Rows]) -> str:
-    """A figure's part of figures/README.md: claim, picture, caption, the rest folded, and where all that comes from."""
+    """A figure's part of figures/README.md: claim, picture, caption, folded details, and links to its sources."""
     title, claim, caption, *rest, theory = rendered(name, tables).strip().split("\n\n")
     labels = re.sub(r"T\d+", lambda label: f"[{label[0]}](../proofs/{label[0]}.md)", theory.rstrip("."))
     more = ["<details><summary>More</summary>", *rest, "</details>"] if rest else []
     where = f"{paper(name)} of the paper · " if paper(name) else ""
     links = (
         f"{labels} · {where}[script]({name}.py) · [table](gallery/{name}.csv) · `.venv/bin/python figures/build.py "
-        f"--only {name}` makes it alone, with all numbers in `figures/out/{name}.csv`."
+        f"--only {name}` makes only this figure, with all numbers in `figures/out/{name}.csv`."
     )
     picture = f"![{title.removeprefix('# ')}](gallery/{name}.png)"
     return "\n\n".join([f"##{title}", claim, picture, caption, *more, links]) + "\n"
 
 
 def rendered(template: str, tables: Mapping[str, Rows]) -> str:
-    """A template of figures/captions in words; the one of a figure knows its table and its module."""
+    """The text of a template in figures/captions; that of a figure knows the figure's table and module."""
     known: dict[str, Any] = {"table": tables.__getitem__, "check": _checked(template), "module": _module}
     if template.startswith("fig_"):
         known["figure"] = _module(template)

@@ -1,4 +1,4 @@
-"""Intervals of what is estimated from draws."""
+"""Intervals of estimates from draws."""
 
 import numpy as np
 

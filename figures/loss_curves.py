@@ -1,4 +1,4 @@
-"""What the two figures of log-probabilities under each loss share: curves until a seed jumps, and a loss's panel."""
+"""Shared by the two figures of log-probabilities under each loss: curves until a seed jumps, and a loss's panel."""
 
 import numpy as np
 from matplotlib.axes import Axes

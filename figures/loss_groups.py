@@ -1,4 +1,4 @@
-"""How figures of all losses are laid out: families of losses, and two columns of them.
+"""The layout of figures of all losses: families of losses, in two columns.
 
 `loss_runs` does not import this module: what it trains must not depend on the losses that are named here.
 """
@@ -39,7 +39,7 @@ if others := tuple(name for name in LOSSES if name not in placed):
 
 
 class Block(NamedTuple):
-    """What stands in one half of a page: losses and headings, each at its height in rows from the top."""
+    """One half of a page: losses and headings, each at its height in rows from the top."""
 
     losses: list[str]
     heights: list[int]

@@ -53,7 +53,7 @@ class RunSetting(StartSetting):
 
 
 class _State(NamedTuple):
-    """A model in training, and what it says of its one pair: of the chosen response, then of the rejected one."""
+    """A model in training, and its outputs on its one pair: for the chosen response, then for the rejected one."""
 
     params: Float[Array, "V d"]
     logps: Float[Array, " 2"]
@@ -61,17 +61,17 @@ class _State(NamedTuple):
 
 
 def at_the_start(setting: StartSetting) -> dict[str, Array]:
-    """What every loss sees of one seed, the reference being the model itself, and the Gram entries in closed form."""
+    """The inputs of every loss for one seed, with the model itself as reference, and the closed-form Gram entries."""
     model, params, pairs = _drawn(setting.seed)
     seen = dict(zip(SEEN, (*pair_logps(model, params, pairs), *_lengths(pairs)), strict=True))
     return {name: column[0] for name, column in (seen | theory.pair_gram(model, params, pairs)._asdict()).items()}
 
 
 def one_run(setting: RunSetting) -> dict[str, Array]:
-    """One loss on one pair, at `STATES`: what `_record` says.
+    """One loss on one pair, at `STATES`: the result of `_record`.
 
-    A loss tells its weights and nothing else. So the loop is not compiled: its steps are, once for all losses, and the
-    weights of a loss are a small program of their own.
+    A loss only gives its weights. So the loop is not compiled: its steps are compiled once for all losses, and the
+    weights of a loss are a small separate program.
     """
     loss, (model, params, pairs) = LOSSES[setting.loss](), _drawn(setting.seed)
     state = _look(model, params, pairs)
@@ -112,8 +112,8 @@ def _step(weights: Float[Array, "*n 2"], gradients: Float[Array, "*n 2 V d"]) ->
 def _record(logps: list[Array], gradients: list[Array], weights: list[Array]) -> dict[str, Array]:
     """At `STATES`: log-probabilities and the largest change in a step until then, from those at all states.
 
-    Of the steps that start there, and at the last state of the step that led there: inner products, weights and slopes,
-    from gradients and weights at the start of those steps.
+    Also inner products, weights and slopes of the steps that start there (at the last state, of the step that led
+    there), from gradients and weights at the start of those steps.
     """
     every, gradient, d = jnp.stack(logps), jnp.stack(gradients), jnp.stack(weights)
     changes = abs(jnp.diff(every, axis=0)).max(axis=1)
@@ -170,12 +170,12 @@ def trained(quick: bool, swept: Swept) -> style.Table:
 
 
 def inputs(start: style.Table) -> tuple[Array, ...]:
-    """What a loss takes, of the pairs in `starts`."""
+    """The inputs of a loss for the pairs in `starts`."""
     chosen, rejected, *lengths = (jnp.asarray(start[name]) for name in SEEN)
     return chosen, rejected, chosen, rejected, *lengths
 
 
 def cases(runs: style.Table) -> Int[np.ndarray, "rows states"]:
-    """Place in `theory.CASES` by the signs of the measured slopes; "stationary" where the loss has let go."""
+    """Index in `theory.CASES` by the signs of the measured slopes; "stationary" if both weights are zero."""
     slopes = (jnp.asarray(runs[f"{side}_slope"]) for side in ("chosen", "rejected"))
     return np.asarray(theory.case_of_slopes(*slopes))

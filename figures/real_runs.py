@@ -1,7 +1,7 @@
 """The runs on a pretrained language model behind fig_real_*: `make real` makes them, in about an hour, with a download.
 
-Their tables are kept in figures/real, so that `make figures` draws them on any machine. Seeds and settings were chosen
-before: those of the settings' defaults, which were tried on seed 900.
+Their tables are kept in figures/real, so `make figures` can draw them on any machine. Seeds and settings were chosen
+before: settings are the defaults, which were tried on seed 900.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def _runs(out: Path) -> list[style.Table]:
 
 
 def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[str, style.Table]:
-    """What the figures show."""
+    """The seeds and settings of the figures."""
     from toymodel.experiments.carry_over import account_verdicts, accounts, looks, verdicts
 
     brought = accounts(account)
@@ -172,7 +172,7 @@ def _blocks(real: style.Table) -> list[dict[str, Any]]:
 
 
 def _regimes(account: style.Table, regime: style.Table) -> list[dict[str, Any]]:
-    """What DPO did to the chosen answers, in each setting of the map and in the runs of the account."""
+    """The effect of DPO on the chosen answers, in each setting of the map and in the runs of the account."""
     before, after = np.moveaxis(regime["token_logps"], 1, 0)
     change = after - before
     of_map = np.stack([change[..., 0], change[..., 1:].sum(axis=-1)], axis=2).reshape(len(change), 4, -1)

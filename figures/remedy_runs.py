@@ -39,7 +39,7 @@ TASK_NAMES, LOSS_NAMES = list(TASKS), {"dpo": "DPO", "ipo_sum": "IPO", "simpo": 
 
 
 def settings_of(model: str) -> dict[str, object]:
-    """All but the seed: every remedy around every loss."""
+    """All settings but the seed: every remedy with every loss."""
     every = {"model": model, "remedy": list(REMEDIES), "loss": list(LOSSES)}
     return SETTINGS | every | (MLP if model == "ngram_mlp" else {})
 
@@ -97,7 +97,7 @@ def changes(runs: style.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def at_margin(nats: float, chosen: np.ndarray, rejected: np.ndarray, over: tuple[int, ...] = (0,)) -> np.ndarray:
-    """The change of the chosen when the margin, in the mean over these axes, first reached so many nats.
+    """The change of the chosen when the margin, averaged over these axes, first reached `nats`.
 
     From the changes of both at all states, [seeds, …, states]; without the last axis. All seeds are read at the same
     time of training, linearly between states. NaN where the mean never reached that margin, or a run diverged.
@@ -117,12 +117,12 @@ def at_margin(nats: float, chosen: np.ndarray, rejected: np.ndarray, over: tuple
 
 
 def diverged(runs: style.Table) -> np.ndarray:
-    """In how many seeds, [remedies, tasks, losses]: figures show no mean of what diverged in one of them."""
+    """The number of diverged seeds, [remedies, tasks, losses]: figures show no mean if one diverged."""
     return _lost(runs).sum(axis=0)
 
 
 def _lost(runs: style.Table) -> np.ndarray:
-    """Which runs stopped, so that they have no last state, or moved a log-probability beyond all use."""
+    """Which runs stopped, and so have no last state, or moved a log-probability by `LOST` nats or more."""
     changes = np.stack([runs["chosen_change"], runs["rejected_change"]])
     return np.asarray(~(abs(changes) < LOST).all(axis=0))
 

@@ -1,4 +1,4 @@
-"""What figures of fine-tuned networks share: the sweep of the sentiment experiment, seeds, and how seeds are told of.
+"""Shared by figures of fine-tuned networks: the sweep of the sentiment experiment, its seeds, and means over seeds.
 
 A transformer or an n-gram MLP is fine-tuned and then trained by DPO, per seed. Sizes, rates and steps are the defaults
 of `experiments.sentiment`. They were chosen on seeds 0 to 2; the figures show others.
@@ -52,7 +52,7 @@ def taught(found: style.Table, what: str) -> style.Table:
     """The rows in which fine-tuning taught the labels of `what`.
 
     Raises:
-      ValueError: fewer than two are.
+      ValueError: there are fewer than two.
     """
     kept = learnt(found, what)
     return {name: column[kept] for name, column in found.items()}

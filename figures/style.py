@@ -1,4 +1,4 @@
-"""What all figures share: how they look, and how a picture and its table reach the disk.
+"""Shared by all figures: their look, and writing a picture and its table.
 
 A table is a dict of columns of equal length. Three kinds of column name mean the same in every figure:
 
@@ -38,7 +38,7 @@ GREY = "#666666"
 
 
 class Look(NamedTuple):
-    """How one curve is told from the others: by any of the three."""
+    """Colour, marker and line of one curve; each alone distinguishes it from the others."""
 
     colour: str
     marker: str
@@ -94,7 +94,7 @@ def intervals(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, look: 
 
 
 def measured(ax: Axes, x: np.ndarray, table: Table, name: str, look: Look) -> None:
-    """What no theory predicts: the means of `name`, with their intervals, joined by the line."""
+    """A curve that no theory predicts: the means of `name`, with their intervals, joined by the line."""
     intervals(ax, x, table[f"{name}_low"], table[f"{name}_high"], look)
     means = table[f"{name}_measured"]
     ax.plot(x, means, look.line, marker=look.marker, color=look.colour, markerfacecolor="white")
@@ -125,7 +125,7 @@ def write_figure(figure: Figure, stem: Path) -> None:
 
 
 def write_small_png(figure: Figure, path: Path) -> None:
-    """A picture of few kilobytes: screen resolution, 256 colours."""
+    """Write a picture of a few kilobytes: screen resolution, 256 colours."""
     picture = Image.open(io.BytesIO(_rendered(figure, format="png", dpi=SCREEN_DPI)))
     content = io.BytesIO()
     picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(content, "png", optimize=True)

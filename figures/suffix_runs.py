@@ -1,4 +1,4 @@
-"""The pairs of `toymodel.suffix_pair`, at every length of the suffix: slopes and Gram entries, both routes."""
+"""The pairs of `toymodel.suffix_pair` at every suffix length: predicted and measured slopes and Gram entries."""
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -14,7 +14,7 @@ SIDES = ("chosen", "rejected")
 
 @setting
 class SuffixSetting:
-    """A pair with a suffix of so many tokens."""
+    """A pair and the length of its suffix."""
 
     a: float = real(None, POSITIVE)
     b: float = real(None, POSITIVE)

@@ -1,4 +1,4 @@
-"""Where figures take their numbers from: sweeps, kept below the folder of the pictures, so that none is run twice."""
+"""The sweeps behind the figures, kept below the folder of the pictures, so that none is run twice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Swept = Callable[[Sweep], Table]  # what a figure is given: all rows of a sweep,
 
 
 def swept(out: Path, wanted: Sweep) -> Table:
-    """The table of a sweep, of which only what is not yet in `out`/sweeps is computed; other code has other folders.
+    """The table of a sweep; only what is not yet in `out`/sweeps is computed, and changed code has another folder.
 
     A result that is an array is a column [settings, …].
     """

@@ -1,6 +1,6 @@
-"""The tables of figures as captions read them: rows are selected, cells are read, numbers are written in words.
+"""The tables of figures for captions: select rows, read cells, write numbers.
 
-What was read is remembered, so that only that much of a table has to be kept beside the pages.
+Cells that were read are remembered, so that only these have to be kept beside the pages.
 """
 
 import csv
@@ -21,12 +21,12 @@ Cell = float | str
 
 
 class NotSupported(Exception):
-    """A table does not say what a template says."""
+    """A table does not support what a template says."""
 
 
 @dataclass
 class Seen:
-    """The rows and columns that were read of a table."""
+    """The rows and columns of a table that were read."""
 
     rows: set[int] = field(default_factory=set)
     columns: set[str] = field(default_factory=set)
@@ -130,12 +130,12 @@ class Tables(Mapping[str, Rows]):
         return len(self._rows)
 
     def kept(self) -> dict[str, str]:
-        """What has been read of each table since, as text of a CSV."""
+        """The cells of each table that have been read, as CSV text."""
         return {name: _written(rows) for name, rows in self._rows.items()}
 
 
 def number(value: float, digits: int = 2) -> str:
-    """To so many places after the point, with the sign of a minus; never −0."""
+    """A number with this many decimal places and a true minus sign; never −0."""
     return f"{value:z.{digits}f}".replace("-", "−")
 
 
@@ -146,7 +146,7 @@ def signed(value: float, digits: int = 2) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as whole per cent."""
+    """A share as a whole percentage."""
     return f"{100 * share:.0f}%"
 
 

@@ -1,9 +1,9 @@
 """Chooses learning rate and strength of every remedy: `python -m figures.tune_remedies` writes tuned.toml.
 
-Each remedy has the same number of candidates. They are tried on seeds 0 to 2, around each loss and on all tasks. Taken
-is the one whose chosen answers are likeliest when the margin reaches `TUNED_AT` of the model, both on average over
-evaluation pairs, tasks and seeds; if none reaches it, the one that ends with the largest margin. A candidate of which
-a run diverged is not taken.
+Each remedy has the same number of candidates. They are tried on seeds 0 to 2, with each loss and on all tasks. The best
+candidate has the likeliest chosen answers when the margin reaches `TUNED_AT` of the model, both averaged over
+evaluation pairs, tasks and seeds; if none reaches it, the largest margin at the end. A candidate with a diverged run is
+not taken.
 """
 
 import sys
@@ -33,7 +33,7 @@ HEAD = """# Learning rates (of Adam) and strengths of the comparison of remedies
 
 
 def try_all(model: str, swept: Swept) -> list[Table]:
-    """What each candidate of every remedy did, [seeds, remedies, tasks, losses, …], by candidate."""
+    """The runs of each candidate of every remedy, [seeds, remedies, tasks, losses, …], by candidate."""
     places = {
         (name, *np.nan_to_num(trial, nan=-1).tolist()): place
         for name, remedy in REMEDIES.items()
@@ -57,7 +57,7 @@ def try_all(model: str, swept: Swept) -> list[Table]:
 
 
 def best(tried: list[Table], nats: float) -> dict[str, list[int]]:
-    """By remedy, the place of the best candidate for each loss."""
+    """By remedy, the index of the best candidate for each loss."""
     paid, margin = [], []  # [candidates, remedies, losses]
     for table in tried:
         chosen, rejected = changes(table)  # [seeds, remedies, tasks, losses, states]
@@ -69,7 +69,7 @@ def best(tried: list[Table], nats: float) -> dict[str, list[int]]:
 
 
 def as_toml(found: dict[str, dict[str, list[int]]]) -> str:
-    """The file, from the places of the best candidates by model and remedy."""
+    """The text of the file, from the indices of the best candidates by model and remedy."""
     parts = [HEAD]
     for model, by_remedy in found.items():
         for name, places in by_remedy.items():

@@ -222,12 +222,19 @@ def test_the_command_tells_who_moved_the_answers_and_goes_on(tmp_path, capsys, m
     before = files(tmp_path)
     assert cli.main([*command, "--seeds=0:2"]) == 0
     out = capsys.readouterr().out
-    for words in ("long suffix", "brought by", "to the chosen suffix", "rejected suffix", "by all sources", "in truth"):
+    for words in (
+        "long suffix",
+        "contributed by",
+        "to the chosen suffix",
+        "rejected suffix",
+        "by all sources",
+        "true change",
+    ):
         assert words in out
     told = found["tasks"]["long_suffix"]
     first_order, true_change = (f"{told[name]:+.3f}" for name in ("first_order", "true_change"))
     assert first_order != true_change  # so that neither can stand in the other's place
-    assert f"chosen answer: {first_order} by all sources, {true_change} in truth" in out
+    assert f"chosen answer: {first_order} by all sources, true change {true_change}" in out
     assert files(tmp_path) == before  # nothing was computed again
     monkeypatch.setattr(sentiment, "LEARNT", 1.1)
     assert cli.main([*command, "--seeds=0:2"]) == 2

@@ -53,7 +53,7 @@ def test_numbers_of_things_agree_with_their_words(tmp_path, capsys):
     assert cli.main(["sweep", "--status", str(tmp_path / "one")]) == 0
     told = capsys.readouterr().out
     assert "1 setting in 1 file, " in told
-    assert re.search(r"begun \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC on .*, ended [-\d]+ [:\d]+ UTC\n", told)
+    assert re.search(r"started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC on .*, ended [-\d]+ [:\d]+ UTC\n", told)
 
 
 def test_diagnose_json(gradients_file, capsys):
@@ -96,7 +96,7 @@ def test_diagnose_batch(tmp_path, capsys):
     np.savez(tmp_path / "gram.npz", gram=both[:, :2] @ both[:, :2].T)
     assert cli.main(["diagnose", str(tmp_path / "gram.npz")]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "Right alone and not in the batch, through the others: 0." in told
+    assert "Separated alone but not in the batch: 0." in told
     assert "No step raises every chosen and lowers every rejected answer" in told
 
 
@@ -116,18 +116,18 @@ def test_diagnose_tells_strengths_in_units_of_libraries(tmp_path, capsys):
     assert cli.main(["diagnose", str(tmp_path / "short.npz")]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "│ 0 │ 2 to 3 │ 0.05 to 0.1 │ 1 to 2 │" in told
-    assert "λ log π_w, a sum over tokens │ 0.05 to 0.1: 1 of 1 right" in told
-    assert "rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N]." in told
-    assert "Not told without chosen_lengths and rejected_lengths [N]: rdpo," in told
-    assert "Not told without chosen_logps and rejected_logps [N]: cpo_nll_sum," in told
+    assert "λ log π_w, a sum over tokens │ 0.05 to 0.1: 1 of 1 separated" in told
+    assert "rpo_alpha, pref_ftx and nll_loss_coef weigh means over tokens; they need chosen_lengths [N]." in told
+    assert "These losses need chosen_lengths and rejected_lengths [N]: rdpo," in told
+    assert "These losses need chosen_logps and rejected_logps [N]: cpo_nll_sum," in told
     assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0.2"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "DPO with β = 0.2 at its reference" in told
-    assert 'rpo_alpha (TRL; cpo_alpha, and "sft" beside "sigmoid", are the same) │ 1 to 2: 1 of 1 right' in told
-    assert "pref_ftx (LLaMA-Factory; nll_loss_coef of OpenRLHF is the same) │ 1 to 2: 1 of 1 right" in told
+    assert 'rpo_alpha (TRL; cpo_alpha, and "sft" beside "sigmoid", are the same) │ 1 to 2: 1 of 1 separated' in told
+    assert "pref_ftx (LLaMA-Factory; nll_loss_coef of OpenRLHF is the same) │ 1 to 2: 1 of 1 separated" in told
     assert "0 of 1 │ 1 │ dpo," in told
     assert "│ 0 │ 2 to 3 │ 0.1 to 0.2 │ 1 to 2 │ 1 to 2 │ 1 to 2 │" in told
-    assert "λ of DPOP, where the chosen fell below the reference │ 1 to 2: 1 of 1 right" in told
+    assert "λ of DPOP, where the chosen fell below the reference │ 1 to 2: 1 of 1 separated" in told
     assert "1 of 1 │ 2 │ simpo" not in told  # n_l/n_w = 2 is the end of the band, and not inside
     assert cli.main(["diagnose", str(tmp_path / "long.npz"), "--beta", "0"]) == 2
     assert "`beta` must be > 0" in capsys.readouterr().err
@@ -152,7 +152,7 @@ def layers_file(folder):
 
 def test_diagnose_layers(tmp_path, capsys):
     assert cli.main(["diagnose", str(layers_file(tmp_path))]) == 0
-    assert "By layer, as means over pairs" in capsys.readouterr().out
+    assert "By layer, means over pairs" in capsys.readouterr().out
     assert cli.main(["diagnose", str(layers_file(tmp_path)), "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["summary"]["layers"]) == {"a", "b"}
 
@@ -171,7 +171,7 @@ def test_an_archive_that_is_too_large_says_what_to_do(gradients_file, capsys, mo
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", full)
     assert cli.main(["diagnose", str(gradients_file)]) == 2
     err = capsys.readouterr().err
-    assert "does not fit into memory (Unable to allocate 9. TiB); of .safetensors only slices are read." in err
+    assert "does not fit into memory (Unable to allocate 9. TiB); a .safetensors file is read in slices." in err
     assert err.count("\n") == 1
 
 
@@ -221,8 +221,8 @@ def test_diagnose_log_json(log_file, capsys):
             ],
         ),
         (["--tolerance", "6"], ["margin +7 nats: chosen unchanged rejected down."]),
-        (["--columns", "logps/chosen", "logps/rejected"], ["other pairs at every row", "different_batches: "]),
-        (["--columns", "rewards/chosen", "rewards/rejected"], ["other pairs at every row", "divide by β for nats"]),
+        (["--columns", "logps/chosen", "logps/rejected"], ["different pairs in every row", "different_batches: "]),
+        (["--columns", "rewards/chosen", "rewards/rejected"], ["different pairs in every row", "divide by β for nats"]),
     ],
 )
 def test_diagnose_log_table(log_file, capsys, options, told):
@@ -260,7 +260,7 @@ def test_diagnose_runs_side_by_side(tmp_path, capsys):
     assert [found["runs"][file]["at_margin"]["chosen_change"] for file in files] == [-3, -6]
     assert cli.main(["diagnose", *files, "--plot", str(tmp_path / "runs.svg")]) == 0
     out = capsys.readouterr().out
-    assert "When the margin had grown by 3 nats, the most that all reached:" in out
+    assert "When the margin had grown by 3 nats, the largest that all runs reached:" in out
     assert f"The chosen is highest in {files[0]} and lowest in {files[1]}, 3 nats apart." in out
     assert (tmp_path / "runs.svg").is_file()
 
@@ -270,7 +270,7 @@ def test_diagnose_tokens(tmp_path, capsys):
     np.savez(tmp_path / "t.npz", chosen_token_logps=logps, rejected_token_logps=logps * [1, 2, 0], steps=[0, 50])
     assert cli.main(["diagnose", str(tmp_path / "t.npz")]) == 0
     out = capsys.readouterr().out
-    assert "The rejected's -18 nats by position, the largest first: 1: -12, 0: -6, 2: +0." in out
+    assert "Change of the rejected by position, -18 nats in all, largest first: 1: -12, 0: -6, 2: +0." in out
     assert "Each pair from the first state to the last: 2 both down." in out
     assert cli.main(["diagnose", str(tmp_path / "t.npz"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -419,7 +419,7 @@ def test_bad_files_give_one_line_and_exit_code_2(tmp_path, capsys):
         (["check", "--exmples", "3"], "--exmples"),
         (["check", "more"], "more"),
         (["diagnose"], "FILE"),
-        (["diagnose", "a.npz", "b"], "several files are compared where all are logs; `a.npz` is none"),
+        (["diagnose", "a.npz", "b"], "several files are compared only if all are logs; `a.npz` is not"),
         (["diagnose", "a", "--columns", "b"], "--columns: tuple[str, str]: input length 1 did not match"),
         (["diagnose", "a", "--tolerance", "x"], "--tolerance: <class 'float'>: could not convert"),
         (["sweep", "--devices", "x"], "--devices: <class 'int'>: invalid literal"),
@@ -442,8 +442,8 @@ def test_bad_arguments_give_one_line_and_exit_code_2(arguments, message, capsys)
         (["--tolerance", "0.1"], "--tolerance is for logs and log-probabilities along a run"),
         (["--columns", "a", "b"], "--columns is for logs"),
         (["--plot", "a.png"], "--plot is for logs"),
-        (["--out", "a.npz"], "--out and --no-eos go with --model."),
-        (["--no-eos"], "--out and --no-eos go with --model."),
+        (["--out", "a.npz"], "--out and --no-eos need --model."),
+        (["--no-eos"], "--out and --no-eos need --model."),
     ],
 )
 def test_options_that_gradients_do_not_have(gradients_file, capsys, options, message):

@@ -134,14 +134,16 @@ def test_what_cannot_be_followed_is_named():
     model = MixtralForCausalLM(MixtralConfig(**tiny_models.LLAMA, num_local_experts=2))
     with pytest.raises(ValueError, match=r"cannot follow `model.layers.0.mlp.*`.* whose parameters are trained"):
         measure_pairs(model, pair)
-    with pytest.raises(ValueError, match="token 40 is not among the model's 40; is the tokenizer another model's"):
+    with pytest.raises(
+        ValueError, match="token 40 is not among the model's 40; does the tokenizer belong to another model"
+    ):
         measure_pairs(make("Llama"), [((1, 2), (3,), (4, 40))])
     frozen = tiny_models.make("Llama").requires_grad_(False)
     with pytest.raises(ValueError, match="no parameter that requires a gradient"):
         measure_pairs(frozen, pair)
     unused = tiny_models.make("Llama")
     unused.extra = torch.nn.Linear(2, 2)
-    with pytest.raises(ValueError, match=r"`extra\.weight` is trained, and its module was not called"):
+    with pytest.raises(ValueError, match=r"`extra\.weight` is trained, but its module was not called"):
         measure_pairs(unused, pair)
 
 
@@ -156,7 +158,9 @@ def test_an_input_that_is_overwritten_is_noticed():
         return output
 
     mlp.forward = forward
-    with pytest.raises(ValueError, match=r"cannot follow `model.layers.0.mlp.down_proj`: what goes into it"):
+    with pytest.raises(
+        ValueError, match=r"cannot follow `model.layers.0.mlp.down_proj`: its input is overwritten later"
+    ):
         measure_pairs(model, [((1, 2), (3,), (4, 5))])
 
 
@@ -241,7 +245,7 @@ BAD_ROWS = {
     "equal": ({"prompt": "a", "chosen": " good", "rejected": "  good"}, "line 2: both answers have the same tokens"),
     "long": (
         {"prompt": "a " * 61, "chosen": " good film . .", "rejected": " bad film . . ."},
-        "line 2: prompt and `rejected` are 65 tokens, and the model takes 64: shorten the pair.",
+        "line 2: prompt and `rejected` are 65 tokens, but the model takes 64: shorten the pair.",
     ),
     "no text": ({"prompt": "a", "chosen": 1, "rejected": " bad"}, "line 2: `chosen` must be text, or all three lists"),
     "mixed": (

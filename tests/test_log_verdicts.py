@@ -374,7 +374,7 @@ def test_pairs_from_files(tmp_path, capsys):
     assert printed[0]["falls"] == [2, 0]
     assert cli.main(["diagnose", str(tmp_path / "pairs.csv")]) == 0
     out = capsys.readouterr().out
-    assert "Pairs whose chosen fell, the furthest first: 2 (-3), 0 (-1)." in out
+    assert "Pairs whose chosen fell, the largest fall first: 2 (-3), 0 (-1)." in out
     assert "chosen -1 ± 1.2, rejected -5 ± 2.1, margin +4 nats: both down." in out
     with (tmp_path / "pairs.csv").open("a") as file:
         file.write("p0,1000,-20,-20\n")  # the run goes on

@@ -82,6 +82,16 @@ def test_a_token_map_shows_real_tokens_their_words_and_frames(ax):
     assert short_ax.get_images()[0].get_clim() == (-2, 2)
 
 
+def test_a_token_map_takes_words_and_leaves_small_entries_without_digits(ax):
+    plot.token_map(np.array([[0.04, -0.05, 1.0]]), (["a"], ["b", "c", "a"]), ax, limit=1.0, least=0.05)
+    assert [text.get_text() for text in ax.texts] == ["", "−0.1", "1.0"]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["b", "c", "a"]
+    (frame,) = ax.get_lines()
+    assert (frame.get_xdata().mean().round(), frame.get_ydata().mean().round()) == (2, 0)
+    with pytest.raises(ValueError, match=r"`entries` must have the shape \(1, 1\) .* got \(1, 3\)"):
+        plot.token_map(np.zeros((1, 3)), (["a"], ["b"]), ax)
+
+
 def test_an_account_is_a_bar_for_each_source_the_sum_and_the_truth(ax):
     found = account(MODEL, PARAMS, PAIRS, *OPTIONS, judged=PAIRS, sources=by_side(PAIRS), steps=3)
     plot.account(found, ax)

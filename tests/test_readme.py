@@ -33,7 +33,7 @@ def test_one_token_less_and_the_chosen_rises():
     names = {}
     exec(code.replace("suffix_pair(24", "suffix_pair(23"), names)
     assert names["chosen"][0] > 0 > names["rejected"][0]
-    assert "With 23 shared tokens the chosen answer rises, with 24 it falls." in README
+    assert "With 23 shared tokens the chosen answer rises; with 24 it falls." in README
 
 
 def test_it_is_short():

@@ -186,7 +186,7 @@ def test_a_worker_with_other_code_is_refused(here, tmp_path, monkeypatch, capsys
     path, out = write_config(tmp_path, seeds=3), tmp_path / "out"
     assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", here.scheduler_address]) == 2
     told = capsys.readouterr().err
-    assert "this worker has other code or other packages" in told
+    assert "this worker's code or packages differ" in told
     assert told.count("\n") == 1
     assert not files(out)
 

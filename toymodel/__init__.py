@@ -5,7 +5,7 @@ another: `gradients` measures by automatic differentiation, `theory` predicts in
 `losses` say how much of each gradient a step takes, `training` takes many steps and records what they do.
 `experiments` measure one setting of all this, and a `sweep` measures many.
 
-Names are loaded when they are first used, so that importing the package takes no time; `__init__.pyi` lists them.
+Names are loaded when they are first used, so importing the package takes no time; `__init__.pyi` lists them.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Eager checks of arguments: one `ValueError` with the name, what was wanted and what came.
+"""Eager checks of arguments: one `ValueError` with the name, what was wanted and what was given.
 
 Values inside a `jit`, `vmap` or `grad` trace are unknown, so every check of a value is skipped there;
 checks of shapes always run.
@@ -23,19 +23,19 @@ class Domain(NamedTuple):
 
 REAL = Domain("finite", np.isfinite)
 POSITIVE = Domain("> 0 and finite", lambda x: (x > 0) & np.isfinite(x))
-# For `require`, which wants finite numbers besides.
+# For `require`, which also requires finite numbers.
 ABOVE_ZERO = Domain("> 0", lambda x: x > 0)
 FROM_ZERO = Domain(">= 0", lambda x: x >= 0)
 PROBABILITY = Domain("a probability in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 
 
 def is_concrete(*trees: Any) -> bool:
-    """True when no array in the trees is a tracer, so that values may be looked at."""
+    """Whether no array in the trees is a tracer, so that values can be read."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(trees))
 
 
 def require(domain: Domain, **values: Any) -> None:
-    """Raise `ValueError` when a value is no real number (or array of them), leaves `domain`, or is not finite."""
+    """Raise `ValueError` when a value is not a finite real number (or an array of them) in `domain`."""
     for name, value in values.items():
         array = real_array(name, value)
         if array is None:
@@ -46,9 +46,9 @@ def require(domain: Domain, **values: Any) -> None:
 
 
 def real_array(name: str, value: Any) -> np.ndarray | None:
-    """The value as a NumPy array, None inside a trace; raise `ValueError` when it is no real number or array of them.
+    """The value as a NumPy array, None inside a trace; raise `ValueError` when it is not a real number or an array.
 
-    A list is none: the formulas could not calculate with it.
+    Lists are refused, because the formulas cannot calculate with them.
     """
     number = isinstance(value, int | float | np.generic | np.ndarray | jax.Array) and not isinstance(value, bool)
     if not number or not (
@@ -59,7 +59,7 @@ def real_array(name: str, value: Any) -> np.ndarray | None:
 
 
 def dtype_of(value: Any) -> np.dtype:
-    """The precision of an array, or that in which Python has a number."""
+    """The dtype of an array, or that of a Python number."""
     dtype: np.dtype = np.dtype(type(value)) if isinstance(value, int | float) else value.dtype
     return dtype
 
@@ -71,12 +71,12 @@ def epsilon_of(value: Any) -> float:
 
 
 def is_boolean(value: Any) -> bool:
-    """Whether this is an array of Booleans."""
+    """Whether this is a Boolean array."""
     return isinstance(value, np.ndarray | np.bool_ | jax.Array) and value.dtype.kind == "b"
 
 
 def describe(value: Any) -> str:
-    """A value in a message: arrays by dtype and shape, anything else as it prints, cut where it is long."""
+    """A value for a message: arrays by dtype and shape, anything else as it prints, shortened."""
     if isinstance(value, np.ndarray | jax.Array):
         return f"an array of {value.dtype} of shape {value.shape}"
     text = " ".join(repr(value).split())  # in one line
@@ -84,7 +84,7 @@ def describe(value: Any) -> str:
 
 
 def first_outside(array: np.ndarray, inside: np.ndarray) -> str:
-    """The first entry of an array that is not inside, with its place; a number alone has none."""
+    """The first entry of an array that is not inside, with its index; a single number has no index."""
     if not array.ndim:
         return str(array)
     where = tuple(int(i) for i in np.argwhere(~inside)[0])
@@ -92,7 +92,7 @@ def first_outside(array: np.ndarray, inside: np.ndarray) -> str:
 
 
 def require_finite(name: str, tree: Any) -> None:
-    """Raise `ValueError` when the tree holds what is no real number, or an array with NaN or an infinity."""
+    """Raise `ValueError` unless all leaves of the tree are finite real numbers or arrays of them."""
     for leaf in jax.tree.leaves(tree):
         if not (isinstance(leaf, bool) or is_boolean(leaf)):
             require(REAL, **{name: leaf})
@@ -135,7 +135,7 @@ def require_counts(name: str, value: Any, n: int, *, low: int, high: int | None 
 
 
 class SinglePrecision(UserWarning):
-    """JAX computes in single precision, where digits matter."""
+    """Warning that JAX computes in single precision where digits matter."""
 
 
 def note_single_precision() -> None:

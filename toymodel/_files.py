@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what they say of where they were made."""
+"""Files that are written whole or not at all, and the code revision that made them."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ class BadFolder(ValueError):
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for this package; it may not be there yet.
+    """The user's cache folder for this package; it may not exist yet.
 
     Raises:
       RuntimeError: the user has no home.
@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> Path:
-    """The file appears with all of its content or, whatever interrupts, not at all.
+    """Write a file with all of its content or, if interrupted, not at all.
 
     Raises:
       BadFolder: the place cannot be written to, or is full.
@@ -43,7 +43,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine that are no more had begun to write."""
+    """Remove the partial files of processes of this machine that have ended."""
     for path in folder.rglob(f".{socket.gethostname()}-*.part"):
         pid = path.name.removeprefix(f".{socket.gethostname()}-").partition("-")[0]
         if pid.isdigit() and not _is_running(int(pid)):

@@ -1,4 +1,4 @@
-"""`pytree` registers a frozen dataclass with JAX, as every model, loss and update here is registered."""
+"""`pytree` registers a frozen dataclass with JAX; every model, loss and update here is registered by it."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -13,10 +13,10 @@ def pytree(cls: type[T], *, static: Collection[str] = ()) -> type[T]:
     """Make a frozen dataclass a pytree, in which the fields named `static` are compiled in and all others are data.
 
     Use it as `@pytree`, or as `@partial(pytree, static=["vocab_size"])`, above `@dataclass(frozen=True)`. Static values
-    must be hashable. An object that JAX puts together again is not checked again: `__post_init__` does not run.
+    must be hashable. When JAX rebuilds an object, `__post_init__` does not run again.
 
     Raises:
-      ValueError: `static` names what is not a field.
+      ValueError: `static` names something that is not a field.
     """
     # JAX's own `register_dataclass` (0.10) gives two classes with equally many fields tree structures that compare
     # equal, although their hashes differ; a collision in a cache then runs one class's program for the other. We know

@@ -1,4 +1,4 @@
-"""Preference pairs of a file of JSON lines, as token ids."""
+"""Preference pairs from a file of JSON lines, as token ids."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class TokenPair(NamedTuple):
 
 
 def read_rows(path: str | os.PathLike[str], encode: Callable[[dict[str, Any]], Of]) -> list[Of]:
-    """What `encode` makes of each JSON object of a file, one a line; both answers are in it.
+    """The result of `encode` for each JSON object of a file with one object on each line.
 
     Raises:
       ValueError: the file cannot be read, has no pairs, or has a pair that is incomplete or that `encode` refuses; the
@@ -60,7 +60,7 @@ def joined(row: dict[str, Any]) -> tuple[str, str, str]:
     """The prompt, and the prompt with each answer.
 
     Raises:
-      ValueError: one is no text.
+      ValueError: one of them is not text.
     """
     for key in KEYS:
         if not isinstance(row.get(key), str):
@@ -70,10 +70,10 @@ def joined(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def split_ids(prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[int], *, end: int | None) -> TokenPair:
-    """Of the ids of a prompt, and of the prompt with each answer. What all three begin with is the prompt.
+    """Split the ids of a prompt, and of the prompt with each answer. The common beginning of all three is the prompt.
 
-    So a token that reaches from the prompt into an answer is the answer's, if both begin with it. `end` ends an answer
-    that does not end so, if there is one.
+    So a token that reaches from the prompt into an answer belongs to the answer. `end`, if there is one, is appended to
+    an answer that does not end with it.
 
     Raises:
       ValueError: both answers have the same tokens, or one has none.

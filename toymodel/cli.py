@@ -3,7 +3,7 @@
 Each subcommand is the function `run` of a module in `commands`: its arguments are the options, its docstring the help.
 Only the one that is called is imported.
 
-Exit codes: 0 all is well; 1 a check failed, or a sign does not hold; 2 bad input, said in one line on stderr;
+Exit codes: 0 all is well; 1 a check failed, or a sign does not hold; 2 bad input, explained in one line on stderr;
 130 interrupted.
 """
 
@@ -33,7 +33,7 @@ commands:
   diagnose    the same verdicts for gradients and training logs of your own
   sweep       an experiment over a grid of settings, as one table
   sentiment   the paper's sentiment experiment in small: do its signs hold?
-  account     the same training: which tokens of it moved the chosen answers?
+  account     the same training: which tokens moved the chosen answers?
   real        the same on a pretrained language model: which predictions hold?
 
 examples:
@@ -42,7 +42,7 @@ examples:
   toymodel diagnose trainer_state.json   your training run: when both fell
   toymodel sweep examples/overlap.toml --out results
   toymodel sentiment --seeds 200:212 --out signs
-  toymodel account --seeds 500:510       who made the chosen answers fall?
+  toymodel account --seeds 500:510       what made the chosen answers fall?
   toymodel real --seeds 7 --format long_suffix     (downloads 95 MB)
 `toymodel COMMAND --help` has the options, and more examples.
 
@@ -54,7 +54,7 @@ tab completion in bash, from the next shell on (zsh, tcsh: likewise):
 Compiled programs are kept in ~/.cache/toymodel; TOYMODEL_CACHE=off keeps none.
 
 exit codes: 0 all is well; 1 a check failed, or a sign does not hold;
-2 bad input, said in one line; 130 interrupted."""
+2 bad input, explained in one line; 130 interrupted."""
 COMMANDS = ("check", "diagnose", "sweep", "sentiment", "account", "real")
 OPTIONS = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = " ".join(["toymodel", *(word for word in arguments[:1] if word in COMMANDS)])
     try:
         code = parse(arguments)()
-        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        sys.stdout.flush()  # here, where a closed pipe is handled
         return code
     except ValueError as error:
         print(f"{name}: {error}", file=sys.stderr)
@@ -73,16 +73,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at the end
         return 0
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], int]:
-    """The call that a command line asks for, not made yet.
+    """The call that a command line asks for, to be made later.
 
     Raises:
-      ValueError: no or an unknown subcommand, or arguments that it does not take.
+      ValueError: no or an unknown subcommand, or arguments that it does not accept.
     """
     match arguments:
         case ["-h" | "--help", *_]:
@@ -124,7 +124,7 @@ def _bound(name: str) -> Callable[..., Callable[[], int]]:
 
 
 def _one_line(message: str) -> str:
-    """What is wrong. tyro says it below a title and a rule, and above another rule and advice."""
+    """The error in tyro's message, which is below a title and a rule, and above another rule and advice."""
     said = " ".join(re.split("-{9,}", message)[1].split())
     return re.sub(r"no type matching .* Got errors: - |\[/?bold\]", "", said)
 
@@ -135,7 +135,7 @@ def _say(text: str) -> int:
 
 
 def _print_help(text: str) -> int:
-    """tyro joins the lines of a paragraph; options, lists and examples begin with no letter."""
+    """Print tyro's help with filled paragraphs; tyro joins their lines, and only they begin with a letter."""
     for line in text.splitlines():
         print(textwrap.fill(line, 80) if line[:1].isalpha() else line.rstrip())
     return 0
@@ -147,7 +147,7 @@ def _print_completion(shell: str) -> int:
         tyro.extras.subcommand_cli_from_dict(
             everything, prog="toymodel", args=["--tyro-print-completion", shell], config=OPTIONS
         )
-    if shell == "bash":  # tyro knows nothing to say of FILE: then file names
+    if shell == "bash":  # tyro offers nothing for FILE: fall back to file names
         print("complete -o default -F _tyro_toymodel toymodel")
     return 0
 

@@ -32,7 +32,7 @@ class PairGram(NamedTuple):
     inner: Float[Any, "*n"]  # ⟨∇ log π_w, ∇ log π_l⟩
 
     def check(self) -> None:
-        """Raise `ValueError` unless two vectors can have these inner products; values in a trace are not looked at."""
+        """Raise `ValueError` unless two vectors can have these inner products; values in a trace are not checked."""
         require(REAL, **self._asdict())
         if not is_concrete(self):
             return

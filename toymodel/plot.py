@@ -1,9 +1,10 @@
-"""Pictures that notebooks and figures draw more than once, each into given axes or into a figure of its own.
+"""Pictures that notebooks and figures draw more than once, into given axes or into a new figure.
 
-`logps` shows a run, `cases` pairs on the map of the gradient condition, `token_map` the tokens of one pair, `account`
-what training tokens brought. Each returns its axes.
+`logps` shows a run, `cases` shows pairs on the map of the gradient condition, `token_map` the tokens of one pair, and
+`account` what training tokens contributed. Each returns its axes.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -26,12 +27,17 @@ __dir__ = own_names(globals())
 BLUE, RED, GREEN, BLACK, GREY = "#0072B2", "#D55E00", "#009E73", "#000000", "#666666"
 SIDES = {"chosen": (BLUE, "o"), "rejected": (RED, "s")}
 MARKERS = ((BLUE, "o"), (RED, "v"), (GREEN, "^"), (BLACK, "x"), (GREY, "."))  # of each of `CASES`
-MARKS = 15  # on a curve, about
-DARK = 0.6  # of the largest entry: beyond it a cell has light ink
+MARKS = 15  # markers on a curve, about
+DARK = 0.6  # share of the largest entry beyond which a cell has light ink
 
 
 def logps(trajectory: Trajectory, ax: "Axes | None" = None, *, margin: bool = False) -> "Axes":
-    """Change of both log-probabilities since the start of one run, averaged over its pairs; `margin` too if asked for.
+    """Plot the change of both log-probabilities since the start of one run, averaged over its pairs.
+
+    Args:
+      trajectory: the record of one run.
+      ax: axes to draw into (default: those of a new figure).
+      margin: draw the margin too.
 
     Raises:
       ValueError: this is the trajectory of several runs, or matplotlib is not installed.
@@ -53,7 +59,7 @@ def logps(trajectory: Trajectory, ax: "Axes | None" = None, *, margin: bool = Fa
 
 
 def cases(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0, ax: "Axes | None" = None) -> "Axes":
-    """Every pair on the map of T10 and T11: its cosine, and d_w/d_l in units of r* = ‖g_l‖/‖g_w‖.
+    """Plot every pair on the map of T10 and T11: its cosine, and d_w/d_l in units of r* = ‖g_l‖/‖g_w‖.
 
     Between the two lines, cos and 1/cos, a small step separates a pair; below, both fall; above, both rise.
 
@@ -78,29 +84,41 @@ def cases(gram: PairGram, d_chosen: Scalars = 1.0, d_rejected: Scalars = 1.0, ax
 
 
 def token_map(
-    entries: Float[Array, "T_w T_l"], pair: PreferencePairs, ax: "Axes | None" = None, *, limit: float | None = None
+    entries: Float[Array | np.ndarray, "T_w T_l"],
+    pair: PreferencePairs | tuple[Sequence[str], Sequence[str]],
+    ax: "Axes | None" = None,
+    *,
+    limit: float | None = None,
+    least: float = 0.0,
 ) -> "Axes":
-    """A number for each token of the chosen and each of the rejected answer, as colours and digits.
+    """Plot a number for each token of the chosen and each of the rejected answer, as colours and digits.
 
     Args:
       entries: such as `gradients.token_gram(model, params, pair)`, or `token_cosines`.
-      pair: one pair, for the words at the axes and the frames around equal tokens; ids, where it knows no vocabulary.
+      pair: one pair, for the words at the axes and the frames around equal tokens (token ids if it has no vocabulary);
+        or the words of both answers.
       limit: the number with the darkest colour (default: the largest in size).
+      least: cells below it in size have a colour and no digits.
 
     Raises:
-      ValueError: entries and tokens do not go together, or matplotlib is not installed.
+      ValueError: the shape of `entries` is not that of the tokens, or matplotlib is not installed.
     """
-    chosen, rejected = pair.words("chosen"), pair.words("rejected")
-    values = np.asarray(entries)
-    if values.shape != (pair.chosen.shape[0], pair.rejected.shape[0]):
+    if isinstance(pair, PreferencePairs):
+        chosen, rejected = pair.words("chosen"), pair.words("rejected")
         wanted = (pair.chosen.shape[0], pair.rejected.shape[0])
+    else:
+        chosen, rejected = map(list, pair)
+        wanted = (len(chosen), len(rejected))
+    values = np.asarray(entries)
+    if values.shape != wanted:
         raise ValueError(f"`entries` must have the shape {wanted} of the pair's tokens, got {values.shape}.")
     ax, values = _axes(ax), values[: len(chosen), : len(rejected)]
     limit = float(abs(values).max()) if limit is None else limit
     ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
     for (i, j), value in np.ndenumerate(values):
         ink = "white" if abs(value) > DARK * limit else "black"
-        ax.text(j, i, f"{value:z.1f}".replace("-", "−"), color=ink, ha="center", va="center", fontsize=7)
+        digits = f"{value:z.1f}".replace("-", "−") if abs(value) >= least else ""
+        ax.text(j, i, digits, color=ink, ha="center", va="center", fontsize=7)
         if chosen[i] == rejected[j]:
             x, y = np.array([-0.5, 0.5, 0.5, -0.5, -0.5]), np.array([-0.5, -0.5, 0.5, 0.5, -0.5])
             ax.plot(j + x, i + y, color=BLACK, linewidth=1, clip_on=False)
@@ -113,9 +131,9 @@ def token_map(
 
 
 def account(found: Account, ax: "Axes | None" = None) -> "Axes":
-    """What each source of an account brought to the judged answers, in nats: chosen and rejected, means over pairs.
+    """Plot what each source of an account contributed to the judged answers, in nats, as means over pairs.
 
-    Below the sources stand their sum, and the true change.
+    Below the sources are their sum and the true change.
 
     Raises:
       ValueError: this is the account of several runs, or matplotlib is not installed.

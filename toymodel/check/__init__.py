@@ -1,7 +1,7 @@
 """Prediction against measurement on fresh random draws, label by label: `toymodel check`, where the two routes meet.
 
-`draws` makes random instances; the other modules, one a subject as in `theory`, say what each label claims of a draw,
-and by how much it misses that.
+`draws` makes random instances. The other modules, one for each subject as in `theory`, compute by how much a draw
+misses the claim of each label.
 """
 
 import math
@@ -65,7 +65,7 @@ def run(
     Args:
       examples: draws per label, spread evenly over models and shapes.
       seed: any whole number ≥ 0; the draws depend on nothing else.
-      shapes: vocabulary sizes and longest responses. What takes time is to compile for each.
+      shapes: vocabulary sizes and longest responses. Compiling for each shape takes most of the time.
       progress: called with the fraction done after each batch.
 
     Raises:
@@ -104,7 +104,7 @@ def _result(check: Check, values: np.ndarray) -> Result:
 # The programs run for a second: a compiler that optimises less takes half the time.
 @partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 def _discrepancies(checks: tuple[Check, ...], number: Int[Array, ""] | int, noise: Noise) -> dict[str, Array]:
-    """[n] of each check, for models of that number in `MODELS`; means nothing where a check is not of that model."""
+    """[n] of each check, for models with these numbers in `MODELS`; meaningless if a check is not for that model."""
 
     def of_one(noise: Noise) -> dict[str, Float[Array, ""]]:
         draw = build_draw(jax.numpy.asarray(number), noise)

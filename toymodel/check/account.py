@@ -1,4 +1,4 @@
-"""What T23 says of one draw: a few steps on two pairs, as a sum over training tokens."""
+"""What T23 says about one draw: a few steps on two pairs, as a sum over training tokens."""
 
 from typing import Literal
 

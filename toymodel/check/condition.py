@@ -1,4 +1,4 @@
-"""What T9–T11 say of one draw: slopes from inner products and weights, the three cases, the band of ratios."""
+"""What T9–T11 say about one draw: slopes from inner products and weights, the three cases, the band of ratios."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What T22 says of one draw: many pairs in one step, and one that is not in it."""
+"""What T22 says about one draw: many pairs in one step, and one that is not in it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""By how much a draw misses what a label says.
+"""By how much a draw misses the claim of a label.
 
 Each check maps one draw to one discrepancy. Identities are compared relative to the size of the terms they sum, so a
 tolerance means round-off; a wrong sign or name counts as an infinite discrepancy.
@@ -38,18 +38,18 @@ def checks(
     tolerance: float = ROUNDOFF,
     reason: str = BY_ROUNDOFF,
 ) -> Callable[[Callable[[Draw], Float[Array, ""]]], Check]:
-    """Make a discrepancy the `Check` of a label; `toymodel.check` finds it in the module where it stands."""
+    """Make a discrepancy the `Check` of a label; `toymodel.check` finds it in its module."""
     return lambda discrepancy: Check(label, statement, discrepancy, models, tolerance, reason)
 
 
 def relative(difference: Array, size: Array) -> Float[Array, ""]:
-    """Largest |difference| / size; a difference where nothing should be counts as infinite."""
+    """Largest |difference| / size; a difference at size 0 counts as infinite."""
     ratio = abs(difference) / jnp.where(size > 0, size, 1)
     return jnp.where((size > 0) | (difference == 0), ratio, jnp.inf).max()
 
 
 def excess(value: Array, bound: Array, size: Array) -> Float[Array, ""]:
-    """By how much a value exceeds its upper bound, relative to a size; 0 where it does not."""
+    """By how much a value exceeds its upper bound, relative to a size; 0 if it does not."""
     return relative(jnp.maximum(value - bound, 0), size)
 
 

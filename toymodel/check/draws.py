@@ -39,13 +39,13 @@ KINDS = tuple(dict.fromkeys(CONTEXTS.values()))  # always in this order: else a 
 TABULAR = MODELS[:4]
 OFFSET = MODELS[5:]
 ORTHOGONAL = ("positional", "prefix", "positional_offset")  # different positions have orthogonal features
-#: Of the draws: V, and the longest response.
+#: Shapes of the draws: V, and the longest response.
 SHAPES = ((2, 6), (40, 12))
 CHUNK = 64  # draws in one compiled call
 
 
 class Noise(NamedTuple):
-    """All that is random in one draw, as plain numbers; batched along a leading axis."""
+    """The random numbers of one draw; batched along a leading axis."""
 
     pair: PreferencePairs
     sharpness: Float[np.ndarray | Array, ""]  # 1 / temperature: 0 is exactly uniform
@@ -60,18 +60,18 @@ class Noise(NamedTuple):
 @partial(pytree, static=["kind", "vocab_size", "tabular"])
 @dataclass(frozen=True)
 class AnyLinear(LinearSoftmax):
-    """Any of the `MODELS`, by number: with rows and columns of zeros up to the largest of them."""
+    """Any of the `MODELS`, by number, padded with zeros to the size of the largest."""
 
     number: Int[Array, ""] | int = 0
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
-        """What the model of that number says."""
+        """The contexts of the model with that number."""
         found = {kind: LinearSoftmax.contexts(replace(self, kind=kind), response) for kind in KINDS}
         return jnp.stack([found[kind] for kind in CONTEXTS.values()])[self.number]
 
 
 class Draw(NamedTuple):
-    """One random instance, with what most checks need of it: chosen before rejected wherever there are two."""
+    """One random instance, with what most checks need: chosen before rejected where there are two."""
 
     model: AnyLinear
     params: Float[Array, "V d"]
@@ -108,7 +108,7 @@ def draw_noise(rng: np.random.Generator, V: int, T: int) -> Noise:
 
 
 def _rows(V: int, T: int) -> int:
-    """As many as a bigram model has, and two responses' prefixes: an even number."""
+    """Number of rows: those of a bigram model and of the prefixes of two responses, an even number."""
     return 2 * max(-(-(V + 1) // 2), T)
 
 
@@ -122,7 +122,7 @@ def _random_pairs(rng: np.random.Generator, n: int, V: int, T: int) -> Preferenc
 
 
 def build_draw(number: Int[Array, ""], noise: Noise) -> Draw:
-    """The instance that one entry of `draw_noise` stands for, with the model of that number in `MODELS`."""
+    """The instance of one entry of `draw_noise`, with the model of that number in `MODELS`."""
     model, pair = _build_model(number, noise), noise.pair
     params = jnp.where(number == MODELS.index("positional_offset"), 0, noise.sharpness * noise.params)
     responses = both(pair)

@@ -1,4 +1,4 @@
-"""What T12 and T13 say of one draw: steps of any size, with frozen features and with learned hidden states."""
+"""What T12 and T13 say about one draw: steps of any size, with frozen features and with learned hidden states."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What T14 says of one draw: the path of gradient flow."""
+"""What T14 says about one draw: the path of gradient flow."""
 
 from collections.abc import Callable
 

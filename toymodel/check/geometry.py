@@ -1,4 +1,4 @@
-"""What T27 says of one draw: inner products in Fisher's geometry."""
+"""What T27 says about one draw: inner products in Fisher's geometry."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What T20, T21, T24 and T25 say of one draw: several responses that take one step together."""
+"""What T20, T21, T24 and T25 say about one draw: several responses that take one step together."""
 
 import jax
 import jax.numpy as jnp

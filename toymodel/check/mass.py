@@ -1,4 +1,4 @@
-"""What T15 and T16 say of one draw: where probability mass goes."""
+"""What T15 and T16 say about one draw: where probability mass goes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What T26 says of one draw: the flows that a finite step follows."""
+"""What T26 says about one draw: the flows that a finite step follows."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What T1–T5 say of one draw: inner products of gradients, from the tokens and contexts that two responses share."""
+"""What T1–T5 say about one draw: inner products of gradients, from the tokens and contexts that two responses share."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What T17–T19 say of one draw: the normalised pair, weights on single tokens, an added likelihood term."""
+"""What T17–T19 say about one draw: the normalised pair, weights on single tokens, an added likelihood term."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def _sums(draw: Draw) -> Float[Array, " 2"]:
 
 
 def _has_directions(draw: Draw) -> Array:
-    """Whether both gradients are clear of round-off: else nothing is known of their directions."""
+    """Whether both gradients are clear of round-off, so that their directions are known."""
     return (jnp.array(draw.gram[:2]) > ROUNDOFF * _sums(draw) ** 2).all()
 
 

@@ -1,4 +1,4 @@
-"""What T6–T8 say of one draw: tokens that both responses end with."""
+"""What T6–T8 say about one draw: tokens that both responses end with."""
 
 import jax
 import jax.numpy as jnp

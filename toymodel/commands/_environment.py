@@ -15,14 +15,14 @@ def prepare() -> None:
     """
     if "jax" in sys.modules:
         return
-    # XLA logs an alarm ("Very slow compile?") as an error; what goes wrong for us is raised, whatever is logged.
+    # XLA logs a warning ("Very slow compile?") as an error; real errors are raised anyway.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if os.environ.get("TOYMODEL_CACHE") == "off" or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     try:
         folder = cache_folder() / "jax"
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # a home that is not there, or not ours
+    except (OSError, RuntimeError):  # the home folder is missing or not ours
         return
     if os.access(folder, os.W_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
@@ -39,5 +39,5 @@ def use_devices(count: int | None) -> None:
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(RuntimeError):  # jax has begun already, in a process that is not only ours
+    with contextlib.suppress(RuntimeError):  # jax has already started in this process
         jax.config.update("jax_num_cpu_devices", count or cores or 1)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What `toymodel diagnose` prints of gradients."""
+"""The report of `toymodel diagnose` on gradients."""
 
 import json as json_format
 import math
@@ -14,7 +14,7 @@ from toymodel.commands._words import short, signed, words
 if TYPE_CHECKING:
     from toymodel.diagnosis.gradients import Diagnosis
 
-SHOWN = 40  # rows of a table; more is for scripts
+SHOWN = 40  # rows of a table; scripts get all
 RIGHT = "chosen_up_rejected_down"
 UNITS = {
     "lambda": "λ log π_w, a sum over tokens",
@@ -71,68 +71,68 @@ def _print_pairs(diagnosis: "Diagnosis") -> None:
             windows = (_range(row["likelihood"][unit]) for unit in units)
             right.add_row(name, "any above 0" if any_ratio else _range(row["band"]), *windows)
     _print_table(table)
-    print("Each pair by itself is right for these weights, or for these coefficients of an added likelihood term:")
+    print("These weights, or coefficients of an added likelihood term, separate each pair by its own step:")
     _print_table(right)
     if len(diagnosis.pairs) > SHOWN:
         print(f"The first {SHOWN} of {len(diagnosis.pairs)} pairs; --json prints all of them.")
 
 
 def _print_likelihood(diagnosis: "Diagnosis") -> None:
-    """T19's window for most pairs, in the units of libraries: by each pair's own step, and by the step of all."""
+    """Print T19's window for most pairs, in the units of libraries: for each pair's own step, and for the mean step."""
     own, pairs = diagnosis.summary["likelihood"], diagnosis.summary["pairs"]
     batch = diagnosis.batch["likelihood"] if diagnosis.batch is not None and pairs > 1 else None
     table = Table("an added likelihood term", "each by its own step", *(["by the mean step"] if batch else []))
     for unit, name in UNITS.items():
         told = [found[unit] for found in (own, batch) if found is not None and unit in found]
-        cells = [f"{_range(one['window'])}: {one['pairs_right']} of {pairs} right" for one in told]
+        cells = [f"{_range(one['window'])}: {one['pairs_right']} of {pairs} separated" for one in told]
         if cells:
             table.add_row(name, *cells)
     _print_table(table, wrapped=(0,))
     beta = own["beta"]
     print(
-        "For the weights that are given."
+        "For the given weights."
         if beta is None
-        else f"For DPO with β = {short(beta)} at its reference, whose weights are β/2; --beta has another."
+        else f"For DPO with β = {short(beta)} at its reference, where both weights are β/2; --beta changes β."
     )
     if "rpo_alpha" not in own:
-        print("rpo_alpha, pref_ftx and nll_loss_coef are means over tokens, not told without chosen_lengths [N].")
+        print("rpo_alpha, pref_ftx and nll_loss_coef weigh means over tokens; they need chosen_lengths [N].")
 
 
 def _print_losses(losses: dict[str, Any], pairs: int) -> None:
-    """Losses that put the same pairs right by weights of the same ratio share a row; the best come first."""
+    """Print which losses separate the pairs, the best first; losses with the same ratio and result share a row."""
     alike: dict[tuple[int, str], list[str]] = {}
     for name, right in losses["right"].items():
         ends = ["∞" if end is None else short(end) for end in losses["ratio"][name] or ()]
         ratio = " to ".join(dict.fromkeys(ends)) or "moves no pair"
         alike.setdefault((len(right), ratio), []).append(name)
-    table = Table("right", "d_w/d_l", "losses with their defaults, at the reference")
+    table = Table("separated", "d_w/d_l", "losses with default hyperparameters, at the reference")
     for (right, ratio), names in sorted(alike.items(), key=lambda item: -item[0][0]):
         table.add_row(f"{right} of {pairs}", ratio, ", ".join(names))
     _print_table(table, wrapped=(2,))
     if losses["negative"]:
-        print(f"With a weight below 0, for some pair: {', '.join(losses['negative'])}.")
+        print(f"With a negative weight in some pair: {', '.join(losses['negative'])}.")
     for what, arrays in (
         ("lengths", "chosen_lengths and rejected_lengths"),
         ("logps", "chosen_logps and rejected_logps"),
     ):
         if names := [name for name, missing in losses["untold"].items() if missing == what]:
-            print(f"Not told without {arrays} [N]: {', '.join(names)}.")
+            print(f"These losses need {arrays} [N]: {', '.join(names)}.")
 
 
 def _print_batch(batch: dict[str, Any], own: list[str]) -> None:
-    """What the mean step of all pairs does, against each pair's own step (`own` has its case)."""
-    table = Table("pair", "slope w", "slope l", "case", "most harmful of the others, and the slope they add")
+    """Print what the mean step of all pairs does, against each pair's own step (`own` has the cases)."""
+    table = Table("pair", "slope w", "slope l", "case", "most harmful other answers, and the slope they add")
     for i, row in enumerate(batch["pairs"][:SHOWN]):
         worst = ", ".join(f"{side} {pair} ({signed(slope)})" for pair, side, slope in row["worst"])
         slopes = short(row["chosen_slope"]), short(row["rejected_slope"])
         table.add_row(str(i), *slopes, words(row["case"]), worst or "none")
-    print("Under the mean step of all pairs:")
+    print("With the mean step of all pairs:")
     _print_table(table, wrapped=(3, 4))
     found = [f"{count} {words(name)}" for name, count in batch["cases"].items() if count]
     print(f"In the batch: {', '.join(found)}.")
     cases = [row["case"] for row in batch["pairs"]]
     lost = [str(i) for i, (alone, now) in enumerate(zip(own, cases, strict=True)) if alone == RIGHT != now]
-    print(f"Right alone and not in the batch, through the others: {_listed(lost, 'pair')}.")
+    print(f"Separated alone but not in the batch: {_listed(lost, 'pair')}.")
     common = batch["common_step"]
     n = len(common["weights"]) // 2
     named = [f"{'chosen' if i < n else 'rejected'} {i % n}: {short(w)}" for i, w in enumerate(common["weights"]) if w]
@@ -144,7 +144,7 @@ def _print_batch(batch: dict[str, Any], own: list[str]) -> None:
         )
     else:
         print(
-            "No step raises every chosen and lowers every rejected answer: chosen gradients less rejected ones, with "
+            "No step raises every chosen and lowers every rejected answer: chosen minus rejected gradients, with "
             f"these weights, add up to 0: {_listed(named, 'answer')}."
         )
 
@@ -156,7 +156,7 @@ def _listed(names: list[str], what: str) -> str:
 
 
 def _print_layers(layers: dict[str, Any]) -> None:
-    """Each layer's part; of many layers, those whose inner products are largest."""
+    """Print each layer's part; of many layers, those with the largest inner products."""
     table = Table("layer", "‖g_w‖²", "‖g_l‖²", "⟨g_w, g_l⟩", "cosine", "slope w", "slope l")
     largest = sorted(layers, key=lambda name: -abs(layers[name]["inner"]))[:SHOWN]
     for name in (name for name in layers if name in largest):
@@ -165,14 +165,14 @@ def _print_layers(layers: dict[str, Any]) -> None:
             for entry in ("chosen_sq", "rejected_sq", "inner", "cosine", "chosen_slope", "rejected_slope")
         ]
         table.add_row(name, *("undefined" if number is None else short(number) for number in numbers))
-    print("By layer, as means over pairs; the columns add up, but for the cosine:")
+    print("By layer, means over pairs; all columns but the cosine add up over layers:")
     _print_table(table)
     if len(layers) > SHOWN:
-        print(f"The {SHOWN} of {len(layers)} layers whose inner products are largest; --json has all of them.")
+        print(f"The {SHOWN} of {len(layers)} layers with the largest inner products; --json has all of them.")
 
 
 def _print_table(table: Table, wrapped: tuple[int, ...] = (-1,)) -> None:
-    """A table in which words of some columns wrap, and no number is cut, however narrow the terminal."""
+    """Print a table whose words wrap in some columns and whose numbers are never cut, however narrow the terminal."""
     needed = 1
     for i, column in enumerate(table.columns):
         column.no_wrap = i not in {place % len(table.columns) for place in wrapped}

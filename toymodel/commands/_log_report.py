@@ -1,4 +1,4 @@
-"""What is printed of logs, of the same pairs over checkpoints, and of several runs: within 80 columns."""
+"""The reports on logs, on the same pairs over checkpoints, and on several runs, within 80 columns."""
 
 import json as json_format
 import sys
@@ -13,12 +13,12 @@ from toymodel.commands._words import short, signed, words
 if TYPE_CHECKING:
     from toymodel.diagnosis.checkpoints import PairsDiagnosis
 
-SHOWN = 40  # rows of a table; more is for scripts
-POSITIONS = 10  # of a response, those that moved most
-DOUBTS = ("not_a_number", "nothing_moved", "reference_mismatch")  # what is said before the verdict
+SHOWN = 40  # rows of a table; scripts get all
+POSITIONS = 10  # positions of a response that moved most
+DOUBTS = ("not_a_number", "nothing_moved", "reference_mismatch")  # warnings that come before the verdict
 SOURCES = {
     "rewards": "rewards, β times log-ratios to the reference: divide by β for nats",
-    "logps_minus_reference": "log-probabilities less the reference's",
+    "logps_minus_reference": "log-probabilities minus the reference's",
     "logps": "log-probabilities",
 }
 
@@ -63,7 +63,7 @@ def _print_json(value: dict[str, Any]) -> int:
 
 
 def _print_log(report: dict[str, Any]) -> int:
-    """Print what `report` says of a log, set by set."""
+    """Print what `report` says about a log, set by set."""
     for name, found in report.get("sets", {"": report}).items():
         if name:
             print(f"\nEvaluation set `{name}`:")
@@ -74,7 +74,7 @@ def _print_log(report: dict[str, Any]) -> int:
 
 
 def _print_pairs(diagnosis: "PairsDiagnosis") -> int:
-    """Print the mean over pairs, which pairs fall, and which positions carry it."""
+    """Print the mean over pairs, which pairs fall, and which positions carry the fall."""
     summary = diagnosis.mean.summary
     print("Means over pairs, and their standard errors over pairs:")
     _print_stretches(diagnosis.mean.stretches)
@@ -84,13 +84,14 @@ def _print_pairs(diagnosis: "PairsDiagnosis") -> int:
         first = sorted(range(len(moved)), key=lambda i: -abs(moved[i]))[:POSITIONS]
         listed = ", ".join(f"{i}: {signed(moved[i])}" for i in first)
         if listed:
-            print(f"The {side}'s {signed(summary[f'{side}_change'])} nats by position, the largest first: {listed}.")
+            whole = signed(summary[f"{side}_change"])
+            print(f"Change of the {side} by position, {whole} nats in all, largest first: {listed}.")
     cases = [pair.summary["case"] for pair in diagnosis.pairs]
     found = ", ".join(f"{cases.count(name)} {words(name)}" for name in dict.fromkeys(cases))
     print(f"Each pair from the first state to the last: {found}.")
     changes = [f"{i} ({signed(diagnosis.pairs[i].summary['chosen_change'])})" for i in diagnosis.falls[:SHOWN]]
     rest = f" and {len(diagnosis.falls) - SHOWN} more; --json has them all" if len(diagnosis.falls) > SHOWN else ""
-    print(f"Pairs whose chosen fell, the furthest first: {', '.join(changes) + rest or 'none'}.")
+    print(f"Pairs whose chosen fell, the largest fall first: {', '.join(changes) + rest or 'none'}.")
     return 0
 
 
@@ -103,9 +104,11 @@ def _print_runs(found: dict[str, Any]) -> int:
             print(f"\nEvaluation set `{name}`:")
         runs, unit = comparison["runs"], comparison["unit"]
         if comparison["margin"] is None:
-            print("In one of the runs the margin never grew, so that there is no equal margin to compare at:")
+            print("In one of the runs the margin never grew, so there is no equal margin to compare at:")
         else:
-            print(f"When the margin had grown by {short(comparison['margin'])} {unit}, the most that all reached:")
+            print(
+                f"When the margin had grown by {short(comparison['margin'])} {unit}, the largest that all runs reached:"
+            )
         table = _table("run", "step", "chosen", "rejected")
         for run, one in runs.items():
             at = one["at_margin"] or {"step": one["summary"]["last_step"], **one["summary"]}
@@ -121,7 +124,7 @@ def _print_runs(found: dict[str, Any]) -> int:
             f"{_plus_minus(error)} {unit} apart{doubt}."
         )
         if unit == "reward":
-            print("Rewards of runs with another β are not of one size: compare log-probabilities there, by --columns.")
+            print("Rewards of runs with different β are not comparable: compare log-probabilities, with --columns.")
     return 0
 
 
@@ -132,7 +135,9 @@ def _print_set(found: dict[str, Any]) -> None:
         _print_stretches(found["stretches"])
     _print_verdict(summary, summary["unit"])
     pairs = (
-        "the same pairs at every state" if summary["split"] == "evaluation" else "training, other pairs at every row"
+        "the same pairs at every state"
+        if summary["split"] == "evaluation"
+        else "training, different pairs in every row"
     )
     print(f"Read from `{summary['columns'][0]}` and `{summary['columns'][1]}`: {SOURCES[summary['source']]}; {pairs}.")
     _print_warnings([warning for warning in found["warnings"] if warning["code"] not in DOUBTS])

@@ -26,7 +26,7 @@ def measure(folder: Path, file: Path, *, eos: bool, out: Path | None) -> dict[st
     with contextlib.suppress(ImportError):  # `load_model` says what is missing
         from transformers.utils import logging
 
-        logging.set_verbosity_error()  # what it says while it loads would come between our lines
+        logging.set_verbosity_error()  # its messages would come between our lines
         logging.disable_progress_bar()
     model, tokenizer = load_model(folder)
     pairs = read_pairs(file, tokenizer, longest=getattr(model.config, "max_position_embeddings", None), eos=eos)

@@ -31,8 +31,8 @@ def run(
     tokens moved the answers to prompts that they were not trained on.
 
     Training tokens are split into labels and suffixes of chosen and of rejected
-    answers. What each brought is summed over all steps of the optimiser. The sum
-    over the four is compared with what really happened.
+    answers. Their contributions are summed over all steps of the optimiser. The
+    sum over the four is compared with the true change.
 
     for example:
       toymodel account --seeds 500:510
@@ -41,7 +41,7 @@ def run(
 
     Args:
       seeds: from FIRST up to, not including, STOP
-      out: a folder to keep results in; call again with more seeds to go on
+      out: a folder to keep results in; call again with more seeds to continue
       model: the kind of network
       set: another setting, any number of times
       devices: CPU devices to share the work
@@ -76,12 +76,12 @@ def run(
 
 def _print(task: str, account: "TaskAccount") -> None:
     parts = list(account.sources)
-    table = Table("brought by", *(f"to the {part}" for part in parts), title=task.replace("_", " "))
+    table = Table("contributed by", *(f"to the {part}" for part in parts), title=task.replace("_", " "))
     for source, brought in account.sources.items():
         cells = ("{:+.3f} [{:+.3f}, {:+.3f}]".format(*brought[part]) for part in parts)
         table.add_row(source, *cells)
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     print(
-        f"chosen answer: {account.first_order:+.3f} by all sources, {account.true_change:+.3f} in truth; rank "
+        f"chosen answer: {account.first_order:+.3f} by all sources, true change {account.true_change:+.3f}; rank "
         f"correlation over pairs {account.spearman:.3f} (of the pair's own slope: {account.own_slope_spearman:.2f})\n"
     )

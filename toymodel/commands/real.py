@@ -43,7 +43,7 @@ def run(
 
     The design is the paper's on another model: a model of 135 million weights, and
     tweet-like texts that people rated. Both are downloaded once, 95 MB. A run of one
-    format takes some minutes on two cores, and 6.5 GB of memory. Needs
+    format takes some minutes on two cores, and 6.5 GB of memory. It needs
     pip install 'toymodel[pretrained]'.
 
     for example:
@@ -56,9 +56,9 @@ def run(
     Args:
       seeds: one, or from FIRST up to, not including, STOP
       format: what follows the label in an answer
-      out: a folder to keep results in; call again to go on
-      layers: what is trained
-      steps: of DPO, a multiple of 5
+      out: a folder to keep results in; call again to continue
+      layers: which weights are trained
+      steps: steps of DPO, a multiple of 5
       weights: another model of the Llama architecture
       pairs: your own, one JSON object a line: prompt, chosen, rejected
       set: another setting, any number of times
@@ -159,7 +159,7 @@ def _print_training(states: Columns) -> None:
     print(
         "cosine: of the gradients of chosen and rejected, mean over held-out pairs; at the start, after fine-tuning and"
     )
-    print("after DPO. The rest is the change of log π by DPO, in nats.\n")
+    print("after DPO. The other columns are the change of log π by DPO, in nats.\n")
 
 
 def _print_verdicts(found: list["Verdict"]) -> None:
@@ -172,7 +172,7 @@ def _print_verdicts(found: list["Verdict"]) -> None:
     print(
         "Shares of pairs, relative errors, and numbers that should be positive. 95% intervals are over seeds, or over"
     )
-    print("the pairs of a single one.\n")
+    print("the pairs of a single seed.\n")
 
 
 def _cell(verdict: "Verdict") -> str:
@@ -187,12 +187,14 @@ def _cell(verdict: "Verdict") -> str:
 def _print_account(format: str, account: "TaskAccount") -> None:
     parts = list(account.sources)
     table = Table(
-        "brought by", *(f"to the {part}" for part in parts), title=f"{format}, last blocks trained".replace("_", " ")
+        "contributed by",
+        *(f"to the {part}" for part in parts),
+        title=f"{format}, last blocks trained".replace("_", " "),
     )
     for source, brought in account.sources.items():
         table.add_row(source, *("{:+.3f} [{:+.3f}, {:+.3f}]".format(*brought[part]) for part in parts))
     _show(table)
-    print(f"chosen answer: {account.first_order:+.4f} by all sources, {account.true_change:+.4f} in truth.\n")
+    print(f"chosen answer: {account.first_order:+.4f} by all sources, true change {account.true_change:+.4f}.\n")
 
 
 def _show(table: Table) -> None:

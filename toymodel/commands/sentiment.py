@@ -27,12 +27,12 @@ def run(
     devices: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: all cores)")] = None,
     json: bool = False,
 ) -> int:
-    """Fine-tune small language models, train them by DPO, and say which way the
-    log-probabilities of their answers went.
+    """Fine-tune small language models, train them by DPO, and say in which
+    direction the log-probabilities of their answers moved.
 
-    Each seed is fine-tuned, and trained by DPO, on each of the three tasks. All is
-    kept in DIR: call it again to go on, or with more seeds. Settings were chosen on
-    seeds 0 to 2, and the figures show seeds 100 to 111.
+    Each seed is fine-tuned, and trained by DPO, on each of the three tasks. Results
+    are kept in DIR: call again to continue, or with more seeds. Settings were chosen
+    on seeds 0 to 2, and the figures show seeds 100 to 111.
 
     for example:
       toymodel sentiment --seeds 200:212 --out results
@@ -41,7 +41,7 @@ def run(
 
     Args:
       seeds: from FIRST up to, not including, STOP
-      out: the folder of the results
+      out: a folder for the results
       model: the kind of network
       set: another setting, any number of times
       devices: CPU devices to share the work

@@ -47,11 +47,11 @@ def run(
 
     Args:
       config: experiment and settings
-      out: the folder of the results
-      resume: go on where a run stopped, or with a wider grid
-      dry_run: say what there is to do, and do nothing
+      out: a folder for the results
+      resume: continue where a run stopped, or with a wider grid
+      dry_run: say what there is to compute, and compute nothing
       devices: CPU devices to share the work
-      scheduler: of a Dask cluster that computes the shards
+      scheduler: address of a Dask cluster that computes the shards
       status: say how far a sweep has come, and check its files
       verify: the same
     """
@@ -61,7 +61,7 @@ def run(
     if config is None:
         raise ValueError("give a CONFIG.toml, or --status DIR, or --verify DIR.")
     if not dry_run and out is None:
-        raise ValueError("give --out DIR, the folder of the results (or --dry-run).")
+        raise ValueError("give --out DIR, a folder for the results (or --dry-run).")
     from toymodel.sweep.config import load
 
     use_devices(devices)
@@ -75,7 +75,7 @@ def run(
 
 
 def _inspect(folder: Path) -> int:
-    """Say what a folder holds, and whether every file has the bytes that its name tells."""
+    """Say what a folder holds, and whether every file has the bytes that its name promises."""
     from toymodel.sweep.store import Store
 
     store = Store.open(folder)
@@ -83,12 +83,12 @@ def _inspect(folder: Path) -> int:
     rows = store.settings(whole).unique().collect().height
     size = sum(path.stat().st_size for path in whole)
     print(f"{folder}: {store.identity['experiment']}, {store.identity['precision']}")
-    print(f"{counted(rows, 'setting')} in {counted(len(whole), 'file')}, {size / 1e6:,.1f} MB, as they were written")
+    print(f"{counted(rows, 'setting')} in {counted(len(whole), 'file')}, {size / 1e6:,.1f} MB, all intact")
     if record := store.last_run():
         end = f"ended {_to_the_second(record['ended'])}" if "ended" in record else "has not ended, or was stopped"
-        print(f"last run: begun {_to_the_second(record['started'])} on {record['host']}, {end}")
+        print(f"last run: started {_to_the_second(record['started'])} on {record['host']}, {end}")
     for path in damaged:
-        print(f"damaged: {path} (cut short or changed; --resume computes it anew)")
+        print(f"damaged: {path} (cut short or changed; --resume computes it again)")
     return 1 if damaged else 0
 
 
@@ -97,13 +97,13 @@ def _to_the_second(moment: str) -> str:
 
 
 def _tell_plan(sweep: "Sweep", out: Path | None) -> None:
-    """Say what there is to do for a sweep."""
+    """Say what a sweep has left to compute."""
     from toymodel.sweep.runner import missing, tasks
     from toymodel.sweep.store import Store
 
     begun = out is not None and (out / "sweep.json").is_file()
     left = missing(sweep, Store.create(out, sweep)) if out is not None and begun else sweep
-    already = f", {sweep.size - left.size:,} of them computed already" if left.size < sweep.size else ""
+    already = f", {sweep.size - left.size:,} of them already computed" if left.size < sweep.size else ""
     print(f"settings  {sweep.size:,}{already}")
     print(f"files     {len(tasks(left)):,} of at most {sweep.shard_size:,} settings")
     print(f"programs  {len(left.programs()):,}")
@@ -116,18 +116,18 @@ def _run(sweep: "Sweep", config: Path, out: Path, *, resume: bool, scheduler: st
 
     store = Store.create(out, sweep)
     if any(out.glob("table/*.parquet")) and not resume:
-        raise BadFolder(f"{out} holds results already; add --resume to go on (nothing is computed twice).")
+        raise BadFolder(f"{out} already holds results; add --resume to continue (nothing is computed twice).")
     again = f"toymodel sweep {config} --out {out} --resume"
     try:
         left = missing(sweep, store, _notice)
         computed = _compute(left, config, store, scheduler) if left.size else 0
         results(sweep, store)
     except KeyboardInterrupt:
-        where = "The cluster goes on with what it has. " if scheduler else ""
-        print(f"toymodel sweep: interrupted; every file is whole. {where}To go on:\n  {again}", file=sys.stderr)
+        where = "The cluster finishes what it has begun. " if scheduler else ""
+        print(f"toymodel sweep: interrupted; every file is intact. {where}To continue:\n  {again}", file=sys.stderr)
         raise
     except ValueError as error:
-        raise BadFolder(f"{error} Every file is whole; to go on: {again}") from error
+        raise BadFolder(f"{error} Every file is intact; to continue: {again}") from error
     found = f"{counted(sweep.size, 'setting')} {'is' if sweep.size == 1 else 'are'} in {out}"
     print(f"{found} ({computed:,} computed now); read them with toymodel.sweep.read.")
 

@@ -1,4 +1,4 @@
-"""What pairs are made of: a vocabulary, pairs of responses, families of overlap, and a synthetic sentiment task."""
+"""Preference pairs: a vocabulary, pairs of responses, families of overlap, and a synthetic sentiment task."""
 
 from toymodel.data.families import (
     FAMILIES,

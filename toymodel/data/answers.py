@@ -1,7 +1,7 @@
 """A user's own preference pairs, from a file of JSON lines with the texts prompt, chosen and rejected.
 
-Texts are taken as they are: a model's chat template, if it has one, is written into them. Each answer is joined to the
-prompt and both are tokenized together; then comes the token that ends a text.
+Texts are used as they are; a model's chat format, if it has one, must be written in them. Each answer is joined to the
+prompt and tokenized with it; then comes the token that ends a text.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ Encode = Callable[[str], Sequence[int]]
 
 
 class Answers(NamedTuple):
-    """Pairs of a file, in its order."""
+    """The pairs of a file, in its order."""
 
     pairs: list[TokenPair]
     left_out: int  # pairs that were longer than wanted
 
 
 def tokenize(row: dict[str, Any], encode: Encode, end: int) -> TokenPair:
-    """A pair of texts as token ids; a prompt without tokens of its own begins with `end`.
+    """A pair of texts as token ids; an empty prompt becomes `end`.
 
     Args:
       row: prompt, chosen and rejected.
@@ -39,7 +39,7 @@ def tokenize(row: dict[str, Any], encode: Encode, end: int) -> TokenPair:
       end: id of the token that ends a text.
 
     Raises:
-      ValueError: one of them is no text, or the answers are empty or equal.
+      ValueError: one of them is not text, or the answers are empty or equal.
     """
     if any(isinstance(row[side], list | dict) for side in SIDES):
         raise ValueError("these are messages: write them as texts, as the model's chat template has them.")
@@ -89,9 +89,9 @@ def read(path: str | Path, encode: Encode, end: int, *, longest: int = LONGEST, 
 def splits(
     path: str | Path, encode: Encode, end: int, seed: int, *, longest: int = LONGEST, drop_longer: bool = False
 ) -> Splits:
-    """Pairs of a file in a random order: the last quarter to judge, at most 64; all others for both trainings.
+    """The pairs of a file in random order: the last quarter, at most 64, for evaluation; all others for both trainings.
 
-    No prompt that is judged is trained on. All arrays have the width of the longest pair.
+    No evaluation prompt is trained on. All arrays have the width of the longest pair.
 
     Raises:
       ValueError: as for `read`, or there are too few pairs, or too few prompts.

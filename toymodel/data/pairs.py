@@ -25,7 +25,7 @@ __dir__ = own_names(globals())
 @pytree
 @dataclass(frozen=True)
 class Response:
-    """One response to one prompt (or a batch of them, with leading axes). This is what a model reads."""
+    """One response to one prompt (or a batch of them, with leading axes): the input of a model."""
 
     prompt: Int[Array, "*batch P"]
     prompt_mask: Bool[Array, "*batch P"]
@@ -47,7 +47,7 @@ class PreferencePairs:
     """A batch of preference pairs (or a single one, without the leading axis). A pytree of arrays.
 
     Fields: `prompt` [n, P], `chosen` [n, T_w], `rejected` [n, T_l], token ids; each with its mask, True on real tokens.
-    Pairs that are made from texts know their `vocabulary`, and show themselves in its words.
+    Pairs made from texts have a `vocabulary`, and their repr shows its words.
     """
 
     prompt: Int[Array, "*n P"]
@@ -103,13 +103,13 @@ class PreferencePairs:
         vocabulary: Vocabulary | None = None,
         length: int | None = None,
     ) -> Self:
-        """Pairs from their words, which are split at white space; `length` is that of `from_lists`.
+        """Make pairs from texts, split into words at white space; `length` is that of `from_lists`.
 
         Args:
           vocabulary: gives each word its id. By default it holds the words of these texts, answers first.
 
         Raises:
-          ValueError: a text where a list of texts is wanted, a word outside the vocabulary, or as for `from_lists`.
+          ValueError: a text instead of a list of texts, a word outside the vocabulary, or as for `from_lists`.
         """
         texts = {"chosen": chosen, "rejected": rejected, "prompt": prompt}
         for name, given in texts.items():
@@ -158,7 +158,7 @@ class PreferencePairs:
             _check_side(name, getattr(self, name), getattr(self, f"{name}_mask"), self.prompt.shape[:-1], vocab_size)
 
     def words(self, name: str) -> list[str]:
-        """The real tokens of `prompt`, `chosen` or `rejected` of one pair: words, or ids where no vocabulary is known.
+        """The real tokens of `prompt`, `chosen` or `rejected` of one pair: words, or ids if there is no vocabulary.
 
         Raises:
           ValueError: this is a batch; `pairs[i]` is one pair.

@@ -89,10 +89,10 @@ def _draw_numbers(key: Key, n: int) -> Int[Array, " n"]:
 
 
 def suffix_length_of(task: Task, suffix_length: int | None = None) -> int:
-    """Number of words in the suffixes of a task: the usual one, or `suffix_length` where it is given.
+    """Number of words in the suffixes of a task: the usual number, or `suffix_length` if it is given.
 
     Raises:
-      ValueError: an unknown task, or a suffix that is empty where the task has one, or the other way about.
+      ValueError: an unknown task, an empty suffix for a task that has one, or a suffix for a task that has none.
     """
     if task not in TASKS:
         raise ValueError(f"`task` must be among {', '.join(TASKS)}, got {task!r}.")
@@ -108,16 +108,16 @@ def suffix_length_of(task: Task, suffix_length: int | None = None) -> int:
 def sentiment_pairs(
     key: Key, prompts: Prompts, task: Task, *, suffix_fit: float | Float[Array, ""], suffix_length: int | None = None
 ) -> PreferencePairs:
-    """Chosen: the right label and a suffix. Rejected: the wrong label and the same suffix.
+    """Pairs of answers: the right label and a suffix (chosen), the wrong label and the same suffix (rejected).
 
     Args:
       suffix_fit: probability that a word of the suffix goes with the right label (praise with "positive"). At 0.5 the
-        suffix says nothing about the label. Above, a model that knows the language expects it more after the chosen
+        suffix says nothing about the label. Above, a model that knows the language finds it likelier after the chosen
         label than after the rejected one.
       suffix_length: words in the suffix, if not the task's usual number.
 
     Raises:
-      ValueError: an unknown task, `suffix_fit` is no probability, or a suffix is empty where the task has one.
+      ValueError: an unknown task, a `suffix_fit` outside [0, 1], or an empty suffix for a task that has one.
     """
     length = suffix_length_of(task, suffix_length)
     suffix = _draw_suffix(key, prompts.is_positive, length, suffix_fit)
@@ -128,7 +128,7 @@ def sentiment_pairs(
 def annotated_pairs(
     key: Key, prompts: Prompts, task: Task, *, suffix_fit: float | Float[Array, ""], suffix_length: int | None = None
 ) -> PreferencePairs:
-    """Data for supervised fine-tuning: both labels, each with a suffix of its own that goes with it.
+    """Data for supervised fine-tuning: both labels, each with its own suffix that goes with it.
 
     `supervised.CrossEntropy` sets how often annotators prefer the wrong one.
 
@@ -144,7 +144,7 @@ def annotated_pairs(
 
 
 def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
-    """Versions of `suffix` that keep 0, 1, … s of its words; the others become other words of praise or blame alike."""
+    """Versions of `suffix` that keep 0, 1, … s of its words; the others become other words of the same kind."""
     of_order, of_word = jax.random.split(key)
     kind, first = len(PRAISE), _IDS[PRAISE[0]]
     first_of_kind = first + (suffix - first) // kind * kind

@@ -22,7 +22,7 @@ class Vocabulary:
     `sentiment` tokens appear in prompts and decide the label, `neutral` tokens are all others.
 
     Raises:
-      ValueError: fewer than two tokens, a token twice, a token with white space, an unknown role, or one role too few.
+      ValueError: fewer than two tokens, a repeated token, a token with white space, an unknown role, or a missing role.
     """
 
     tokens: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What one step of all pairs together does to each of them (T20, T24), from the Gram matrix of their gradients."""
+"""What one joint step of all pairs does to each of them (T20, T24), from the Gram matrix of their gradients."""
 
 from collections import Counter
 from typing import Any
@@ -23,9 +23,9 @@ def diagnose_batch(
 ) -> dict[str, Any]:
     """Diagnose the mean step of N pairs, and whether one step would be right for all; plain numbers, ready for JSON.
 
-    `cases` counts those of `pairs`. Each of these has `case`, `chosen_slope` and `rejected_slope` along the mean step,
-    and `worst`: up to three responses of other pairs, [pair, side, slope], that do it most harm. The slope is what the
-    response adds to this pair's chosen, below 0; or, where both rise, to its rejected, above 0.
+    `cases` counts those of `pairs`. Each pair has `case`, `chosen_slope` and `rejected_slope` along the mean step,
+    and `worst`: up to three responses of other pairs, [pair, side, slope], that harm it most. The slope is what the
+    response adds to the pair's chosen, below 0; or, if both rise, to its rejected, above 0.
     `common_step` says whether a step `exists` that raises every chosen and lowers every rejected answer, the
     `least_slope` along it, and its `weights`, [2N] of sum 1 (chosen on g_w first, then rejected on −g_l).
 
@@ -59,7 +59,7 @@ def find_batch_windows(
     d_l: Float[np.ndarray, " N"],
     term: Float[np.ndarray, " N"],
 ) -> Windows:
-    """For each pair, the λ for which the mean step puts it right, with λ·`term` log π_w added to every pair's loss."""
+    """For each pair, the λ for which the mean step separates it, with −λ·`term` log π_w added to every pair's loss."""
     gram, n = np.asarray(gram, float), len(d_w)
     slopes = gram @ np.concatenate([d_w, -d_l]) / n
     return find_windows(slopes.reshape(2, n), (gram[:, :n] @ term / n).reshape(2, n))

@@ -1,9 +1,10 @@
-"""Which numbers of a training log are believed.
+"""Which numbers of a training log are used.
 
 Evaluations come first, because they are of the same pairs at every state: their log-probabilities, which are in nats,
-else their rewards. Rows of training are of other pairs at every state, so that log-probabilities jump. There, rewards
-come first, β times a log-ratio: the reference's log-probability of the same pairs is taken off; then log-probabilities
-less the reference's; and log-probabilities alone only where nothing else is logged, or where rewards are nothing else.
+or else their rewards. Training rows are of different pairs at every state, so log-probabilities jump. There, rewards (β
+times a log-ratio) come first, because they subtract the reference's log-probability of the same pairs; then
+log-probabilities minus the reference's. Log-probabilities alone are used only if nothing else is logged, or if rewards
+are only β times them.
 """
 
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ SIDES = ("chosen", "rejected")
 
 
 class Believed(NamedTuple):
-    """Numbers of both sides, one for each of R rows, NaN where there is none."""
+    """The numbers of both sides that are used, one for each of R rows, NaN where there is none."""
 
     source: str  # "rewards", "logps_minus_reference" or "logps"
     columns: tuple[str, str]
@@ -35,10 +36,10 @@ class Believed(NamedTuple):
 
 
 def best(table: Table) -> dict[Place, Believed]:
-    """What is believed of each evaluation set, else of the rows of training; empty where nothing is.
+    """The numbers used of each evaluation set, or else of the training rows; empty if there are none.
 
     Raises:
-      ValueError: these are of several runs.
+      ValueError: they are from several runs.
     """
     for split in ("evaluation", "training"):
         places = [place for place in table.places if place.split == split]
@@ -52,7 +53,7 @@ def best(table: Table) -> dict[Place, Believed]:
 
 
 def named(table: Table, columns: tuple[str, str]) -> dict[Place, Believed]:
-    """The two columns that the user named, whatever the case; empty where they do not hold two states."""
+    """The two columns that the user named, in any case; empty if they do not hold two states."""
     known = {name.lower(): name for name in reversed(table.names)} | {name: name for name in table.names}
     names = [name for name in (known.get(name, known.get(name.lower())) for name in columns) if name is not None]
     if len(names) < 2:
@@ -67,7 +68,7 @@ def named(table: Table, columns: tuple[str, str]) -> dict[Place, Believed]:
 
 
 def candidates(table: Table, place: Place) -> Iterator[Believed]:
-    """What may be believed of one set of pairs, best first: numbers of both sides at two steps or more."""
+    """The usable numbers of one set of pairs, best first: numbers of both sides at two steps or more."""
     names, numbers = table.places[place], quantities(table, place)
 
     def both(source: str, quantity: str) -> list[Believed]:
@@ -93,10 +94,9 @@ def candidates(table: Table, place: Place) -> Iterator[Believed]:
 
 
 def rows_of(table: Table, place: Place, columns: tuple[str, str]) -> Bool[np.ndarray, " R"]:
-    """The rows of one set of pairs: they hold a number of it; or one of its two columns, and a number of no other set.
+    """The rows of one set of pairs: they hold a number of it, or one of its two columns and no number of another set.
 
-    So a row where its columns are not a number is its own, and a row of another set in a table that has all columns in
-    all rows is not.
+    So rows where its columns are NaN belong to it, but rows of another set in a table with all columns do not.
     """
     mine, others = np.zeros((2, len(table.rows)), dtype=bool)
     for other, names in table.places.items():
@@ -107,7 +107,7 @@ def rows_of(table: Table, place: Place, columns: tuple[str, str]) -> Bool[np.nda
 
 
 def quantities(table: Table, place: Place) -> dict[str, Float[np.ndarray, " R"]]:
-    """All numbers of a set of pairs by quantity; sums over answers as means, where their number is known."""
+    """All numbers of a set of pairs by quantity; sums over answers become means if the number of answers is known."""
     numbers = {quantity: table.numbers(name) for quantity, name in table.places.get(place, {}).items()}
     for side in SIDES:
         count = numbers.pop(f"{side}_count", None)
@@ -120,7 +120,7 @@ def quantities(table: Table, place: Place) -> dict[str, Float[np.ndarray, " R"]]
 
 
 def ratio(numbers: dict[str, np.ndarray]) -> float | None:
-    """β, if rewards are β log π: then there is no reference, and they say no more than log-probabilities do."""
+    """β, if rewards are β log π: then there is no reference, and they say no more than log-probabilities."""
     if not all(f"{side}_{quantity}" in numbers for side in SIDES for quantity in ("rewards", "logps")):
         return None
     rewards, logps = (np.concatenate([numbers[f"{side}_{name}"] for side in SIDES]) for name in ("rewards", "logps"))

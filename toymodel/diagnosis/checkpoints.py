@@ -1,6 +1,6 @@
-"""The same pairs at the states of a run: what happened to each pair, and which positions of the answers carry it.
+"""The same pairs at the states of a run: the change of each pair, and the positions of the answers that carry it.
 
-Nothing here is noise of batches. Errors of means are over pairs: how far what happened to these may differ from others.
+There is no noise of batches here. Errors of means are over pairs: how far other pairs may differ from these.
 """
 
 import csv
@@ -21,13 +21,13 @@ from toymodel.diagnosis.table import Table
 
 __dir__ = own_names(globals())
 
-PAIRS = ("pair", "pair_id")  # names of the column that tells pairs apart
+PAIRS = ("pair", "pair_id")  # names of the column that identifies pairs
 
 
 class PairsDiagnosis(NamedTuple):
-    """What happened to each of N pairs, and to their mean (errors are standard errors over pairs, None of one pair).
+    """The changes of N pairs and of their mean (errors are standard errors over pairs, None for one pair).
 
-    `falls`: the pairs whose chosen answer fell by more than the tolerance, the furthest first.
+    `falls`: the pairs whose chosen answer fell by more than the tolerance, the largest fall first.
     With tokens, every entry also has `chosen_positions` and `rejected_positions`: what each position adds to the
     change.
     """
@@ -44,7 +44,7 @@ def diagnose_pairs(
     steps: Int[np.ndarray, " S"] | None = None,
     tolerance: float = 0.0,
 ) -> PairsDiagnosis:
-    """Diagnose N pairs whose log-probabilities (nats) were taken at S states of a run, at checkpoints for instance.
+    """Diagnose N pairs from their log-probabilities (nats) at S states of a run, for instance at checkpoints.
 
     Args:
       chosen_logps: log π_w of each pair at each state; likewise `rejected_logps`.
@@ -89,7 +89,7 @@ def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     It has a column `pair` (or `pair_id`), one of steps, and both log-probabilities. Returns the arguments of
     `diagnose_pairs`, the pairs in the order of the table; None if the file has no such column. The later row of a pair
-    at a step counts, and a last state that is not complete, as of a run that still goes on, is left out.
+    at a step counts, and an incomplete last state, as of a run that still goes on, is left out.
 
     Raises:
       ValueError: the file cannot be read, or a pair is missing at a state.
@@ -117,7 +117,7 @@ def load_pairs(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if len(lacking):
         state, pair = lacking[0]
         raise ValueError(
-            f"`{path}` lacks pair {list(pairs)[pair]} at step {at[state]:g}; it must have all, everywhere."
+            f"`{path}` lacks pair {list(pairs)[pair]} at step {at[state]:g}; every step must have every pair."
         )
     return {LOGPS[0]: arrays[0], LOGPS[1]: arrays[1], "steps": at}
 

@@ -1,6 +1,6 @@
-"""Which number a column of a training log holds, told from its name.
+"""Recognises from its name which number a column of a training log holds.
 
-A name is read word by word, whatever the case and whatever stands between the words: `eval_rewards/chosen`,
+A name is read word by word, in any case and with any separators: `eval_rewards/chosen`,
 `rewards_eval/chosen` and `Eval Chosen Reward` are the same. To teach it a name, add the word to `WORDS`, with the
 meaning that `QUANTITIES` knows; to teach it a column of steps, add its whole name, in lower case, to `STEPS`.
 """
@@ -13,7 +13,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-#: By word: what it means. "" says nothing that matters here.
+#: The meaning of each word; "" means nothing that matters here.
 WORDS = {
     "chosen": "chosen",
     "preferred": "chosen",
@@ -80,7 +80,7 @@ WORDS = {
     "dpo": "",
 }
 
-#: By the meanings of all its words: the name of the number.
+#: The quantity, by the meanings of all words of a name.
 QUANTITIES = {
     frozenset(meanings.split()): quantity
     for meanings, quantity in {
@@ -137,7 +137,7 @@ _GROUPS = re.compile(
 
 
 class Column(NamedTuple):
-    """What a column of numbers holds: of which run, of which set of pairs, and which number."""
+    """What a column holds: the run, the set of pairs, and the quantity."""
 
     run: str  # of an export of several runs; "" otherwise
     split: str  # "training" or "evaluation"
@@ -153,7 +153,7 @@ _AROUND = ("training", "evaluation", "average", "")  # words that do not belong 
 
 @lru_cache(maxsize=4096)
 def read_name(name: str) -> Column | None:
-    """What a column holds; None if it is no number of preference pairs that we know."""
+    """What a column holds; None if it is not a known quantity of preference pairs."""
     run, dash, metric = name.rpartition(" - ")  # W&B's panels: "run - metric"
     words = list(_WORD.finditer(metric))
     meanings = [WORDS.get(re.sub(r"[\W_]", "", word[0].lower())) for word in words]

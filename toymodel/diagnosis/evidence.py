@@ -1,4 +1,4 @@
-"""From a training log to evidence: the numbers that are believed, and what their reader has to know of them."""
+"""From a training log to evidence: the numbers that are used, and warnings about them."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ class Series(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something that a reader of the verdict has to know: a code for programs, a plain sentence, the step it is of."""
+    """A warning to a reader of the verdict: a code for programs, a plain sentence, and its step if it has one."""
 
     code: str
     text: str
@@ -39,29 +39,29 @@ class Evidence(NamedTuple):
     """What a log says of one set of pairs.
 
     `others` holds further columns of the same rows under the names of `columns.QUANTITIES`. The two sides may have
-    other steps than each other: KTO logs one of them in a row.
+    different steps: KTO logs one side in each row.
     """
 
-    name: str  # of the evaluation set ("easy"); "" where there is one
+    name: str  # of the evaluation set ("easy"); "" if there is only one
     split: str  # "evaluation" or "training"
     source: str  # "rewards", "logps_minus_reference" or "logps"
-    columns: tuple[str, str]  # the names of the believed numbers in the file
+    columns: tuple[str, str]  # the names of the used columns in the file
     unit: str  # "nats", "nats per token" or "reward"
     step_kind: str  # "step", "epoch" or "row"
     chosen: Series
     rejected: Series
     others: dict[str, Series]
-    broke_at: float | None  # from this step on a believed column holds no number any more
+    broke_at: float | None  # from this step on a used column holds no number
 
 
 class LogFile(NamedTuple):
-    """All that a file says: one `Evidence` for each named evaluation set, else one; and what was mended or missed."""
+    """The content of a file: one `Evidence` for each named evaluation set, or one in all; and what was repaired."""
 
     evidence: list[Evidence]
     findings: list[Finding]
 
 
-_ONE_SIDED = 0.1  # share of steps with one side from which on this is the way of the log
+_ONE_SIDED = 0.1  # from this share of steps with one side on, the log is taken as one-sided
 _SHOWN = 30  # names of columns in a message
 _RUNS = ("run", "run_id", "run_name", "loss_type")
 # A trained language model's mean log-probability of a token is above −3, and even a random one's above −ln V ≈ −12.
@@ -70,16 +70,16 @@ _OF_AVERAGES = re.compile(r"odds_ratio|log_odds|per_token|(^|[^a-z])(ipo|orpo|si
 
 
 def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = None) -> LogFile:
-    """Read a training log of any format that `files` knows, and say which of its numbers are believed.
+    """Read a training log of any format that `files` knows, and choose which of its numbers to use.
 
-    Where several rows have the same step, the last number counts.
+    If several rows have the same step, the last number counts.
 
     Args:
-      path: the file; what it holds tells its format, not its name.
-      columns: names of the chosen and of the rejected numbers, to believe these and no others.
+      path: the file; its content decides its format, not its name.
+      columns: names of the chosen and of the rejected numbers, to use only these.
 
     Raises:
-      ValueError: the file is missing, malformed, no log, or a log of something else; or its columns do not hold two
+      ValueError: the file is missing, malformed, not a log, or a log of something else; or its columns do not hold two
         states of each side.
     """
     try:
@@ -88,7 +88,7 @@ def load_log(path: str | os.PathLike[str], columns: tuple[str, str] | None = Non
         raise ValueError(f"cannot read `{path}`: {error}") from error
     findings = []
     if found.cut_off:
-        findings.append(Finding("cut_off", "The file ends within a row, which is left out."))
+        findings.append(Finding("cut_off", "The file ends in the middle of a row, which is left out."))
     if found.unread:
         findings.append(Finding("unread_rows", f"Left out: {counted(found.unread, 'broken line')}."))
     table = Table(found.rows)
@@ -139,7 +139,7 @@ def _weigh(table: Table, place: Place, believed: Believed) -> Evidence:
 
 
 def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence) -> Iterator[Finding]:
-    """What the reader of one set's evidence has to know."""
+    """Warnings about the evidence of one set."""
     kind, broke_at = evidence.step_kind, evidence.broke_at
     of = f" of `{place.set}`" if place.set else ""
     steps = table.steps(believed.used, rows_of(table, place, believed.columns))
@@ -157,18 +157,18 @@ def _findings(table: Table, place: Place, believed: Believed, evidence: Evidence
     alone = alone if broke_at is None else alone[alone < broke_at]
     all_steps = np.union1d(evidence.chosen.steps, evidence.rejected.steps)
     if alone.size > _ONE_SIDED * all_steps.size:
-        text = f"{alone.size} of {all_steps.size} {kind}s{of} hold one side only: each is read by itself."
+        text = f"{alone.size} of {all_steps.size} {kind}s{of} have one side only: each side is read by itself."
         yield Finding("one_sided", text)
     if believed.source == "logps" and place.split == "training" and read_name(believed.columns[0]):
         text = (
             f"`{believed.columns[0]}` and `{believed.columns[1]}` are of a different batch at every state and jump for "
-            "that reason alone, unless you logged fixed pairs: an evaluation would tell more."
+            "that reason alone, unless you logged fixed pairs: an evaluation would say more."
         )
         yield Finding("different_batches", text)
     if _is_average(table, place, believed):
         text = (
             f"The log-probabilities{of} are so small that they are means over tokens, as length-normalised losses "
-            "(SimPO, ORPO, IPO) log them, or of answers of very few tokens: sums over tokens may move otherwise."
+            "(SimPO, ORPO, IPO) log them, or of very short answers: sums over tokens may move differently."
         )
         yield Finding("average_logps", text)
     if broke_at is not None:
@@ -185,7 +185,7 @@ def _replaced(steps: Steps, numbers: np.ndarray) -> float | None:
 
 
 def _is_average(table: Table, place: Place, believed: Believed) -> bool:
-    """Whether log-probabilities are means over tokens: by their size, and by what only losses that average log."""
+    """Whether log-probabilities are means over tokens, by their size and by columns that only averaging losses log."""
     names = " ".join(table.names).lower().replace(" ", "_")
     columns = [column for name in believed.columns if (column := read_name(name))]
     if not columns:
@@ -198,7 +198,7 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
     said = _OF_AVERAGES.search(names) is not None or any(column.average for column in columns)
     said |= (ratio(numbers) or 0) >= 1  # β of SimPO; of losses that sum, it is well below
     if believed.columns == LOGPS and not said:
-        return False  # the names that we ask for, of sums
+        return False  # the names that we document, for sums
     return bool(values.size) and bool((_RANDOM if said else _TRAINED) < np.median(values) <= 0)
 
 
@@ -206,10 +206,10 @@ def _is_average(table: Table, place: Place, believed: Believed) -> bool:
 
 
 def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -> float | None:
-    """The first step from which on a side has no number, though rows of its set go on.
+    """The first step from which on a side has no number, although rows of its set go on.
 
-    A gap is none where one as long came before: then the log leaves numbers out. Where rows hold one side each, it
-    takes both sides to break.
+    A gap does not count if one as long came before: then the log leaves numbers out. If each row holds one side, both
+    sides must break.
     """
     chosen, rejected = (by_step(steps, side)[0] for side in numbers.sides)
     alone = np.setxor1d(chosen, rejected)
@@ -227,7 +227,7 @@ def _broke_at(table: Table, steps: Steps, mine: np.ndarray, numbers: Believed) -
 
 
 def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set[Place]) -> Iterator[Finding]:
-    """Of the same run, where the believed numbers do not break: others that do, and columns without any number."""
+    """Other numbers of the same run that break where the used ones do not, and columns without any number."""
     runs = {place.run for place in believed}
     for place, names in table.places.items():
         if place.run not in runs or place in broken:
@@ -249,7 +249,7 @@ def _broken_elsewhere(table: Table, believed: dict[Place, Believed], broken: set
 
 
 def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
-    known = sorted(table.names, key=lambda name: not is_sided(name))  # what comes nearest first
+    known = sorted(table.names, key=lambda name: not is_sided(name))  # the likeliest columns first
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     listed = f"its columns are {', '.join(known[:_SHOWN]) or 'none'}{more}."
     if columns:
@@ -257,8 +257,8 @@ def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
     sided = {name: str(read_name(name)) for name in filter(is_sided, known)}
     if not sided and any(map(is_of_groups, known)):
         return (
-            "is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; which answers such groups "
-            "displace is T21: `toymodel.theory.displaced`."
+            "is a log of sampled answers (GRPO, RLOO, PPO) and holds no preference pairs; for which answers fall in "
+            "such groups see T21: `toymodel.theory.displaced`."
         )
     for side, other in (SIDES, SIDES[::-1]):
         if sided and not any(f"'{other}_" in column for column in sided.values()):
@@ -266,7 +266,7 @@ def _explain_absence(table: Table, columns: tuple[str, str] | None) -> str:
     for name in sided:
         if table.holds(name).sum() > 1 and np.isfinite(table.numbers(name)).sum() < 2:
             return (
-                f"has fewer than two numbers in `{name}`, and others that are not a number: the run broke at its start "
+                f"has fewer than two numbers in `{name}`, and other values are NaN: the run broke at its start "
                 "(a loss in half precision, or an empty answer after truncation)."
             )
     hint = ""

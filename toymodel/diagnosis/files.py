@@ -1,6 +1,6 @@
 """From the bytes of any log to its rows, dictionaries by column.
 
-The format is told by what a file holds, not by its name: JSON (a list of rows, by column, or either inside other
+The content of a file decides its format, not its name: JSON (a list of rows, by column, or either inside other
 objects), JSON lines, dictionaries in console output, `name=value` of progress bars, CSV of any delimiter, tables of
 Markdown and of aligned text. Values stay as they are: numbers, words or None.
 """
@@ -42,7 +42,7 @@ _OTHER = {  # by the ending of the name, which the first bytes overrule
 
 
 def explain_kind(path: Path, head: bytes) -> str | None:
-    """Why a file is no log, and how to make one of it, by its first bytes and its name; None where it is text."""
+    """Why a file is not a log, and how to make one from it, by its first bytes and its name; None if it is text."""
     head = head[:4096]
     if head.startswith(b"PK\x03\x04"):
         inside = (b"xl/", ".xlsx"), (b"data.pkl", ".pt"), (b".npy", ".npz")
@@ -61,11 +61,11 @@ def read_rows(path: Path, wanted: tuple[str, ...] = ()) -> Rows:
 
     Args:
       path: the file; gzip is unpacked, and any Unicode encoding with a byte order mark is read, else UTF-8.
-      wanted: names of columns that also tell the head of a table, beside those we know.
+      wanted: names of columns that also mark the head of a table, beside the known ones.
 
     Raises:
       OSError: the file cannot be read.
-      ValueError: it is empty or no log; the message says what else it is.
+      ValueError: it is empty or not a log; the message says what it is.
     """
     if path.is_dir():
         raise ValueError("Is a directory: give the log in it, such as trainer_state.json")

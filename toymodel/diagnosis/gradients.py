@@ -32,7 +32,7 @@ from toymodel.theory.condition import CASES, band, case_of_slopes, slopes
 __dir__ = own_names(globals())
 
 AT_ONCE = 2**21  # numbers of a gradient that are held in float64 at a time: 16 MiB
-BATCH = 256  # pairs whose gradients are all multiplied with each other: of more, that takes longer than to read them
+BATCH = 256  # pairs, at most, of which all gradients are multiplied with each other: more take too long
 Gradients = np.ndarray | Mapping[str, np.ndarray]  # whole, [N, P], or by layer, [N, *shape] each
 Entries = Float[np.ndarray, " N"] | Mapping[str, Float[np.ndarray, " N"]]  # whole, or by layer
 
@@ -44,20 +44,20 @@ class Diagnosis(NamedTuple):
     `chosen_slope`, `rejected_slope`, and log-probabilities and lengths that were given. The cosine is None where a
     gradient is zero; the band is None there and where every positive ratio is inside it (⟨g_w, g_l⟩ ≤ 0).
     `likelihood` is, for every unit of `find_by_unit`, the open interval [low, high] of coefficients for which a
-    likelihood term, added to the loss, puts the pair right (T19); `lambda` is that of λ log π_w. Below 0 in `low` means
-    that the pair is right without; `high` is None where there is no end, the whole None where no coefficient does it.
-    Where no weights were given, they are those of DPO at its reference, β/2. The units of libraries whose term is a
-    mean over tokens need `chosen_lengths`.
+    likelihood term in the loss separates the pair (T19); `lambda` is that of −λ log π_w. A `low` below 0 means that the
+    pair is separated without it; `high` is None if there is no end, and the interval None if no coefficient separates.
+    If no weights were given, they are those of DPO at its reference, β/2. The units of libraries whose term is a mean
+    over tokens need `chosen_lengths`.
     `summary`: number of `pairs`, how many fall in each of `cases`, `undefined_cosines`, `mean_cosine` over the others,
     and `sum`: the same entries (but no band) for Σ log π_w and Σ log π_l under the step summed over all pairs. It needs
     the gradients themselves (None when only Gram entries were given: products across pairs are unknown).
-    `likelihood` says which coefficient puts most pairs right, each by its own step: for every unit its `window`
-    [low, high] and the number `pairs_right` in it; and the `beta` above, None where weights were given.
+    `likelihood` says which coefficient separates most pairs, each by its own step: for every unit its `window`
+    [low, high] and the number `pairs_right` of these pairs; and the `beta` above, None if weights were given.
     With gradients or entries by layer, `summary` also has `layers`: each layer's part of the Gram entries and slopes,
     averaged over pairs, with their cosine and case. Parts add up over layers.
-    `batch`: what the mean step of all pairs does to each, as `diagnose_batch` says it, and `likelihood` likewise for
-    that step, with the same term in every pair; None where products across pairs
-    are unknown, as they are without the gradients or `gram`, or for gradients of more than 256 pairs.
+    `batch`: what the mean step of all pairs does to each, as in `diagnose_batch`, and `likelihood` for that step, with
+    the same term in every pair; None if products across pairs are unknown, as without the gradients or `gram`, or for
+    gradients of more than 256 pairs.
     """
 
     pairs: list[dict[str, Any]]
@@ -89,7 +89,7 @@ def diagnose(
       chosen_sq: ‖∇ log π_w‖² of each pair, whole or by layer; with `rejected_sq` and `inner`, instead of the gradients.
       gram: inner products of all 2N gradients, chosen first, then rejected in the same order; instead of the gradients.
       d_chosen: weight of each pair's loss on ∇ log π_w, any sign (default 1); likewise `d_rejected` on −∇ log π_l.
-      beta: β of DPO (default 0.1), instead of the weights: only `likelihood`, which is in units of losses, uses it.
+      beta: β of DPO (default 0.1), instead of the weights; only `likelihood` uses it, which is in units of losses.
       chosen_logps: log π_w, reported with each pair and not used otherwise; likewise `rejected_logps`.
       chosen_lengths: numbers of tokens, which `likelihood` needs for the units of libraries; `rejected_lengths` are
         only reported.
@@ -114,7 +114,7 @@ def diagnose(
     if beta is not None:
         require_positive("beta", beta)
         if weighted:
-            raise ValueError("`beta` is for losses whose weights are not given; `d_chosen` and `d_rejected` are.")
+            raise ValueError("`beta` applies only if `d_chosen` and `d_rejected` are not given.")
     with jax.enable_x64(True):
         given = (1.0 if d is None else d for d in (d_chosen, d_rejected))
         d_w, d_l = (broadcast_to_pairs(name, d, n) for name, d in zip(WEIGHTS, given, strict=True))
@@ -170,7 +170,7 @@ def diagnose(
 
 
 def _find_own_windows(gram: PairGram, d_w: np.ndarray, d_l: np.ndarray, term: np.ndarray) -> Windows:
-    """For each pair, the λ for which its own step puts it right, with λ·`term` log π_w added to its loss (T19)."""
+    """For each pair, the λ for which its own step separates it, with −λ·`term` log π_w added to its loss (T19)."""
     along = np.asarray([gram.chosen_sq, gram.inner]) * term
     return find_windows(np.asarray(slopes(gram, jnp.asarray(d_w), jnp.asarray(d_l))), along)
 

@@ -1,6 +1,6 @@
-"""What else a log says of its run, each with the evidence for it, and what can be done.
+"""Further warnings from a log, each with its evidence, and advice.
 
-Every check reads columns that are logged anyway, and points to an answer in docs/faq.md. What to do is what helped in
+Every check reads columns that are logged anyway, and points to an answer in docs/faq.md. The advice is what helped in
 the gallery: on toy models, at the same margin.
 """
 
@@ -34,8 +34,8 @@ ANSWERS = {
     "sorted_rows": "How is my log read?",
     "one_sided": "KTO, BCO and APO?",
 }
-FIRST = ("not_a_number", "nothing_moved", "reference_mismatch")  # what these say puts the verdict in doubt
-_EXACT, _TINY = 1e-6, 1e-3  # rewards up to this size are 0; or are, where the loss never leaves ln 2
+FIRST = ("not_a_number", "nothing_moved", "reference_mismatch")  # these put the verdict in doubt
+_EXACT, _TINY = 1e-6, 1e-3  # rewards up to this size count as 0; the second if the loss never leaves ln 2
 _SATURATED = 0.01  # a loss
 _CHANCE = 0.45, 0.55  # accuracies
 _FAR = 1.0  # rewards, β nats
@@ -49,7 +49,7 @@ class Advice(NamedTuple):
 
 
 def warn(evidence: Evidence, diagnosis: LogDiagnosis) -> Iterator[Finding]:
-    """What a reader of the verdict has to know, from the other columns of the log and from its noise."""
+    """Warnings about the verdict, from the other columns of the log and from its noise."""
     others = {name: _until(series, evidence.broke_at) for name, series in evidence.others.items()}
     rewards = _rewards(evidence, others)
     stuck = _nothing_moved(evidence, rewards, others)
@@ -64,10 +64,10 @@ def warn(evidence: Evidence, diagnosis: LogDiagnosis) -> Iterator[Finding]:
 
 
 def _noise(evidence: Evidence, diagnosis: LogDiagnosis, known: bool) -> Iterator[Finding]:
-    """What cannot be told from noise, or may be noise because too few rows show none; nothing where it is `known`."""
+    """Changes that cannot be told from noise, or that have too few rows to tell; none if the cause is `known`."""
     summary, rows = diagnosis.summary, min(len(evidence.chosen.steps), len(evidence.rejected.steps))
     if evidence.split == "training" and rows < TOO_FEW and not known:
-        yield Finding("noise", f"{rows} rows are too few to know their noise: the changes are of these rows alone.")
+        yield Finding("noise", f"{rows} rows are too few to know their noise: the changes hold for these rows alone.")
     doubtful = [
         f"the {side}'s {summary[f'{side}_change']:+.4g} ± {summary[f'{side}_error']:.2g}"
         for side in ("chosen", "rejected")
@@ -92,7 +92,7 @@ def _rewards(evidence: Evidence, others: dict[str, Series]) -> tuple[Series, Ser
 def _nothing_moved(evidence: Evidence, rewards: tuple[Series, Series] | None, others: dict[str, Series]) -> str | None:
     causes = (
         "no gradient reaches the weights (a frozen adapter, a learning rate of 0), the reference is the same object as "
-        "the policy, or the answers are equal, after truncation say."
+        "the policy, or the answers are equal, for instance after truncation."
     )
     loss = others.get("loss")
     at_start = loss is not None and len(loss.values) > 1 and bool((abs(loss.values - math.log(2)) < 5e-4).all())
@@ -131,7 +131,7 @@ def _reference_mismatch(chosen: Series, rejected: Series) -> Iterator[Finding]:
         yield Finding(
             "reference_mismatch",
             f"Rewards start at {w[0]:.4g} and {l[0]:.4g}, not near 0: the reference is not the policy that training "
-            "started from (a wrong adapter, merged weights, another chat template), or the loss has none.",
+            "started from (a wrong adapter, merged weights, another chat template), or the loss has no reference.",
             float(step),
         )
 
@@ -144,7 +144,7 @@ def _by_loss_and_accuracy(others: dict[str, Series]) -> Iterator[Finding]:
         right = 1.0 if accuracy is None or not len(accuracy.values) else float(accuracy.values[-1])
         if first <= 0.75 * len(loss.values) and first < len(loss.values) and right > 0.99:
             step = float(loss.steps[first])
-            text = f"The loss is below {_SATURATED} from {step:g} on: hardly any gradient is left there."
+            text = f"The loss is below {_SATURATED} from step {step:g} on: hardly any gradient is left there."
             yield Finding("saturated", text, step)
     if accuracy is not None and len(accuracy.values) > 1:
         late = float(accuracy.values[len(accuracy.values) // 2 :].mean())
@@ -154,7 +154,7 @@ def _by_loss_and_accuracy(others: dict[str, Series]) -> Iterator[Finding]:
 
 
 def _disagreement(evidence: Evidence, diagnosis: LogDiagnosis, others: dict[str, Series]) -> Iterator[Finding]:
-    """Rewards beside log-probabilities that are believed, or the reverse, and that moved the other way."""
+    """Rewards that contradict the log-probabilities that are used, or the reverse."""
     kind = "rewards" if evidence.source == "logps" else "logps"
     sides = [others[name] for name in (f"chosen_{kind}", f"rejected_{kind}") if name in others]
     if len(sides) < 2 or min(len(side.values) for side in sides) < 2:
@@ -169,9 +169,9 @@ def _disagreement(evidence: Evidence, diagnosis: LogDiagnosis, others: dict[str,
             apart.append(f"the {side} {theirs:+.4g} there, {ours:+.4g} here")
     if apart:
         other, why = {
-            ("logps", "training"): ("Log-probabilities", "they are of other pairs at every state"),
-            ("logps", "evaluation"): ("Log-probabilities", "the reference moved, or is another at some states"),
-        }.get((kind, evidence.split), ("Rewards", "the reference moved, or is another at some states"))
+            ("logps", "training"): ("Log-probabilities", "they are of different pairs at every state"),
+            ("logps", "evaluation"): ("Log-probabilities", "the reference changed at some states"),
+        }.get((kind, evidence.split), ("Rewards", "the reference changed at some states"))
         yield Finding("logps_disagree", f"{other} say otherwise ({'; '.join(apart)}): {why}.")
 
 
@@ -190,51 +190,51 @@ def advise(case: str, codes: set[str]) -> list[Advice]:
 _BY_CODE = {
     "not_a_number": [
         Advice("Train in bfloat16 or float32, not in float16; clip the gradient.", FAQ),
-        Advice("Drop pairs of which an answer is empty once truncated: its mean over tokens is 0/0.", FAQ),
+        Advice("Drop pairs with an answer that is empty after truncation: its mean over tokens is 0/0.", FAQ),
     ],
     "nothing_moved": [
-        Advice("Look whether any parameter takes a gradient, and at the learning rate and its warm-up.", FAQ),
-        Advice("Look whether the reference is a copy of the policy, not the same object.", FAQ),
+        Advice("Check that some parameter gets a gradient, and check the learning rate and its warm-up.", FAQ),
+        Advice("Check that the reference is a copy of the policy, not the same object.", FAQ),
         Advice("Count the pairs whose answers are equal after truncation.", FAQ),
     ],
     "reference_mismatch": [
         Advice("Evaluate before the first step: every reward must be 0 there.", FAQ),
-        Advice("Load the reference from where training starts: same adapter, template and precision.", FAQ),
+        Advice("Load the reference from the start of training: same adapter, template and precision.", FAQ),
     ],
     "saturated": [
-        Advice("Stop before that step, or take fewer epochs: what moves afterwards, the loss does not ask for.", FAQ),
+        Advice("Stop before that step, or take fewer epochs: the loss does not ask for any later change.", FAQ),
     ],
     "accuracy_at_chance": [
-        Advice("Look whether chosen and rejected differ in what is left after truncation, and are not exchanged.", FAQ),
-        Advice("Train longer or at a larger rate before anything is concluded.", FAQ),
+        Advice("Check that chosen and rejected still differ after truncation, and are not swapped.", FAQ),
+        Advice("Train longer or at a larger rate before you conclude anything.", FAQ),
     ],
 }
 _BY_CASE = {
     NOT_TOLD: [
-        Advice("Log an evaluation on a fixed set of pairs: its changes are no noise of batches.", FAQ),
-        Advice("Where rewards can be logged, read them: the reference takes off most of what batches differ by.", FAQ),
+        Advice("Log an evaluation on a fixed set of pairs: it has no noise of batches.", FAQ),
+        Advice("If rewards can be logged, read them: the reference removes most differences between batches.", FAQ),
     ],
     "chosen falls": [
         Advice(
-            "On toy models, a penalty on a chosen answer that falls below the reference (DPO-Positive) held the chosen "
-            "best at the same margin.",
+            "On toy models, a penalty on a chosen answer that falls below the reference (DPO-Positive) kept the chosen "
+            "highest at the same margin.",
             REMEDIES,
         ),
         Advice(
             "On toy models, a likelihood (NLL) term helped within a window of strengths, which `toymodel diagnose` "
-            "tells from gradients: below it the chosen still falls, above it the rejected rises.",
+            "computes from gradients: below it the chosen still falls, above it the rejected rises.",
             REMEDIES,
         ),
         Advice(
-            "Look at what the answers share after they part: on toy models a long common suffix is what pulls the "
+            "Look at what the answers share after they first differ: on toy models a long common suffix pulls the "
             "chosen down, and a smaller learning rate is no remedy.",
             FAQ,
         ),
     ],
     "both_up": [
         Advice(
-            "On toy models both rise where a shared suffix is likelier after the rejected answer; no likelihood term "
-            "helps there.",
+            "On toy models both rise if a shared suffix is likelier after the rejected answer; a likelihood term "
+            "does not help there.",
             FAQ,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Reading what `diagnose` is given: gradients or Gram entries, whole or by layer, checked by name."""
+"""Reads the input of `diagnose`: gradients or Gram entries, whole or by layer, checked by name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +73,7 @@ def to_float64(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value)
     if not (jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.kind in "iu"):  # bfloat16 has no numpy kind
         raise ValueError(f"`{name}` must hold real numbers, got dtype {array.dtype}.")
-    with np.errstate(over="ignore"):  # what is too large is told as infinite
+    with np.errstate(over="ignore"):  # values that are too large are reported as infinite
         array = array.astype(np.float64)
     require_finite(name, array)
     return array

@@ -1,7 +1,7 @@
 """How strong an added likelihood term must be (T19): for each pair, for most of them, and in the units of libraries.
 
-λ is the weight of log π_w, summed over the answer's tokens, beside a loss with the weights d_w and d_l. Libraries
-average that term over tokens. With a coefficient c of theirs it weighs, in a pair whose chosen answer has n_w tokens,
+λ is the weight of −log π_w, summed over the answer's tokens, added to a loss with the weights d_w and d_l. Libraries
+average that term over tokens. With their coefficient c its weight, if the chosen answer has n_w tokens, is
 
 c        `lambda`       the sum itself: λ in papers, and of CPO and SLiC-HF as published
 c/n_w    `pref_ftx`     a mean over the answer's tokens: LLaMA-Factory; OpenRLHF's nll_loss_coef is the same
@@ -21,7 +21,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-Windows = Float[np.ndarray, "N 2"]  # open intervals (low, high) of λ, NaN where none is right
+Windows = Float[np.ndarray, "N 2"]  # open intervals (low, high) of λ, NaN if there is none
 BETA = 0.1  # DPO's β in TRL, LLaMA-Factory and others, unless told otherwise
 
 
@@ -42,7 +42,7 @@ def find_windows(slopes: Float[np.ndarray, "2 N"], along: Float[np.ndarray, "2 N
 
 
 def find_most(windows: Windows) -> tuple[list[float] | None, int]:
-    """The interval of λ ≥ 0 that puts most pairs right, the lowest of several, and how many; None if it is none."""
+    """The interval of λ ≥ 0 that separates most pairs, the lowest of several, and how many; else None."""
     told = windows[~np.isnan(windows[:, 0])]
     ends = np.unique(np.clip(told, 0, None))
     ends = np.unique([0.0, *ends[np.isfinite(ends)], np.inf])
@@ -57,12 +57,12 @@ def find_by_unit(
     d_w: Float[np.ndarray, " N"],
     lengths: Float[np.ndarray, " N"] | None,
 ) -> dict[str, Windows]:
-    """The windows of a library's coefficient, in each unit that can be told.
+    """The windows of a library's coefficient, in each unit that can be computed.
 
     Args:
-      find: windows of the coefficient, from what the term weighs in each pair at a coefficient of 1.
+      find: windows of the coefficient, from the term's weight in each pair at a coefficient of 1.
       d_w: the loss's weights.
-      lengths: tokens of the chosen answers, without which means over tokens cannot be told.
+      lengths: tokens of the chosen answers, which means over tokens need.
     """
     per_unit = {"lambda": np.ones_like(d_w)}
     if (d_w > 0).all():
@@ -73,17 +73,17 @@ def find_by_unit(
 
 
 def describe_most(by_unit: dict[str, Windows]) -> dict[str, Any]:
-    """Which coefficient puts most pairs right, in each unit; plain numbers, ready for JSON.
+    """Which coefficient separates most pairs, in each unit; plain numbers, ready for JSON.
 
-    By unit: `window`, [low, high] of coefficients >= 0 (high is None where there is no end) or None, and the number
-    `pairs_right` in it.
+    By unit: `window`, [low, high] of coefficients >= 0 (high is None if there is no end) or None, and the number
+    `pairs_right` of pairs that it separates.
     """
     most = {unit: find_most(windows) for unit, windows in by_unit.items()}
     return {unit: {"window": plain(window), "pairs_right": right} for unit, (window, right) in most.items()}
 
 
 def plain(window: Any) -> list[float | None] | None:
-    """A window for JSON: None for an end that is not there, and for a window that is empty."""
+    """A window for JSON: None for an infinite end, and for an empty window."""
     if window is None or np.isnan(window[0]):
         return None
     return [float(end) if np.isfinite(end) else None for end in window]

@@ -1,8 +1,8 @@
-"""The verdict on a training log: which of chosen and rejected rose or fell, over all and in which stretches.
+"""The verdict on a training log: which of chosen and rejected rose or fell, in all and in which stretches.
 
-A side rose or fell where its change can be told from noise and exceeds the tolerance (`trend`). It is unchanged where
-the change is within the tolerance. The case is named as cases of slopes are in `theory`; where one side only moved, as
-in "chosen_unchanged_rejected_down"; where neither is known to have moved, "not_told_from_noise".
+A side rose or fell if its change can be told from noise and exceeds the tolerance (`trend`). It is unchanged if the
+change is within the tolerance. Cases have the names of `theory`; if only one side moved, names such as
+"chosen_unchanged_rejected_down"; if neither is known to have moved, "not_told_from_noise".
 """
 
 import math
@@ -32,7 +32,7 @@ class LogDiagnosis(NamedTuple):
 
     `summary`, from the first state to the last: `case`, `first_step`, `last_step`, `chosen_change`, `rejected_change`,
     `chosen_error`, `rejected_error` (one standard error) and `rows`, the number of states.
-    `stretches`, one after the other: the same but `rows`. Neighbours have different cases.
+    `stretches`, in order: the same without `rows`. Neighbours have different cases.
     """
 
     summary: dict[str, Any]
@@ -47,13 +47,13 @@ def diagnose_log(
     tolerance: float = 0.0,
     fixed_pairs: bool = False,
 ) -> LogDiagnosis:
-    """What a training run did, from two numbers at each of S logged states.
+    """Diagnose a training run from two numbers at each of S logged states.
 
     Args:
-      chosen_logps: log π_w, most often a mean over pairs; likewise `rejected_logps`. Rewards β·log-ratio work too.
+      chosen_logps: log π_w, usually a mean over pairs; likewise `rejected_logps`. Rewards β·log-ratio work too.
       steps: the step of each state, increasing (default: 0, 1, 2, …).
       tolerance: a side whose change since the stretch began is up to this size is unchanged.
-      fixed_pairs: the same pairs at every state, as in an evaluation, so that no change is one of batches.
+      fixed_pairs: whether all states have the same pairs, as in an evaluation, so that there is no noise of batches.
 
     Raises:
       ValueError: shapes differ, fewer than two states, numbers that are not finite, steps that do not increase.
@@ -71,7 +71,7 @@ def diagnose_log(
 
 
 def diagnose_evidence(evidence: Evidence, *, tolerance: float = 0.0) -> LogDiagnosis:
-    """What the believed columns of a log say; the summary also names them.
+    """The verdict on the columns of a log that are used; the summary also names them.
 
     Adds `name`, `split`, `source`, `columns`, `unit` and `step_kind`, as `Evidence` has them.
 
@@ -85,7 +85,7 @@ def diagnose_evidence(evidence: Evidence, *, tolerance: float = 0.0) -> LogDiagn
 
 
 def judge(sides: list[Series], *, fixed: bool, tolerance: float) -> LogDiagnosis:
-    """The verdict on chosen and rejected, over all and by stretch.
+    """The verdict on chosen and rejected, in all and by stretch.
 
     Raises:
       ValueError: `tolerance` is negative or not finite.
@@ -118,7 +118,7 @@ def _between(trends: list[Trend], first: float, last: float, tolerance: float) -
 
 
 def name_case(chosen: Change, rejected: Change, tolerance: float) -> str:
-    """The name of what two sides did."""
+    """The name of the case of two changes."""
 
     def way(change: Change) -> str:
         if abs(change.size) <= tolerance:
@@ -136,14 +136,14 @@ def check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
     """Real numbers with these axes, at two states or more, in float64.
 
     Raises:
-      ValueError: they are not.
+      ValueError: the input is something else.
     """
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.ndim != axes.count(",") + 1 or array.size == 0 or len(array) < 2:
         raise ValueError(
             f"`{name}` must hold real numbers {axes} at two states or more, got {array.dtype} of shape {array.shape}."
         )
-    with np.errstate(over="ignore"):  # what is too large is told as such
+    with np.errstate(over="ignore"):  # values that are too large are reported below
         array = array.astype(np.float64)
     large = array[(abs(array) > LARGEST) & np.isfinite(array)]  # the caller knows whether padding may hold no number
     if large.size:
@@ -152,17 +152,17 @@ def check_numbers(name: str, value: Any, axes: str) -> np.ndarray:
 
 
 def check_logps(name: str, array: np.ndarray) -> None:
-    """Raise `ValueError` unless these are finite and no logarithm of more than 1."""
+    """Raise `ValueError` unless these are finite and at most 0."""
     require_finite(name, array)
     if (array > 0).any():
         raise ValueError(f"`{name}` must be <= 0 (log-probabilities in nats), got {array.max():g}.")
 
 
 def check_steps(steps: Any, states: int) -> np.ndarray:
-    """The steps of so many states, in float64.
+    """The steps of this number of states, in float64.
 
     Raises:
-      ValueError: they do not increase, or are not so many.
+      ValueError: they do not increase, or their number is different.
     """
     if steps is None:
         return np.arange(states, dtype=np.float64)

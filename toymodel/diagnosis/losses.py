@@ -1,4 +1,4 @@
-"""Which losses of the catalogue put a pair right where training starts: at the reference, with their defaults."""
+"""Which losses of the catalogue separate a pair with its defaults at the reference, where training starts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,10 @@ TRIED = ((-1.0, -1.0), (-3.0, -99.0), (-99.0, -3.0))
 
 
 def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Which losses put which pairs right at the reference, where policy and reference agree; ready for JSON.
+    """Which losses separate which pairs at the reference, where policy and reference agree; ready for JSON.
 
-    `right`: by loss, the numbers of the pairs (0, 1, …) that a small step of its own, on the pair alone, puts right.
-    `ratio`: by loss, the least and the greatest d_w/d_l of the pairs (None for ∞), or None where it moves no pair.
+    `right`: by loss, the numbers (0, 1, …) of the pairs that its small step on the pair alone separates.
+    `ratio`: by loss, the least and the greatest d_w/d_l of the pairs (None for ∞), or None if it moves no pair.
     `negative`: losses with a weight below 0 in some pair. `untold`: by loss, what it needs and `diagnosis` lacks,
     `lengths` or `logps` of both answers.
     """
@@ -49,7 +49,7 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
             references = [logps] if logps else [[np.full(len(rows), x) for x in tried] for tried in TRIED]
             try:
                 found = [_weigh(name, reference, lengths) for reference in references]
-            except ValueError:  # its values are fine: what it misses is a length
+            except ValueError:  # its values are valid, so a length is missing
                 untold[name] = "lengths"
                 continue
             if any(not np.allclose(_direction(other), _direction(found[0]), rtol=1e-9) for other in found[1:]):
@@ -64,14 +64,14 @@ def diagnose_losses(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _weigh(name: str, reference: Sequence[np.ndarray], lengths: Sequence[np.ndarray] | None) -> Weights:
-    """The weights of a loss with its defaults, where the policy is the reference."""
+    """The weights of a loss with its defaults, when the policy is the reference."""
     w, l = map(jnp.asarray, reference)  # noqa: E741
     n = map(jnp.asarray, lengths) if lengths else (None, None)
     return np.stack([np.asarray(d) for d in LOSSES[name]().weights(w, l, w, l, *n)])
 
 
 def _direction(weights: Weights) -> Weights:
-    """The weights without their size, which decides no case."""
+    """The weights without their size, which does not affect the case."""
     size = np.abs(weights).sum(axis=0)
     return weights / np.where(size > 0, size, 1)
 

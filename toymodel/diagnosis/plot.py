@@ -1,4 +1,4 @@
-"""A picture of logs: the numbers that are believed, the trend through them, and the stretches in which both fell."""
+"""A picture of logs: the numbers that are used, the trend through them, and the stretches in which both fell."""
 
 import os
 
@@ -13,7 +13,7 @@ COLOURS = {"chosen": "#0072B2", "rejected": "#D55E00"}
 
 
 def plot_logs(logs: dict[str, Evidence], path: str | os.PathLike[str], *, tolerance: float = 0.0) -> None:
-    """Draw each log in a panel of its own, under its title, into a file (.png, .pdf, .svg).
+    """Draw each log in a separate panel, under its title, into a file (.png, .pdf, .svg).
 
     Raises:
       ValueError: matplotlib is not installed, or cannot write such a file.

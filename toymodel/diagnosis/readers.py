@@ -1,4 +1,4 @@
-"""Arrays of a user, from .npz and .safetensors."""
+"""Reads a user's arrays from .npz and .safetensors."""
 
 import os
 import zipfile
@@ -30,13 +30,13 @@ IGNORED = -100  # in Hugging Face's labels: no token of the response
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The arrays of an .npz or .safetensors file, by name: of gradients, or of token log-probabilities along a run.
+    """The arrays of an .npz or .safetensors file, by name: gradients, or log-probabilities along a run.
 
     The names `chosen_grad/LAYER` and `rejected_grad/LAYER` give dictionaries by layer. Gradients in a .safetensors file
     stay there until they are sliced. Pickled objects are refused, never loaded. Masks may be Hugging Face's labels.
 
     Raises:
-      ValueError: the file is missing, unreadable or of another kind, or holds an array we do not know; or the package
+      ValueError: the file is missing, unreadable, of another kind, or has an unknown array; or the package
         `safetensors` is needed and not installed.
     """
     arrays = _load_safetensors(path) if Path(path).suffix.lower() == ".safetensors" else _load_npz(path)
@@ -65,10 +65,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read_mask(name: str, mask: Any, of_labels: bool = False) -> Bool[np.ndarray, "N T"]:
-    """Which tokens are real, from a mask of 0 and 1, or from Hugging Face's labels, which hold −100 where none is.
+    """Which tokens are real, from a mask of 0 and 1, or from Hugging Face's labels, which are −100 elsewhere.
 
     Args:
-      of_labels: labels without any −100 are taken for such, too: there, all tokens are real.
+      of_labels: accept labels without any −100 too; then all tokens are real.
 
     Raises:
       ValueError: it holds other numbers, such as the ids of all tokens.
@@ -100,7 +100,7 @@ def _load_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
             return {name: archive[name] for name in archive.files}
     except MemoryError as error:
         raise ValueError(
-            f"`{path}` does not fit into memory ({error}); of .safetensors only slices are read."
+            f"`{path}` does not fit into memory ({error}); a .safetensors file is read in slices."
         ) from error
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"cannot read `{path}`: {error}") from error
@@ -121,7 +121,7 @@ def _load_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 class _Stored:
-    """An array in a .safetensors file, of which only slices are read."""
+    """An array in a .safetensors file that is read in slices."""
 
     def __init__(self, file: Any, name: str) -> None:
         self._slice = file.get_slice(name)

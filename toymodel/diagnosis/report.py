@@ -1,4 +1,4 @@
-"""Everything that is said of a log, as one dictionary, ready for JSON."""
+"""The whole report on a log, as one dictionary, ready for JSON."""
 
 import os
 from typing import Any
@@ -17,9 +17,9 @@ def diagnose_log_file(
 ) -> dict[str, Any]:
     """Diagnose a training log; plain numbers, ready for JSON.
 
-    `summary` and `stretches` are those of `LogDiagnosis`, `warnings` have `code`, `text`, `see` (where it is explained)
-    and, where they are of one, `step`; `to_do` has `text` and `see`. Where the log has several evaluation sets there is
-    `sets`, such a dictionary for each by name, beside the `warnings` on the whole file.
+    `summary` and `stretches` are those of `LogDiagnosis`; `warnings` have `code`, `text`, `see` (where it is explained)
+    and, if they have one, `step`; `to_do` has `text` and `see`. If the log has several evaluation sets, `sets` has such
+    a dictionary for each by name, beside the `warnings` on the whole file.
 
     Raises:
       ValueError: as for `load_log` and `diagnose_log`.
@@ -28,7 +28,7 @@ def diagnose_log_file(
 
 
 def report(log: LogFile, tolerance: float = 0.0) -> dict[str, Any]:
-    """Diagnose a log that was read, as `diagnose_log_file` does."""
+    """Diagnose a log that has been read, as `diagnose_log_file` does."""
     if len(log.evidence) == 1:
         return _report_set(log.evidence[0], log.findings, tolerance)
     sets = {evidence.name: _report_set(evidence, [], tolerance) for evidence in log.evidence}
@@ -36,7 +36,7 @@ def report(log: LogFile, tolerance: float = 0.0) -> dict[str, Any]:
 
 
 def report_runs(logs: dict[str, LogFile], tolerance: float = 0.0) -> dict[str, Any]:
-    """Compare the logs of several runs, by name, as `compare_runs` does; evaluation sets that all have, one by one.
+    """Compare the logs of several runs, by name, as `compare_runs` does, for each evaluation set that all have.
 
     Raises:
       ValueError: as for `compare_runs`, or they have no evaluation set in common.

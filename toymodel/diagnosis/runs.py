@@ -1,6 +1,6 @@
-"""Several runs side by side, at equal margin: what each had paid of its chosen answers when the margin had grown alike.
+"""Compares several runs at equal margin: how far the chosen answers had fallen when the margin had grown equally.
 
-More margin costs more, so that ends of runs cannot be compared. The remedies of the gallery are read in the same way.
+More margin costs more, so the ends of runs cannot be compared. The gallery compares remedies in the same way.
 """
 
 import math
@@ -19,9 +19,9 @@ __dir__ = own_names(globals())
 def compare_runs(runs: dict[str, Evidence], *, tolerance: float = 0.0) -> dict[str, Any]:
     """Compare runs by name; plain numbers, ready for JSON.
 
-    `margin`: the largest that every run reached since its first state, None where one never gained any. `unit`, and for
-    each of the `runs`: `summary` as for a log alone, and `at_margin`: the `step` at which it first reached the margin,
-    `chosen_change`, `rejected_change` until then, and their errors. All in the unit of the logs, which must be one.
+    `margin`: the largest that every run reached since its first state, None if one never gained any. `unit`, and for
+    each of the `runs`: `summary` as for a single log, and `at_margin`: the `step` at which it first reached the margin,
+    `chosen_change` and `rejected_change` until then, and their errors. All are in the logs' common unit.
 
     Raises:
       ValueError: fewer than two runs, or their numbers are of different kinds.
@@ -29,7 +29,7 @@ def compare_runs(runs: dict[str, Evidence], *, tolerance: float = 0.0) -> dict[s
     kinds = {(evidence.source, evidence.unit, evidence.split) for evidence in runs.values()}
     if len(runs) < 2 or len(kinds) > 1:
         said = "; ".join(f"{name} has {e.source} of {e.split} in {e.unit}" for name, e in runs.items())
-        raise ValueError(f"two runs or more with numbers of one kind are needed: {said}.")
+        raise ValueError(f"at least two runs with numbers of the same kind are needed: {said}.")
     trends = {name: _trends(evidence) for name, evidence in runs.items()}
     margin = min(float(_margins(*sides)[1].max()) for sides in trends.values())
     reached = margin > 0

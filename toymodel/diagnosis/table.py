@@ -1,4 +1,4 @@
-"""The rows of a log as columns of numbers, and the steps they are of."""
+"""The rows of a log as columns of numbers, and their steps."""
 
 import math
 import re
@@ -22,7 +22,7 @@ _DECIMAL_COMMA = re.compile(r"[-+]?(0,\d+|\d+,(?!\d{3}$)\d+)")  # "1,234" may be
 
 
 class Place(NamedTuple):
-    """The set of pairs that a column is of."""
+    """The set of pairs that a column belongs to."""
 
     run: str
     split: str
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The step of each of R rows, NaN where it has none, and what kind of number it is."""
+    """The step of each of R rows, NaN if it has none, and the kind of step."""
 
     of_rows: Float[np.ndarray, " R"]
     kind: str  # "step", "example" or "row"
@@ -38,7 +38,7 @@ class Steps(NamedTuple):
 
 
 class Table:
-    """R rows of a log: names of columns by the set of pairs and the quantity, and their numbers."""
+    """R rows of a log: names of columns by set of pairs and quantity, and their numbers."""
 
     def __init__(self, rows: list[Row]) -> None:
         self.names = list(dict.fromkeys(name for row in rows for name in row))
@@ -85,16 +85,16 @@ class Table:
                 raise ValueError(f"must hold a finite number as `{name}` in row {i}, got {row[name]!r}.")
 
     def holds(self, name: str) -> Bool[np.ndarray, " R"]:
-        """Which rows have the column at all, with a number or not; a dash says that they have not."""
+        """Which rows have the column, with a number or not; a dash means that they do not."""
         return np.array(
             [name in row and str(row[name]).strip().lower() not in _NOT_LOGGED for row in self.rows], dtype=bool
         )
 
     def steps(self, used: Bool[np.ndarray, " R"], of_set: Bool[np.ndarray, " R"]) -> Steps:
-        """The steps of the rows: from the best column that all rows in use have, or one; else the number of the row.
+        """The steps of the rows: from the best column that all used rows have, or some row has; else the row number.
 
         Args:
-          used: rows that hold the numbers in question; `of_set`: all rows of their set of pairs.
+          used: rows that hold the numbers; `of_set`: all rows of their set of pairs.
 
         Raises:
           ValueError: the best column of steps holds something else in a row.

@@ -1,4 +1,4 @@
-"""Rows of a log within text: dictionaries of console output, `name=value` of progress bars, and tables."""
+"""Finds rows of a log in text: dictionaries of console output, `name=value` of progress bars, and tables."""
 
 import ast
 import csv
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
     rows: list[Row]
     cut_off: bool = False  # the file ends within a row, which is left out
-    unread: int = 0  # other lines that begin like a row and are none
+    unread: int = 0  # other lines that begin like a row but are not
 
 
 def count_known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
@@ -42,7 +42,7 @@ def count_known(rows: list[Row], wanted: tuple[str, ...] = ()) -> int:
 
 
 def read_dictionaries(text: str) -> Rows:
-    """One dictionary a line of JSON or Python, also after other text; or dictionaries over several lines."""
+    """One dictionary of JSON or Python on each line, also after other text; or dictionaries over several lines."""
     rows: list[Row] = []
     unread: list[int] = []
     lines = text.replace("\r", "\n").rstrip().split("\n")
@@ -79,7 +79,7 @@ def _read_dictionary(text: str) -> Row | None:
     except (ValueError, RecursionError):
         pass
     try:
-        with warnings.catch_warnings(action="ignore"):  # of other text in braces, with escapes that are none
+        with warnings.catch_warnings(action="ignore"):  # other text in braces, with invalid escapes
             node = ast.parse(text.replace("\n", ""), mode="eval").body  # a terminal may have wrapped within a number
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
@@ -125,7 +125,7 @@ def flatten(row: Row) -> Row:
 
 
 def read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
-    """The table below the first line that names a column we know, if there is one."""
+    """The table below the first line that names a known column, if there is one."""
     head = text[: 1 << 20].splitlines()
     first = next((i for i, line in enumerate(head) if line.strip()), 0)
     for i, line in enumerate(head if "|" in text else head[:_SEARCHED]):
@@ -133,7 +133,7 @@ def read_table(text: str, wanted: tuple[str, ...]) -> Rows | None:
             continue
         delimiter = _delimiter(line)
         below = next(iter(head[i + 1 : i + 2]), "")[:_LONGEST]
-        if delimiter == "|" and i > first:  # within a page, that may say more with bars
+        if delimiter == "|" and i > first:  # within a page, which may have other text with bars
             is_head = "-" in below and not below.strip("|:- \t")
         else:
             is_head = "{" not in line and len(_split(below, delimiter)) > 1 and re.search(r"\d|\|", below) is not None
@@ -158,10 +158,10 @@ def _split(line: str, delimiter: str | None) -> list[str]:
 
 
 def read_delimited(lines: list[str], first: int) -> Rows:
-    """The table whose head is line `first`; no rows where that has one field only.
+    """The table whose head is line `first`; no rows if that has only one field.
 
     Raises:
-      ValueError: two columns of either side have one name.
+      ValueError: two columns of either side have the same name.
     """
     head = lines[first]
     delimiter = _delimiter(head)
@@ -172,7 +172,7 @@ def read_delimited(lines: list[str], first: int) -> Rows:
     if twice:
         raise ValueError(f"it has two columns named `{twice}`")
     body = lines[first + 1 :]
-    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line that has none of them is cut off
+    if delimiter in ("|", "\t"):  # within a page, the table ends; a last line without delimiters is cut off
         end = next((i for i, line in enumerate(body) if delimiter not in line), len(body))
         body = body if not any(map(str.strip, body[end + 1 :])) else body[:end]
     if delimiter in (None, "|"):

@@ -1,17 +1,17 @@
-"""What a series of numbers did between two steps, and whether that can be told from its noise.
+"""The change of a series of numbers between two steps, and whether it can be told from noise.
 
 Rows        Change                 Told from noise if
-below 5     last less first        it is more than half of the way that was walked; there is no error so early
-below 20    last less first        ranks say so, or it is far beyond what neighbours differ by
-more        of a fitted line       it is large against its error, which knows that neighbours resemble each other
+below 5     last minus first       it is more than half of the sum of all moves; so few rows give no error
+below 20    last minus first       the rank test says so, or it is far larger than differences of neighbours
+more        of a fitted line       it is large against its error, which accounts for autocorrelation
 
 Ranks: Kendall's exact test, which allows any bend and takes rows as independent.
 
-Evaluations of fixed pairs have no noise of sampling: any change is what happened to these pairs, but from 5 states on
-it must exceed what neighbouring states differ by; else, from 20 on, a line may tell more.
+Evaluations of fixed pairs have no sampling noise: any change is what happened to these pairs, but from 5 states on it
+must exceed the differences of neighbouring states; otherwise, from 20 on, a fitted line may show it.
 
-A line may bend, at nodes. Its error is that of least squares under autoregressive noise of first order; ρ comes from
-the residuals, is freed of its bias, and is then raised by most of its own standard error, being known no better.
+A line may bend at nodes. Its error is that of least squares under first-order autoregressive noise; ρ comes from the
+residuals, is corrected for bias, and is then raised by most of its own standard error, because it is uncertain.
 """
 
 import math
@@ -25,10 +25,10 @@ from toymodel.diagnosis.evidence import Series
 
 __dir__ = own_names(globals())
 
-LEVEL = 0.025  # chance of telling a change of one side that is none: 5 % for both sides together
+LEVEL = 0.025  # false-positive rate for one side: 5 % for both sides together
 BEND_LEVEL = 1e-5  # likewise for a bend, at the best of up to 100 places
 TOO_FEW, FEW = 5, 20  # rows
-CAUTION = 0.75  # standard errors that are added to ρ; what it costs and buys is measured in tests/test_log_rates.py
+CAUTION = 0.75  # standard errors added to ρ; tests/test_log_rates.py measures its cost and benefit
 JITTER = 2.75  # standard errors, in evaluations; normal noise is as large in one of 170
 CLEAR = 8  # standard errors, in training, where the error itself may be of three rows
 BLOCKS = 100  # longer series are averaged in blocks, this many to twice as many
@@ -36,7 +36,7 @@ BENDS = 8  # at most
 
 
 class Change(NamedTuple):
-    """`error` is one standard error, None where nothing is known of it; both in the unit of the series."""
+    """`error` is one standard error, None if unknown; both in the unit of the series."""
 
     size: float
     error: float | None
@@ -127,10 +127,10 @@ Trend = Rows | Line
 
 
 def follow(sides: list[Series], *, fixed: bool, tolerance: float = 0.0) -> tuple[list[Trend], list[float]]:
-    """The trend of each side, and the steps at which their stretches begin and end, the same for all.
+    """The trend of each side, and the steps at which their stretches begin and end, the same for all sides.
 
     Args:
-      sides: series of one run, most often of chosen and of rejected answers.
+      sides: series of one run, usually of chosen and of rejected answers.
       fixed: the same pairs at every state.
       tolerance: in evaluations, how far a turn must go back to be one.
     """
@@ -159,7 +159,7 @@ def _in_blocks(side: Series) -> Series:
 
 
 def _hats(steps: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-    """What the height at each node adds to a line at each step, [steps, nodes]."""
+    """The part of each node's height in a line at each step, [steps, nodes]."""
     return np.stack([np.interp(steps, nodes, one) for one in np.eye(len(nodes))], axis=1)
 
 
@@ -183,7 +183,7 @@ def _fit(side: Series, nodes: np.ndarray) -> Line:
 
 
 def _best_bend(side: Series, nodes: np.ndarray) -> tuple[float, float]:
-    """How many times its error the best further bend is, 0 where none can be told from noise; and its step."""
+    """The size of the best further bend in units of its error, 0 if none can be told from noise; and its step."""
     gap = max(4, len(side.values) // 12)
     places = np.searchsorted(side.steps, nodes)
     free = [i for i in range(len(side.steps)) if min(abs(places - i)) >= gap and len(side.steps) - i >= gap]

@@ -1,4 +1,4 @@
-"""Experiments: what one is, and those that a sweep can run by name. `__init__.pyi` lists what is offered."""
+"""Experiments: their definition, and those that a sweep can run by name. `__init__.pyi` lists the public names."""
 
 import lazy_loader
 

@@ -29,15 +29,15 @@ from toymodel.training.sources import by_position, by_side, crossed
 
 __dir__ = own_names(globals())
 
-#: The label, and the words after it, of either answer: of training as sources, of the judged pairs as parts.
+#: The label, and the words after it, of each answer: sources in training, parts in the judged pairs.
 TOKENS = ("chosen label", "chosen suffix", "rejected label", "rejected suffix")
 CHOSEN = [TOKENS.index(part) for part in ("chosen label", "chosen suffix")]
 
 
 def measure(setting: SentimentSetting, tuned: Row) -> Row:
-    """What each of `TOKENS` in training brought to each in the evaluation pairs, in nats: [sources, parts, n].
+    """What each of `TOKENS` in training contributed to each in the evaluation pairs, in nats: [sources, parts, n].
 
-    Beside it the true change of each part [parts, n], and the slope of each chosen answer along its own pair's step.
+    Also the true change of each part [parts, n], and the slope of each chosen answer along its own pair's step.
     """
     reference = reference_policy(setting, tuned)
     found = account(
@@ -98,7 +98,7 @@ class TaskAccount(NamedTuple):
 
 
 def accounts(table: Mapping[str, np.ndarray]) -> tuple[dict[str, TaskAccount], dict[str, list[int]]]:
-    """The account of every task, and the seeds of each that are left out: those that did not learn their labels.
+    """The account of every task, and the seeds of each task that did not learn their labels and are left out.
 
     Raises:
       ValueError: fewer than two seeds of a task learnt them.

@@ -1,7 +1,7 @@
-"""Which predictions carry over from toys to a pretrained language model: each label as a number, told in the same way.
+"""Which predictions carry over from toys to a pretrained language model: one number for each label, computed alike.
 
-`CLAIMS` are computed from rows of `real` and of `toy_steps` alike: one number for each pair of a run, whose mean and
-interval say whether the claim holds. An interval is over runs, or over the pairs of a single one.
+`CLAIMS` are computed from rows of both `real` and `toy_steps`: one number for each pair of a run, whose mean and
+interval say whether the claim holds. An interval is over runs, or over the pairs of a single run.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,14 +24,14 @@ __dir__ = own_names(globals())
 
 Table = Mapping[str, np.ndarray]
 Run = Mapping[str, np.ndarray]  # one row of a table
-#: What the number of a claim is: a share that should be 1, a relative error that should be 0, or a positive number.
+#: Kinds of number of a claim: a share that should be 1, a relative error that should be 0, or a positive number.
 Kind = Literal["share", "error", "positive"]
 GOOD, FAIR = {"share": 0.95, "error": 0.05}, {"share": 0.5, "error": 0.5}  # up to where a claim holds, or holds roughly
 SEPARATED, IMPOSSIBLE = CASES.index("chosen_up_rejected_down"), CASES.index("chosen_down_rejected_up")
 
 
 class Claim(NamedTuple):
-    """A prediction, and the number that tells how well it holds."""
+    """A prediction, and the number that says how well it holds."""
 
     label: str
     words: str
@@ -40,7 +40,7 @@ class Claim(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A claim of one format: the mean over runs, with its 95% interval, and what follows."""
+    """A claim in one format: the mean over runs, with its 95% interval, and the verdict."""
 
     claim: Claim
     format: str
@@ -51,7 +51,7 @@ class Verdict(NamedTuple):
 
     @property
     def holds(self) -> str:
-        """In words."""
+        """The verdict in words."""
         if not np.isfinite(self.mean):
             return "says nothing"
         if self.claim.kind == "positive":
@@ -76,7 +76,7 @@ def verdicts(table: Table) -> list[Verdict]:
 
 
 def account_verdicts(told: Mapping[str, TaskAccount]) -> list[Verdict]:
-    """Of accounts by format: whether the sources add up to the truth in the mean, and rank the pairs as it does."""
+    """Whether the sources of each account add up to the true change on average, and rank the pairs as it does."""
     found = []
     for format, account in told.items():
         error, ranks = abs(account.first_order / account.true_change - 1), account.spearman
@@ -86,7 +86,7 @@ def account_verdicts(told: Mapping[str, TaskAccount]) -> list[Verdict]:
 
 
 def _interval(numbers: list[Float[np.ndarray, " n"]]) -> tuple[float, float, float]:
-    """Over the runs' means, or over the pairs of one run; NaN where there are too few."""
+    """The interval over the means of runs, or over the pairs of one run; NaN if there are too few."""
     told = [of_pairs[np.isfinite(of_pairs)] for of_pairs in numbers]
     told = [of_pairs for of_pairs in told if len(of_pairs)]
     drawn = np.array([of_pairs.mean() for of_pairs in told]) if len(told) > 1 else np.concatenate([*told, []])
@@ -102,7 +102,7 @@ def _step(run: Run, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _error_of_step(name: str) -> Callable[[Run], np.ndarray]:
-    """|measured − predicted| of the answer that moves most, relative to it."""
+    """|measured − predicted| of the answer that moves most, relative to its change."""
 
     def error(run: Run) -> np.ndarray:
         predicted, measured = _step(run, name)
@@ -128,7 +128,7 @@ def _separates(name: str) -> Callable[[Run], np.ndarray]:
 
 
 def _in_band(run: Run) -> np.ndarray:
-    """Whether the pairs in whose band d_w = d_l lies are those that a step separates."""
+    """Whether a step separates exactly the pairs whose band contains d_w = d_l."""
     inside = np.asarray(in_band(PairGram(*run["step_gram"]), 1.0, 1.0))
     return (inside == (_separates("plain")(run) > 0)).astype(float)
 
@@ -139,7 +139,7 @@ def _possible(run: Run) -> np.ndarray:
 
 
 def _halving(run: Run) -> np.ndarray:
-    """How far the ratio of errors in the change, of a step and of half of it, is from 4."""
+    """How far the ratio of errors in the change, for a step and for half of it, is from 4."""
     (predicted, whole), (_, half) = _step(run, "plain"), _step(run, "half")
     ratio = 2 * abs(whole - predicted) / abs(half - predicted)
     return np.median(abs(ratio / 4 - 1), axis=0)
@@ -153,7 +153,7 @@ def _token_sum(run: Run) -> np.ndarray:
 
 
 def _suffix_signs(run: Run) -> np.ndarray:
-    """Of each pair, the share of positive entries among equal suffix tokens at the same place."""
+    """For each pair, the share of positive entries among equal suffix tokens at the same position."""
     entries = np.diagonal(run["token_cosines"], axis1=1, axis2=2)[:, 1:]
     known = np.isfinite(entries)
     shares = (entries > 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
@@ -197,9 +197,9 @@ def suffix_words(run: Run) -> int:
 
 
 def limit_of_crowd(run: Run) -> float:
-    """L*_∞ = L*(ρ_s − ρ_d)/(2ρ_ψ): more suffix tokens, and unseen chosen answers fall (T22); infinite without any.
+    """L*_∞ = L*(ρ_s − ρ_d)/(2ρ_ψ): with more suffix tokens, unseen chosen answers fall (T22); infinite without any.
 
-    0 where labels of two words are as alike as those of one: they cancel, and any suffix is too long.
+    0 if labels of two words are as similar as those of one: then they cancel, and any suffix is too long.
     """
     found = dict(zip(CONTEXTS, run["contexts"].astype(float).tolist(), strict=True))
     if not np.isfinite(found["a"]) or found["suffix"] <= 0:
@@ -211,7 +211,7 @@ def limit_of_crowd(run: Run) -> float:
     return float(crowd_threshold(p_chosen, p_rejected, a, b, int(run["vocab_size"]), cosines))
 
 
-#: Each prediction that can be asked of a language model, in the order of its label.
+#: Each prediction that can be tested on a language model, in the order of labels.
 CLAIMS = (
     Claim("T2", "token entries sum to the inner product", "error", _token_sum),
     Claim("T6", "equal suffix tokens: positive entries", "share", _suffix_signs),
@@ -237,9 +237,9 @@ RANKS = Claim("T23", "the account ranks pairs as the change does", "positive")
 
 
 def looks(table: Table) -> dict[str, np.ndarray]:
-    """A row for each run and state of its two trainings: cosines, and changes since the training's start.
+    """A row for each run and state of its two trainings: cosines, and changes since the start of the training.
 
-    Means, medians and shares over the pairs; `trained_…` are of pairs that DPO trains on.
+    Means, medians and shares are over the pairs; `trained_…` are for pairs that DPO trains on.
     """
     rows: list[dict[str, object]] = []
     for number, (format, seed) in enumerate(zip(table["format"].tolist(), table["seed"].tolist(), strict=True)):
@@ -270,12 +270,12 @@ def looks(table: Table) -> dict[str, np.ndarray]:
 
 
 def _label_right(token_logps: np.ndarray) -> float:
-    """Share of pairs whose chosen first token is the likelier one."""
+    """Share of pairs whose first chosen token is the likelier one."""
     return float((token_logps[0, :, 0] > token_logps[1, :, 0]).mean())
 
 
 def accounts(table: Table) -> dict[str, TaskAccount]:
-    """The account of each format, with intervals over seeds, or over the pairs of a single one."""
+    """The account of each format, with intervals over seeds, or over the pairs of a single seed."""
     told = {}
     for format in dict.fromkeys(table["format"].tolist()):
         mine = {name: column[table["format"] == format] for name, column in table.items()}

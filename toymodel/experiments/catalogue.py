@@ -1,4 +1,4 @@
-"""The experiments that a configuration calls by name, each imported when it is wanted."""
+"""The experiments that a configuration calls by name, each imported when it is needed."""
 
 import importlib
 from typing import Any

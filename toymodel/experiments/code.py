@@ -1,7 +1,7 @@
-"""What a stored result or a figure depends on: the modules it imports, transitively, as code and not as text.
+"""What a stored result or a figure depends on: the code of the modules it imports, transitively.
 
-Modules are read, not imported. Comments, docstrings and layout do not count. Of the catalogue of losses, a definition
-counts when its name stands somewhere as a word: a loss that is added changes no result but its own.
+Modules are read, not imported. Comments, docstrings and layout do not count. A definition in the catalogue of losses
+counts only if its name occurs as a word: adding a loss changes no result but its own.
 """
 
 import ast
@@ -56,14 +56,14 @@ def code_hash(sources: Mapping[Path, Source], words: Iterable[str] = (), also: s
     """Hash of the code behind an experiment, and of the packages underneath.
 
     Args:
-      words: of the setting: a loss among them counts, another one does not.
+      words: of the setting; only losses that are named among them count.
       also: another hash that it depends on.
     """
     return hash_of(sources, words, repr([version(package) for package in PACKAGES]) + also)
 
 
 def dependencies(*files: Path) -> dict[Path, Source]:
-    """These modules and all that they import, of this package and of the packages the files lie in."""
+    """These modules and all that they import from this package and from the packages of these files."""
     found: dict[Path, Source] = {}
     waiting = [file.resolve() for file in files]
     while waiting:
@@ -80,7 +80,7 @@ def hash_of(
     """Hash of modules: their code, and the losses that the modules or these words name.
 
     Args:
-      whole_catalogue: every loss counts where a module outside this package takes the catalogue as a whole.
+      whole_catalogue: every loss counts if a module outside this package uses the whole catalogue.
     """
     entries = {name: entry for source in sources.values() for name, entry in source.entries.items()}
     named = set(map(_plain, words)).union(*(s.words for file, s in sources.items() if CATALOGUE not in file.parents))
@@ -100,7 +100,7 @@ def hash_of(
 
 
 def read(file: Path) -> Source:
-    """A module as code; read anew only when it has changed."""
+    """A module as code; read again only if it has changed."""
     stat = file.stat()
     return _read(file, stat.st_mtime_ns, stat.st_size)
 
@@ -128,7 +128,7 @@ def _read(file: Path, _mtime: int, _size: int) -> Source:
 
 
 def _entries(tree: ast.Module) -> Iterable[tuple[str, Entry]]:
-    """The losses that a module of the catalogue enters, and the other names it has for losses; taken out of it."""
+    """The losses and aliases that a module of the catalogue defines, taken out of its body."""
     for node in list(tree.body):
         if isinstance(node, ast.FunctionDef) and any(map(_enters_a_loss, node.decorator_list)):
             tree.body.remove(node)
@@ -148,7 +148,7 @@ def _enters_a_loss(decorator: ast.expr) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name as `LOSSES` looks it up: without case and without what separates its words."""
+    """A name as `LOSSES` looks it up: in lower case without separators."""
     return re.sub(r"[-_+\s]", "", name.lower())
 
 
@@ -180,7 +180,7 @@ def _imports(nodes: list[ast.AST], file: Path) -> Iterable[Path]:
 
 
 def _package(file: Path, level: int) -> tuple[str, ...]:
-    """The package that so many leading dots mean in a file."""
+    """The package that a number of leading dots means in a file."""
     return file.parents[level - 1].relative_to(_top(file)).parts if level else ()
 
 

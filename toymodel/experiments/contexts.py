@@ -1,7 +1,7 @@
-"""What T22 asks of a network: the contexts of its pairs, their cosines and probabilities, and what it assumes of them.
+"""What T22 needs from a network: the contexts of its pairs, their cosines and probabilities; and T22's assumptions.
 
-A context is the last hidden state before a token, chosen answers first. Pairs have a label, then a suffix that both of
-their answers share, and no padding.
+A context is the last hidden state before a token, chosen answers first. Pairs have a label, then a suffix that both
+answers share, and no padding.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,7 @@ __dir__ = own_names(globals())
 
 AT_ONCE = 64  # responses in a forward pass, of a thousand or more
 
-#: What `drop_assumptions` drops, one after the other, and what is then taken as it is in the network.
+#: The assumptions that `drop_assumptions` drops in turn, each replaced by the network's own values.
 ASSUMPTIONS = (
     "T22",
     "orthogonal positions",
@@ -34,7 +34,7 @@ ASSUMPTIONS = (
 
 
 class Contexts(NamedTuple):
-    """What the last layer sees before every token of pairs, chosen answers first, and what it makes of it."""
+    """Input and output of the last layer before every token of pairs, chosen answers first."""
 
     hidden: Float[Array, "2 n T d"]
     probs: Float[Array, "2 n T V"]
@@ -51,7 +51,7 @@ class Contexts(NamedTuple):
 
 
 class Estimates(NamedTuple):
-    """What T22 asks for, as means over pairs and positions."""
+    """The inputs of T22, as means over pairs and positions."""
 
     p_chosen: Float[Array, ""]
     p_rejected: Float[Array, ""]
@@ -76,7 +76,7 @@ def read_contexts(network: Network, params: Params, pairs: PreferencePairs) -> C
 def estimate(judged: Contexts, training: Contexts) -> Estimates:
     """Cosines between judged and training pairs, and probabilities in the judged ones.
 
-    Labels of either word and at least one suffix token are wanted; cosines are those of the chosen answers' contexts.
+    It needs labels of both words and at least one suffix token; cosines are between contexts of the chosen answers.
     """
     same, different, suffix = _products(judged, training, normalised=True)
     n = len(suffix)
@@ -88,9 +88,9 @@ def estimate(judged: Contexts, training: Contexts) -> Estimates:
 
 
 def drop_assumptions(judged: Contexts, training: Contexts, lengths: Float[Array, " k"]) -> Float[Array, "6 k"]:
-    """Slope of the mean chosen under the mean step of the training pairs through the head: T22's, then one by one …
+    """Slope of the mean chosen along the training pairs' mean step through the head, by T22 and with fewer assumptions.
 
-    … without each of `ASSUMPTIONS`; the last row is what the network has. In nats per unit of learning rate.
+    `ASSUMPTIONS` are dropped one after the other; the last row is the network's own. In nats per unit of learning rate.
     """
     found, V = estimate(judged, training), judged.probs.shape[-1]
     scale = jnp.prod(jnp.stack([jnp.linalg.norm(c.hidden[0, :, 0], axis=-1).mean() for c in (judged, training)]))
@@ -146,6 +146,6 @@ def _products(judged: Contexts, training: Contexts, *, normalised: bool) -> tupl
 
 
 def _up_to(lengths: Float[Array, " k"], table: Float[Array, "T T"]) -> Float[Array, " k"]:
-    """Sums over the first positions, as many as each length says."""
+    """Sums over the first positions, for each length."""
     kept = jnp.arange(len(table)) < lengths[:, None]
     return jnp.einsum("kt,ks,ts->k", kept, kept, table)

@@ -1,14 +1,14 @@
-"""What a crowd does to unseen pairs of a fine-tuned network, by the length of their suffix, and what T22 foretells.
+"""The effect of many pairs on unseen pairs of a fine-tuned network, by the length of their suffix, beside T22.
 
-The sentiment experiment's network, as it is ("drawn") and fine-tuned further ("marked"):
+The sentiment experiment's network is used unchanged ("drawn") and fine-tuned further ("marked"):
 
-Suffix    Fine-tuning                                              Pairs to train and to judge
+Suffix    Fine-tuning                                              Training and evaluation pairs
 drawn     words that go with the label (`data.sentiment`)          words drawn in the same way
-marked    the mark, or any other word of praise or blame           the mark alone, as T22 has it
+marked    the mark, or any other word of praise or blame           the mark alone, as in T22
 
 The mark has probability a in right answers and b in wrong ones. Suffixes are cut after 0, 1, … of their words. A causal
-network does not see what follows, so that one reference serves all lengths. The formula takes cosines and probabilities
-from the last hidden states; `drop_assumptions` says which of its assumptions the network does not keep.
+network does not see later tokens, so one reference serves all lengths. The formula takes cosines and probabilities from
+the last hidden states; `drop_assumptions` says which of its assumptions the network violates.
 """
 
 from dataclasses import replace
@@ -66,7 +66,7 @@ def mean_slopes(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """d/dη of the mean chosen of the judged pairs along Σ (g_w − g_l)/B of the training pairs, by autodiff.
 
-    Through the matrix of the last layer alone, and through all parameters.
+    First through the matrix of the last layer alone, then through all parameters.
     """
 
     def margin(params: Params, pair: PreferencePairs) -> Float[Array, ""]:
@@ -89,7 +89,7 @@ def mean_slopes(
 
 
 def keep_words(pairs: PreferencePairs, length: int | Array) -> PreferencePairs:
-    """The pairs with the first words of their suffixes alone; the others are padding."""
+    """The pairs with only the first words of their suffixes; the others become padding."""
     mask = jnp.broadcast_to(jnp.arange(pairs.chosen.shape[-1]) <= length, pairs.chosen.shape)
     return replace(pairs, chosen_mask=mask, rejected_mask=mask)
 
@@ -141,10 +141,10 @@ def _with_suffixes(pairs: PreferencePairs, chosen: Array, rejected: Array) -> Pr
 
 
 def measure(setting: CrowdSetting, tuned: Row) -> Row:
-    """Of both `SUFFIXES`, by `LENGTHS`: T22's threshold, slopes of the mean chosen of unseen pairs, changes by DPO.
+    """For both `SUFFIXES`, by `LENGTHS`: T22's threshold, slopes of the mean chosen of unseen pairs, changes by DPO.
 
-    `predicted` [suffixes, assumptions, lengths] is of `drop_assumptions`; `changes` [suffixes, 2, lengths], in nats,
-    are those up to the first checkpoint and in the whole run.
+    `predicted` [suffixes, assumptions, lengths] is from `drop_assumptions`; `changes` [suffixes, 2, lengths], in nats,
+    are up to the first checkpoint and in the whole run.
     """
     drawn = reference_policy(setting, tuned)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), drawn, mark(setting, drawn))

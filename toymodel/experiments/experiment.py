@@ -1,4 +1,4 @@
-"""What an experiment is: a typed setting, the range of each of its fields, and a function that measures one setting.
+"""An experiment: a typed setting, the range of each of its fields, and a function that measures one setting.
 
 For example::
 
@@ -8,7 +8,7 @@ For example::
         length: int = whole(12, low=1, compiled=True)
         temperature: float = real(1.0, POSITIVE)
 
-Words and `compiled` numbers are Python values inside `measure`: each combination of them is a program of its own. All
+Words and `compiled` numbers are Python values inside `measure`: each combination of them is compiled separately. All
 other numbers are traced, and a program runs many settings at once.
 """
 
@@ -91,7 +91,7 @@ def real(default: float | None, domain: Domain = REAL) -> Any:
 
 
 def one_of(options: Iterable[str], default: str | None, *, as_place: bool = False) -> Any:
-    """One of these words. With `as_place`, `measure` gets the place of the word, traced: no program of its own."""
+    """One of these words. With `as_place`, `measure` gets the index of the word, traced, in one program for all."""
     known = tuple(options)
     domain = Domain(f"among {', '.join(known)}", lambda x: np.isin(x, known))
     return _declare(Field(str, default, domain, not as_place, known, as_place))
@@ -116,7 +116,7 @@ def fields_of(setting: Any) -> dict[str, Field]:
 
 @dataclass(frozen=True)
 class Rule:
-    """What must hold between fields: `holds` takes their columns and says for which settings it does."""
+    """A rule between fields: `holds` takes their columns and says for which settings it holds."""
 
     fields: tuple[str, ...]
     holds: Callable[..., Any]
@@ -125,7 +125,7 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A function of one setting, and all that a sweep has to know to run it for many.
+    """A function of one setting, and all that a sweep needs to run it for many.
 
     Attributes:
       setting: a class made by `setting`, whose fields are declared by `whole`, `real` and `one_of`.
@@ -138,9 +138,8 @@ class Experiment:
       needed: the columns of the settings of that experiment, from this one's.
       whole: `measure` is compiled as one program; else it is a sequence of jitted stages, and those that do not depend
         on a word are compiled once for all its values.
-      alone: `measure` is called for one setting after the other, with Python's numbers: for what fills a machine.
-      block: settings vectorised together: enough to fill vector units, few enough for what they work on to stay in a
-        cache.
+      alone: `measure` is called for one setting after the other, with Python numbers: for settings that fill a machine.
+      block: settings vectorised together: enough to fill vector units, few enough for their data to stay in a cache.
       shard: settings in a file, unless a sweep says otherwise.
     """
 
@@ -163,7 +162,7 @@ class Experiment:
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        """What a setting holds, by name."""
+        """The fields of a setting, by name."""
         return fields_of(self.setting)
 
     @cached_property
@@ -181,7 +180,7 @@ class Experiment:
         """One setting, with defaults for what is not given.
 
         Raises:
-          BadSetting: an unknown field, a value out of its range, or a broken rule.
+          BadSetting: an unknown field, a value out of range, or a broken rule.
         """
         for name in given:
             self.field(name)
@@ -192,9 +191,9 @@ class Experiment:
         return self.setting(**{name: column[0].item() for name, column in columns.items()})
 
     def code(self, words: Iterable[str] = ()) -> str:
-        """Hash of the code that measures: the modules that it really imports, the losses that these words name.
+        """Hash of the code that measures: the modules that it imports, and the losses that these words name.
 
-        It stays what it is first seen to be, since a process runs what it has imported, whatever then happens to files.
+        It never changes within a process, because a process runs what it has imported even if files change later.
         """
         return _code(self, frozenset(words))
 

@@ -1,4 +1,4 @@
-"""The inner products of one random pair in one random model: predicted, measured, and what a small step then does."""
+"""The inner products of one random pair in one random model, predicted and measured, and the effect of a small step."""
 
 from toymodel import gradients, theory
 from toymodel._public import own_names

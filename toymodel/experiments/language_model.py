@@ -1,7 +1,7 @@
 """The sentiment experiment on a pretrained language model and on texts that people wrote.
 
 It is the design of the paper's second experiment on another model, not a replication: fine-tune on the right answers to
-some prompts, then train by DPO on others, and look at pairs of prompts that were in neither.
+some prompts, train by DPO on others, and evaluate on pairs whose prompts were in neither.
 """
 
 import hashlib
@@ -49,7 +49,7 @@ GRAMS_AT_ONCE = 4  # pairs whose Gram entries are measured at once, which divide
 SIDES = ("chosen", "rejected")
 OWN = "own"  # the format of a user's pairs
 WIDE = 32  # tokens of an answer, beyond which they are not compared token by token
-#: Of `REMEDIES`: those that need no gradient of each pair, of which a large model has no room for many.
+#: Those of `REMEDIES` that need no gradient of each pair; a large model leaves no memory for many.
 REMEDIES_HERE = (
     "none",
     "likelihood",
@@ -61,7 +61,7 @@ REMEDIES_HERE = (
     "rejected_first",
     "fair_coin",
 )
-#: What T22 asks of a network, as `contexts.estimate` has it.
+#: The inputs of T22, as in `contexts.estimate`.
 CONTEXTS = ("p_chosen", "p_rejected", "a", "b", "same", "different", "suffix", "between")
 
 
@@ -103,15 +103,15 @@ EVEN = (
 
 
 def measure(setting: RealSetting) -> Row:
-    """What two trainings do to pairs, at six states of each; the first state of the second is the reference policy.
+    """The effect of two trainings on pairs, at six states of each; the second starts at the reference policy.
 
     An axis of 2 is chosen, rejected. `supervised_…` and `preference_…`: `token_logps` [6, 2, n, 7] of the evaluation
     pairs, 0 at padding, and their Gram entries `chosen_sq`, `rejected_sq`, `inner` [6, n], over what is learned.
     `trained_token_logps`: the same of as many pairs that DPO trains on. The rest is of the reference policy:
     `token_gram` and `token_cosines` [8, 7, 7] of the first pairs, their Gram entries by block `block_gram`
-    [3, 8, blocks], what single and mean steps do to them (`one_step`), the hidden states' CHES score [n] (T16), and
-    `contexts` [8]: what T22 asks for, in the order of `CONTEXTS`; `vocab_size`. `left_out`: a user's pairs that were
-    too long.
+    [3, 8, blocks], the effect of single and mean steps (`one_step`), the CHES score of the hidden states [n] (T16), and
+    `contexts` [8]: the inputs of T22, in the order of `CONTEXTS`; `vocab_size`. `left_out`: the
+    user's pairs that were too long.
     """
     model, params, parts = prepare(setting)
     count = min(setting.evaluation_pairs, len(parts.evaluation), len(parts.training)) // GRAMS_AT_ONCE * GRAMS_AT_ONCE
@@ -124,13 +124,13 @@ def measure(setting: RealSetting) -> Row:
     return row | {"stopped_at": run.stopped_at, "left_out": jnp.asarray(parts.left_out)}
 
 
-#: What a run that takes minutes calls with a word on what it is at.
+#: A callback for long runs, called with a word about the current stage.
 AT: ContextVar[Callable[[str], object]] = ContextVar("at", default=lambda _: None)
 _FILES: dict[int, Path] = {}
 
 
 def name_file(path: str | Path) -> int:
-    """A number for a file or folder of the user's, from what it holds, which a setting can keep.
+    """A number for a user's file or folder, computed from its content, which a setting can hold.
 
     Raises:
       ValueError: it cannot be read.
@@ -154,7 +154,7 @@ def _file(name: str, number: int) -> Path | None:
 
 
 class Judged(NamedTuple):
-    """Pairs that are looked at: some were trained on."""
+    """Pairs that are measured: some were trained on."""
 
     evaluation: PreferencePairs
     trained: PreferencePairs
@@ -185,7 +185,7 @@ def prepare(setting: RealSetting) -> tuple[Learned, Params, tweets.Splits]:
 def fine_tune(
     setting: RealSetting, model: Learned, params: Params, pairs: PreferencePairs, judged: "Judged | None" = None
 ) -> tuple[Params, Row]:
-    """Cross-entropy on the chosen answers; also what was seen of the judged pairs."""
+    """Train by cross-entropy on the chosen answers; also returns what was measured on the judged pairs."""
     rate, steps = setting.supervised_rate, setting.supervised_steps
     AT.get()(f"{setting.format}: fine-tuning")
     key, _ = _keys(setting)
@@ -196,14 +196,14 @@ def fine_tune(
 def prefer(
     setting: RealSetting, model: Learned, params: Params, pairs: PreferencePairs, judged: "Judged | None" = None
 ) -> tuple[Run, Row]:
-    """DPO from these parameters, or what a remedy makes of it; also what was seen of the judged pairs."""
+    """Train by DPO from these parameters, or with a remedy; also returns what was measured on the judged pairs."""
     AT.get()(f"{setting.format}: DPO")
     how, rate = loss_and_update(setting), setting.learning_rate
     return _train(setting, model, params, pairs, how, rate, setting.steps, preference_key(setting), judged)
 
 
 def loss_and_update(setting: RealSetting) -> tuple[PairLoss, Update]:
-    """DPO, and what the remedy makes of it."""
+    """The loss and the update: DPO, changed by the remedy."""
     remedy, dpo = REMEDIES[setting.remedy], LOSSES["dpo"](beta=setting.beta)
     loss = dpo if remedy.loss is None else remedy.loss(dpo, setting.strength)
     return loss, Plain() if remedy.update is None else remedy.update(setting.strength)
@@ -230,7 +230,7 @@ def _train(
     key: Array,
     judged: "Judged | None",
 ) -> tuple[Run, Row]:
-    """Train by Adam, looking at the judged pairs on the way, if there are any."""
+    """Train by Adam, and measure the judged pairs on the way, if there are any."""
     loss, update = how
     return run_steps(
         Setting(model, params, pairs, loss, rate, key, None, update, None, judged),
@@ -279,13 +279,13 @@ def _look(model: Model, params: Params, judged: Judged) -> Row:
 
 
 def _in_parts(pairs: PreferencePairs, size: int) -> PreferencePairs:
-    """[n / size, size, …], for an engine that keeps what it needs of all its pairs at once."""
+    """[n / size, size, …], for code that holds all its pairs in memory at once."""
     parts: PreferencePairs = jax.tree.map(lambda leaf: leaf.reshape(-1, size, *leaf.shape[1:]), pairs)
     return parts
 
 
 def _at_reference(setting: RealSetting, model: Learned, params: Params, judged: Judged) -> Row:
-    """What is measured at the reference policy alone."""
+    """Measurements at the reference policy alone."""
     AT.get()("the reference policy")
     few = judged.evaluation[:MAPPED]
     row = _by_token_and_block(model, params, few)
@@ -296,7 +296,7 @@ def _at_reference(setting: RealSetting, model: Learned, params: Params, judged: 
 
 
 def _by_token_and_block(model: Learned, params: Params, pairs: PreferencePairs) -> Row:
-    """Gram entries token by token and block by block; NaN for long answers, and where a part is learned alone."""
+    """Gram entries token by token and block by block; NaN for long answers, and if only a part is learned."""
     n, width = pairs.chosen.shape
     if not isinstance(model, Llama) or width > WIDE:
         unknown = jnp.full((n, 1, 1), jnp.nan)
@@ -310,7 +310,7 @@ def _by_token_and_block(model: Learned, params: Params, pairs: PreferencePairs) 
 
 
 def _of_contexts(setting: RealSetting, model: Learned, params: Params, judged: Judged) -> Row:
-    """The CHES scores of the evaluation pairs, and, where all answers have one length, what T22 asks for."""
+    """The CHES scores of the evaluation pairs and, if all answers have one length, the inputs of T22."""
     network: Any = model if isinstance(model, Llama) else model.network
     whole_params = params if isinstance(model, Llama) else model.merged(params)
     evaluation, trained = judged
@@ -327,13 +327,13 @@ def _of_contexts(setting: RealSetting, model: Learned, params: Params, judged: J
 
 @jax.jit
 def _hidden(network: Llama, params: Params, responses: Response) -> Float[Array, "n T d"]:
-    """Few responses at a time."""
+    """Hidden states, of a few responses at a time."""
     found: Array = jax.lax.map(partial(hidden_states, network, params), responses, batch_size=AT_ONCE)
     return found
 
 
 def _contexts(network: Llama, params: Params, pairs: PreferencePairs) -> Contexts:
-    """As `contexts.read_contexts`, with one pass through a network whose passes are dear."""
+    """As `contexts.read_contexts`, with a single pass through an expensive network."""
     hidden = jnp.stack([_hidden(network, params, side) for side in (pairs.chosen_response, pairs.rejected_response)])
     probs = jax.nn.softmax(hidden @ network.head(params).weight.T)
     return Contexts(hidden, probs, jnp.stack([pairs.chosen, pairs.rejected]))

@@ -1,6 +1,6 @@
-"""Why the chosen answers of a pretrained model fell, and in which regime they do: the account (T23), and change alone.
+"""Why the chosen answers of a pretrained model fell, and for which settings they fall: account (T23) and change.
 
-For an account the last blocks are trained alone: each source has a momentum as large as what is learned.
+For an account only the last blocks are trained, because each source has a momentum as large as the learned parameters.
 """
 
 import jax
@@ -31,7 +31,7 @@ __dir__ = own_names(globals())
 
 @setting
 class PartialSetting(RealSetting):
-    """The last blocks alone, at rates at which they move as far as the whole; from another seed than those shown."""
+    """The last blocks alone, at rates at which they move as far as the whole model; chosen on another seed."""
 
     learned: str = replace_default(RealSetting, "learned", "last_blocks")
     evaluation_pairs: int = replace_default(RealSetting, "evaluation_pairs", CROWD)
@@ -47,9 +47,9 @@ PARTIAL = Rule(
 
 
 def measure(setting: PartialSetting) -> Row:
-    """What each of `TOKENS` in training brought to each in the evaluation pairs, in nats: [4 sources, 4 parts, n].
+    """What each of `TOKENS` in training contributed to each in the evaluation pairs, in nats: [4 sources, 4 parts, n].
 
-    Beside it the true change of each part [4, n], and Gram entries of the pairs at the reference policy [n].
+    Also the true change of each part [4, n], and Gram entries of the pairs at the reference policy [n].
     """
     model, params, parts = prepare(setting)
     evaluation = parts.evaluation[: setting.evaluation_pairs]

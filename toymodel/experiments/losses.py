@@ -34,7 +34,7 @@ def loss_of(setting: Any) -> Loss:
 
 
 def with_defaults(columns: Columns) -> Columns:
-    """The columns of settings with every hyperparameter that their losses have; NaN where a loss has no such one."""
+    """The columns of settings with every hyperparameter of their losses; NaN if a loss does not have it."""
     columns = dict(columns)
     for name in np.unique(columns["loss"]).tolist():
         for hyper, default in LOSSES[name].defaults.items():
@@ -44,7 +44,7 @@ def with_defaults(columns: Columns) -> Columns:
 
 
 def _fits(hyper: str) -> Callable[[Column, Column], Column]:
-    """Whether each value of a hyperparameter is left out, or in the range that its loss gives it."""
+    """Whether each value of a hyperparameter is left out, or in the range of its loss."""
 
     def holds(values: Column, losses: Column) -> Column:
         fits = np.isnan(values)

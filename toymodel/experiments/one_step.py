@@ -1,8 +1,8 @@
-"""What one small step does to pairs of a large network, beside what Gram entries say of it (T9 to T13, T17 to T20).
+"""The effect of one small step on pairs of a large network, beside the prediction from Gram entries (T9–T13, T17–T20).
 
-A step is θ + ηv. What is predicted are the slopes ⟨∇ log π, v⟩ of both answers; what is measured is how far their
-log-probabilities really move. All is of single pairs at their own step, but for `mean_step`. Where float64 is enabled
-the moved parameters are in it, whatever those of the model: rounded to float32, a small step loses per cents.
+A step is θ + ηv. The slopes ⟨∇ log π, v⟩ of both answers are predicted; the true change of their log-probabilities is
+measured. All steps are those of single pairs, except in `mean_step`. If float64 is enabled, the moved parameters have
+it, whatever the model's precision: rounded to float32, a small step is wrong by percents.
 """
 
 from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _inner(one: Params, other: Params) -> Float[Array, ""]:
 
 
 def mean_step(model: Model, params: Params, batch: PreferencePairs, unseen: PreferencePairs) -> Row:
-    """Slopes along the mean of g_w − g_l over a batch: of its own pairs, and of as many unseen ones, both [2, n]."""
+    """Slopes along the mean of g_w − g_l over a batch, for its own pairs and for as many unseen ones, both [2, n]."""
 
     def margin(params: Params) -> Array:
         chosen, rejected = logps_of(params, batch)
@@ -130,6 +130,6 @@ def mean_step(model: Model, params: Params, batch: PreferencePairs, unseen: Pref
 
 
 def map_tokens(model: Model, params: Params, pairs: PreferencePairs) -> Float[Array, "2 n T"]:
-    """Log-probabilities of all tokens, few responses at a time."""
+    """Log-probabilities of all tokens, a few responses at a time."""
     sides = pairs.chosen_response, pairs.rejected_response
     return jnp.stack([jax.lax.map(partial(token_logps, model, params), side, batch_size=AT_ONCE) for side in sides])

@@ -1,4 +1,4 @@
-"""Random pairs in a random model: what experiments share. `toymodel.data.FAMILIES` says what overlap counts."""
+"""Random pairs in a random model, shared by experiments. `toymodel.data.FAMILIES` says what overlap counts."""
 
 import jax
 from jaxtyping import Array
@@ -63,6 +63,6 @@ def draw_model(setting: PairSetting, pairs: PreferencePairs) -> tuple[linear.Lin
 
 
 def keys_of_model(setting: PairSetting) -> tuple[Array, Array]:
-    """The keys of what is frozen in a model, and of what it learns."""
+    """The keys of a model's frozen arrays and of its parameters."""
     frozen, learned = (jax.random.fold_in(jax.random.key(setting.seed), i) for i in (1, 2))
     return frozen, learned

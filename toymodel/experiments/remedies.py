@@ -1,7 +1,7 @@
-"""Remedies side by side: from one fine-tuned policy, one remedy around one loss on every task of `TASKS`.
+"""The comparison of remedies: from one fine-tuned policy, one remedy with one loss on every task of `TASKS`.
 
-The world is that of `sentiment`, with the long suffix: answers are cut for the shorter tasks, and for a smaller overlap
-some of the rejected answer's words become others. A row has arrays [tasks, …], means over evaluation pairs whose
+The setting is that of `sentiment`, with the long suffix: answers are cut for the shorter tasks, and for a smaller
+overlap some words of the rejected answer are replaced. A row has arrays [tasks, …], means over evaluation pairs whose
 prompts were in no training.
 
 Every loss is divided by its mean d_l at the start, which does not change what Adam does and gives a remedy's strength
@@ -79,7 +79,7 @@ LEFT_OUT = float("nan")
 
 @setting
 class RemedySetting(SentimentSetting):
-    """One remedy around one loss, from one reference policy."""
+    """One remedy with one loss, from one reference policy."""
 
     task: Task = one_of(("long_suffix",), "long_suffix")
     model: str = one_of(MODELS, "transformer")
@@ -95,7 +95,7 @@ class RemedySetting(SentimentSetting):
 
 
 def measure(setting: RemedySetting, row: Row) -> Row:
-    """What the remedy did: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
+    """The effect of the remedy: log-probabilities [tasks, states] in nats; all else [tasks], at the end."""
     network = dataclasses.replace(setting, model=MODELS[setting.model], remedy="none")  # the same for all remedies
     model, params, training, judged, accuracy = prepare(network, row["params"], setting.model == "readout")
     _forget_other_models(setting.model)
@@ -111,13 +111,13 @@ def measure(setting: RemedySetting, row: Row) -> Row:
 
 @lru_cache(maxsize=1)
 def _forget_other_remedies(*_: str) -> None:
-    """Drop how to train with those before: programs that are kept together take gigabytes."""
+    """Drop the training programs of earlier remedies: together they take gigabytes."""
     _train.clear_cache()  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=1)
 def _forget_other_models(_: str) -> None:
-    """Drop what is the same for all remedies."""
+    """Drop the cached programs that all remedies share."""
     prepare.clear_cache()  # type: ignore[attr-defined]
     _measure.clear_cache()  # type: ignore[attr-defined]
 
@@ -126,7 +126,7 @@ def _forget_other_models(_: str) -> None:
 def prepare(
     setting: RemedySetting, tuned: Array, of_readout: bool
 ) -> tuple[Model, Params, PreferencePairs, PreferencePairs, Array]:
-    """Model and parameters to train, the pairs of all tasks to train on and to judge by, and the label accuracy."""
+    """Model and parameters to train, the training and evaluation pairs of all tasks, and the label accuracy."""
     reference = reference_policy(setting, {"params": tuned})
     model: Model = reference.model
     params: Params = reference.params
@@ -149,7 +149,7 @@ def _train(setting: RemedySetting, model: Model, params: Params, pairs: Preferen
 def arguments_of(
     setting: RemedySetting, model: Model, params: Params, pairs: PreferencePairs
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What `train` is given for the setting's remedy: from this reference policy, on these pairs or some of them."""
+    """The arguments of `train` for the setting's remedy: from this reference policy, on these pairs or some of them."""
     remedy, start = REMEDIES[setting.remedy], params
     of_both, of_batches = jax.random.split(jax.random.fold_in(jax.random.key(setting.seed), 3))
     steps: dict[str, Any] = {"steps": setting.steps, "batch_size": setting.preference_batch}
@@ -165,12 +165,12 @@ def arguments_of(
 
 
 def _as_network(model: Model, params: Params) -> tuple[Model, Params]:
-    """A model and its parameters in the form that measurements take."""
+    """A model and its parameters in the form that measurements need."""
     return (model.network, model.unflatten(params)) if isinstance(model, Flat) else (model, params)
 
 
 def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
-    """The pairs as each of `TASKS` has them, all of one width: arrays [tasks, n, …]."""
+    """The pairs of each of `TASKS`, all of one width: arrays [tasks, n, …]."""
     different = sentiment.sharing_more(key, pairs.rejected[:, 1:])
 
     def of_task(suffix: int, kept: int) -> PreferencePairs:
@@ -184,7 +184,7 @@ def _each_task(key: Array, pairs: PreferencePairs) -> PreferencePairs:
 @pytree
 @dataclass(frozen=True)
 class _WeightedSum:
-    """Σ_i share_i · loss_i: one program then trains with any of a few losses, by shares that are 0 but for one."""
+    """Σ_i share_i · loss_i: one program trains with any of a few losses, by shares that are 0 except for one."""
 
     losses: list[Loss]
     shares: list[Array]
@@ -215,7 +215,7 @@ def _of_unit_weight(model: Model, start: Params, pairs: PreferencePairs, place: 
 
 @jax.jit
 def _measure(model: Model, reference: Params, pairs: PreferencePairs, checkpoints: Params) -> dict[str, Array]:
-    """What `measure` tells of one run, in float64 where that is enabled."""
+    """The measurements of one run, in float64 if that is enabled."""
     model, (reference, checkpoints) = (
         _as_network(model, reference)[0],
         [_as_network(model, jax.tree.map(lambda leaf: leaf.astype(float), p))[1] for p in (reference, checkpoints)],
@@ -252,7 +252,7 @@ def _kl(model: Model, params: Params, reference: Params, responses: Response) ->
 
 
 def _with_tuned(columns: Columns) -> Columns:
-    """The columns with what was found best, where learning rate or strength are left out."""
+    """The columns with the best learning rate or strength filled in where these are left out."""
     best = np.array([tuned(*row) for row in zip(columns["model"], columns["remedy"], columns["loss"], strict=True)])
     given = {name: np.where(np.isnan(columns[name]), best[:, i], columns[name]) for i, name in enumerate(BEST)}
     return columns | given

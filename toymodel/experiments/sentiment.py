@@ -1,7 +1,7 @@
 """The paper's sentiment experiment in small: supervised fine-tuning, then DPO from there, on the tasks of `sentiment`.
 
-One setting is one seed of one task: its own prompts, words, initial network and minibatches. What is told of it is
-measured on pairs whose prompts were in neither training.
+One setting is one seed of one task: its own prompts, words, initial network and minibatches. Everything is measured on
+pairs whose prompts were in neither training.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ STAGES = 8  # of fine-tuning: its states after 0, 1/8, … 1 of the steps are ke
 
 @setting
 class ReferenceSetting:
-    """A network and its fine-tuning: what a reference policy depends on."""
+    """A network and its fine-tuning, on which a reference policy depends."""
 
     task: Task = one_of(TASKS, "single_token")
     short_suffix: int = whole(2, low=1, compiled=True)  # words after the label
@@ -75,7 +75,7 @@ class SentimentSetting(ReferenceSetting):
 
 
 class Reference(NamedTuple):
-    """A fine-tuned network, and the pairs that it goes on with."""
+    """A fine-tuned network, and the pairs for DPO and evaluation."""
 
     model: Flat  # of the network, to train
     params: Float[Array, " P"]  # float32, as it was trained
@@ -94,20 +94,20 @@ class Reference(NamedTuple):
         return self.to_measure(self.params)
 
     def to_measure(self, params: Float[Array, "*states P"]) -> Params:
-        """Parameters as the network has them, in float64 where that is enabled."""
+        """Parameters in the network's own tree, in float64 if that is enabled."""
         return self.model.unflatten(params.astype(float))
 
 
 def reference(task: Task, key: Array, **settings: Any) -> Reference:
-    """A network that is fine-tuned on a task of `TASKS`, and the pairs that DPO would train and judge it on.
+    """A network fine-tuned on a task of `TASKS`, and the pairs for DPO and evaluation.
 
     Args:
       task: which answers the pairs have.
       key: for prompts, words, initial network and minibatches.
-      settings: others of `SentimentSetting` than its defaults, such as `pairs=64` or `model="ngram_mlp"`.
+      settings: values of `SentimentSetting` other than its defaults, such as `pairs=64` or `model="ngram_mlp"`.
 
     Raises:
-      ValueError: an unknown task, or a setting that is unknown, out of its range or at odds with another.
+      ValueError: an unknown task, or a setting that is unknown, out of range or inconsistent with another.
     """
     seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
     return _reference(SENTIMENT.one(task=task, seed=seed, **settings))
@@ -119,7 +119,7 @@ def _reference(setting: SentimentSetting) -> Reference:
 
 
 def fine_tune(setting: ReferenceSetting) -> Row:
-    """From random parameters to the reference policy, on prompts of its own.
+    """Train from random parameters to the reference policy, on separate prompts.
 
     `params` [stages + 1, P], float32: all parameters in one row, at the start, after each stage and at the end.
     """
@@ -147,7 +147,7 @@ def fine_tune(setting: ReferenceSetting) -> Row:
 
 
 def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Flat, Float[Array, " P"]]:
-    """The setting's network, as large as its task asks, and initial parameters in float32."""
+    """The setting's network, as large as its task needs, and initial parameters in float32."""
     longest = PROMPT_LENGTH + 1 + suffix_length(setting)
     model: Network
     if setting.model == "transformer":
@@ -162,7 +162,7 @@ def draw_network(setting: ReferenceSetting, key: Array) -> tuple[Flat, Float[Arr
 
 
 def reference_policy(setting: SentimentSetting, tuned: Row, stage: int = STAGES) -> Reference:
-    """What `fine_tune` gave after some stages of it, and the pairs for training and evaluation.
+    """The result of `fine_tune` after some of its stages, and the pairs for training and evaluation.
 
     No prompt is in two of fine-tuning, training and evaluation.
     """
@@ -195,7 +195,7 @@ def preference_key(setting: SentimentSetting) -> Array:
 
 
 def prefer(setting: SentimentSetting, reference: Reference) -> Run:
-    """DPO from the reference policy, with checkpoints."""
+    """Train by DPO from the reference policy, with checkpoints."""
     return train(
         reference.model,
         reference.params,
@@ -214,8 +214,8 @@ def prefer(setting: SentimentSetting, reference: Reference) -> Run:
 def measure(setting: SentimentSetting, tuned: Row) -> Row:
     """At every checkpoint: log-probabilities of the evaluation pairs, Gram entries and CHES scores, [k, n].
 
-    Gram entries are those of all parameters, and of each of `PARTS`, [k, parts, n], which add up to them. Of the
-    reference: how often its label is right.
+    Gram entries are those of all parameters, and of each of `PARTS`, [k, parts, n], which add up to them. Also how
+    often the reference's label is right.
     """
     reference = reference_policy(setting, tuned)
     run = prefer(setting, reference)
@@ -239,7 +239,7 @@ def label_accuracy(reference: Reference) -> Float[Array, ""]:
 
 
 def learnt(table: Mapping[str, np.ndarray], what: str, fewest: int = 2) -> Bool[np.ndarray, " settings"]:
-    """Which settings learnt their labels in fine-tuning: those that a figure or a verdict is about.
+    """Which settings learnt their labels in fine-tuning; only these enter a figure or a verdict.
 
     Raises:
       ValueError: fewer than `fewest` did.
@@ -320,7 +320,7 @@ FINE_TUNING = Experiment("fine_tuning", ReferenceSetting, fine_tune, REFERENCE_R
 
 
 def reference_columns(columns: Columns) -> Columns:
-    """The settings of fine-tuning, among those of an experiment that starts from there."""
+    """The settings of fine-tuning, from those of an experiment that starts there."""
     return {name: columns[name] for name in FINE_TUNING.fields}
 
 

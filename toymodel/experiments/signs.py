@@ -1,7 +1,7 @@
-"""What the sentiment experiment says of the paper's claims (arXiv 2410.13828, Figs. 3 and 4a), seed by seed.
+"""What the sentiment experiment says about the paper's claims (arXiv 2410.13828, Figs. 3 and 4a), seed by seed.
 
-With one differing token the gradients point apart and the chosen answer rises. With identical words after it they
-point together, more so for more words, and the chosen answer falls, more so for more words.
+With one differing token the gradients have a negative cosine and the chosen answer rises. With identical words after
+it the cosine is positive and the chosen answer falls, both more so for more words.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Sign(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What all seeds of a sweep say."""
+    """The verdict of all seeds of a sweep."""
 
     signs: tuple[Sign, ...]
     not_learnt: dict[str, list[int]]  # seeds in which fine-tuning did not teach a task its label; they are left out
@@ -91,7 +91,7 @@ def _sign(
     taught: Bool[np.ndarray, " seeds"],
     told: int = 1,
 ) -> Sign:
-    """The claim that a number is positive, told with the sign `told`."""
+    """The claim that a number is positive, reported with the sign `told`."""
     kept = claimed_positive[taught]
     if len(kept) < 2:
         return Sign(claim, quantity, len(kept), np.nan, np.nan, np.nan, False)

@@ -1,4 +1,4 @@
-"""Intervals of what is estimated from draws, and how two scores agree."""
+"""Intervals of estimates from draws, and the rank correlation of two scores."""
 
 import numpy as np
 from jaxtyping import Float

@@ -1,6 +1,6 @@
-"""What `language_model` measures of a pretrained model, of the toy: the small transformers of the sentiment experiment.
+"""The measurements of `language_model`, on the toy: the small transformers of the sentiment experiment.
 
-The same names and the same code, so that both can be told side by side.
+Names and code are the same, so that both can be compared.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ __dir__ = own_names(globals())
 
 
 def measure(setting: SentimentSetting, tuned: Row) -> Row:
-    """Of the reference policy, and of evaluation pairs before and after DPO: what `language_model.measure` gives."""
+    """Results as of `language_model.measure`: the reference policy, and evaluation pairs before and after DPO."""
     reference = reference_policy(setting, tuned)
     network, params = reference.network, reference.to_measure(reference.params)
     evaluation, trained = reference.evaluation, reference.training

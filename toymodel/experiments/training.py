@@ -1,4 +1,4 @@
-"""Preference training of one small model on a few random pairs: where both log-probabilities go, and by which case."""
+"""Preference training of one small model on a few random pairs: changes of both log-probabilities, and the cases."""
 
 from functools import partial
 from typing import Any

@@ -1,4 +1,4 @@
-"""Learning rates and strengths of the comparison of remedies: what is tried, and what was found best (tuned.toml)."""
+"""Learning rates and strengths for the comparison of remedies: the candidates, and the best ones (tuned.toml)."""
 
 import tomllib
 from functools import cache
@@ -19,12 +19,12 @@ Trial = tuple[float, float]  # learning rate and strength; NaN where there is no
 
 
 def candidates(remedy: Remedy, model: str) -> list[Trial]:
-    """The `CANDIDATES` pairs (learning rate, strength) that a remedy is tried with.
+    """The `CANDIDATES` pairs (learning rate, strength) to try for a remedy.
 
-    All rates; or the two largest, which ordinary training does best with, and every strength.
+    Without a strength: all rates. With one: the two largest, which are best for ordinary training, and every strength.
 
     Raises:
-      ValueError: the remedy has another number of strengths.
+      ValueError: the remedy has the wrong number of strengths.
     """
     rates = [SMALLER[model] * rate for rate in RATES]
     if not remedy.strengths:
@@ -35,7 +35,7 @@ def candidates(remedy: Remedy, model: str) -> list[Trial]:
 
 
 def tuned(model: str, remedy: str, loss: str) -> Trial:
-    """What was found best for a remedy around a loss in a model; the third candidate where none was sought."""
+    """The best candidate for a remedy with a loss in a model; the third candidate if none was tuned."""
     found = found_best().get(model, {}).get(remedy, {}).get(loss)
     if found is None:
         return candidates(REMEDIES[remedy], model)[NOT_TRIED]

@@ -1,7 +1,7 @@
 """Measurement: the gradients of log-probabilities, by automatic differentiation alone.
 
 No function here uses a closed form; `theory` predicts the same numbers without differentiating and is never imported.
-Every function takes a batch of pairs unless it says "one pair", "one response" or a group of responses.
+Every function takes a batch of pairs unless its docstring says one pair, one response or a group of responses.
 """
 
 from toymodel.gradients.built import (

@@ -15,7 +15,7 @@ PLACES = 4096
 
 
 def pull_each(pull: Callable[[Array], Any], cotangents: Float[Array, "m ..."], *, places: int) -> Any:
-    """Apply `pull` to each of m cotangents that flow through `places` places, at most `PLACES` places at once."""
+    """Apply `pull` to each of m cotangents over `places` positions, at most `PLACES` positions at once."""
     at_once = max(1, PLACES // places)
     return (
         jax.vmap(pull)(cotangents) if len(cotangents) <= at_once else jax.lax.map(pull, cotangents, batch_size=at_once)

@@ -64,7 +64,7 @@ def step_change(
     d_chosen: Scalars = 1.0,
     d_rejected: Scalars = 1.0,
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """True change of (log π_w, log π_l), in nats, when each pair alone takes one optimiser step from fresh state.
+    """True change of (log π_w, log π_l), in nats, when each pair alone takes one step of a new optimiser.
 
     `optax.sgd(eta)` is the step θ + η(d_w g_w − d_l g_l) of the theory; any other optax optimiser may be given.
     """

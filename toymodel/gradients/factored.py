@@ -1,9 +1,9 @@
 """Inner products of token gradients, layer by layer along a `Network`, without building a gradient of all parameters.
 
-The forward pass keeps what flows into each stage. The backward pass takes the derivatives ("cotangents") of all tokens
-of both responses at once. Each layer's inner products (`products`) are computed from its derivatives, which are then
-let go. While stages are positionwise, the derivatives of token i are zero at all places but its own, so that one
-backward pass serves all tokens. The gradients of a `Model` that is no `Network` are built instead (`built`).
+The forward pass keeps the input of each stage. The backward pass takes the derivatives ("cotangents") of all tokens of
+both responses at once. Each layer's inner products (`products`) are computed from its derivatives, which are then
+freed. While stages are positionwise, the derivatives of token i are zero at all positions but its own, so one backward
+pass serves all tokens. The gradients of a `Model` that is not a `Network` are built instead (`built`).
 """
 
 from functools import partial
@@ -80,7 +80,7 @@ def _stack_responses(pair: PreferencePairs) -> Response:
 
 
 def _run_forward(model: Network, params: Params, response: Response) -> tuple[Float[Array, "T d"], list[Array]]:
-    """Compute the features of one response, and keep what flows into each stage."""
+    """Compute the features of one response, and keep the input of each stage."""
     x, inputs = embed(model, params, response), []
     for stage in model.stages(params, response):
         x, flowed = advance(stage, x)
@@ -106,7 +106,7 @@ def _step_back(
 ) -> tuple[Cotangents, dict[str, Products]]:
     """Go back through one stage: from the cotangents of its output to those of its input, and its layers' products.
 
-    Every place gets a bias of its own, in layers without one too: its derivative is that of the layer's output there.
+    Every position gets its own bias, even in layers without one: its derivative is that of the layer's output there.
     """
     layers, inputs = given
 

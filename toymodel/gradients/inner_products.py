@@ -1,7 +1,7 @@
 """Gram matrices of gradients: whole, token by token, layer by layer.
 
 A `Network` is measured layer by layer (`factored`), without building gradients. The gradients of any other `Model` are
-built, all at once while they fit `BUILT_NUMBERS`.
+built, all at once if they fit `BUILT_NUMBERS`.
 """
 
 from collections.abc import Callable
@@ -40,9 +40,9 @@ def pair_gram(model: Model, params: Params, pairs: PreferencePairs) -> PairGram:
 def layer_gram(model: Model, params: Params, pairs: PreferencePairs) -> dict[str, PairGram]:
     """Gram entries by layer, weight and bias together; they sum to `pair_gram`.
 
-    Keys are names of layers and tables, and "head"; a tied head has no key of its own. With L > 1 blocks
-    their layers have arrays [L, n], the last block included; all others have [n]. A `Model` that is no `Network` has a
-    key for each leaf of its parameters.
+    Keys are names of layers and tables, and "head"; a tied head has no separate key. With L > 1 blocks, their layers
+    have arrays [L, n], including the last block; all others have [n]. A `Model` that is not a `Network` has a key for
+    each leaf of its parameters.
 
     Raises:
       ValueError: as for `pair_gram`.
@@ -76,7 +76,7 @@ def token_cosines(model: Model, params: Params, pair: PreferencePairs) -> Float[
 def token_row(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, " T_l"]:
     """⟨∇ log π_w, ∇ log p(y_l^j)⟩ for every token j of the rejected response of one pair: `token_gram` summed over i.
 
-    It takes one gradient, and one forward derivative along it.
+    It costs one gradient, and one forward derivative along it.
 
     Raises:
       ValueError: as for `token_gram`.

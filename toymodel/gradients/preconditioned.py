@@ -3,7 +3,7 @@
 The step θ ← θ + ηP(d_w g_w − d_l g_l), P diagonal and positive, changes the two log-probabilities at the slopes that
 `theory.slopes` gives for these inner products in place of the plain ones, so that T9–T11 hold for it as well (T10).
 Adam's first step from fresh state is −ηg/(|g| + ε), whatever b1 and b2: it is such a step, with P from the loss's
-own gradient g = d_l g_l − d_w g_w. Nothing follows for later steps, because momentum adds other directions than P g.
+own gradient g = d_l g_l − d_w g_w. Nothing follows for later steps, because momentum adds directions other than P g.
 """
 
 from typing import TypeVar
@@ -45,7 +45,7 @@ def preconditioned_pair_gram(model: Model, params: Params, pairs: PreferencePair
 def adam_preconditioner(gradient: Tree, epsilon: Scalars = 1e-8) -> Tree:
     """P = 1/(|g| + ε) entry by entry: Adam's first step along the gradient g of a loss is −η P g.
 
-    Where |g| ≫ ε that is −η sign(g), so entries of g that vanish but for round-off must lie below ε to be left alone.
+    Where |g| ≫ ε that is −η sign(g), so entries of g that are only round-off must lie below ε to have no effect.
 
     Raises:
       ValueError: `epsilon` is not positive and finite.

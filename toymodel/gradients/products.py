@@ -1,7 +1,7 @@
 """Inner products between the gradients of m log-probabilities of each of two responses, layer by layer.
 
-A layer's gradient is a sum over places: Σ_s a_s δ^i_sᵀ for a weight, where a is what went in and δ^i the derivative of
-log-probability i in what came out. The inner product of two of them is therefore Σ_{s,s′} (a_s·a′_{s′})
+A layer's gradient is a sum over positions: Σ_s a_s δ^i_sᵀ for a weight, where a is the layer's input and δ^i the
+derivative of log-probability i in its output. The inner product of two of them is therefore Σ_{s,s′} (a_s·a′_{s′})
 (δ^i_s·δ^j_{s′}), and neither is built. Every array has a leading axis of 2, the chosen and the rejected response.
 Derivatives are [2, m, S, out], or [2, T, out] when they are local: those of token i are zero at all places but its own,
 and row i holds them.
@@ -33,7 +33,7 @@ def of_affine(inputs: Float[Array, "2 S in"], deltas: Deltas, *, bias: bool = Tr
 
 
 def weight_is_cheaper(m: int, S: int, inputs: int, outputs: int) -> bool:
-    """Whether building a layer's m weight gradients of each response takes fewer multiplications than pairs of places.
+    """Whether building a layer's m weight gradients takes fewer multiplications than summing over pairs of positions.
 
     Multiplications, for both squared norms and the inner products:
       pairs: 3 S² (in + m out) for similarities and their sums over s, then m (m + 2) S out;

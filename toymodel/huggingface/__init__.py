@@ -1,4 +1,4 @@
-"""Pairs of a Hugging Face language model in torch: their Gram entries without gradients (extra `torch`)."""
+"""Gram entries of pairs for a Hugging Face language model in torch, without building gradients (extra `torch`)."""
 
 from toymodel._texts import TokenPair
 from toymodel.huggingface.grams import measure_pairs, pair_logps

@@ -1,10 +1,10 @@
-"""Gram entries of a torch language model's preference pairs, parameter by parameter, without a gradient of the whole.
+"""Gram entries of preference pairs for a torch language model, parameter by parameter, without building its gradient.
 
 Both answers of a pair go through the model as one batch of two, and back in one pass. Parameters are frozen meanwhile,
-so that no gradient of theirs is built: hooks (`recorder`) keep what goes into each trained module, and when the
-derivative of what came out arrives, that module is reduced to three numbers (`uses`) and let go. A parameter that
-several modules share, such as a tied table, waits for all of them. The last layer is cut along the vocabulary, so that
-the derivatives of many logits, [tokens, V], are never there at once.
+so their gradients are not built: hooks (`recorder`) keep the input of each trained module, and when the derivative of
+its output arrives, that module is reduced to three numbers (`uses`) and freed. A parameter that several modules share,
+such as a tied table, waits for all of them. The last layer is cut along the vocabulary, so the derivatives of many
+logits, [tokens, V], are never in memory at once.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,23 +30,23 @@ ENTRIES = ("chosen_sq", "rejected_sq", "inner")
 
 
 def measure_pairs(model: Any, pairs: Iterable[tuple[Sequence[int], ...]]) -> dict[str, Any]:
-    """What `toymodel.diagnose` takes, of N pairs of a torch model: log-probabilities, lengths, and Gram entries.
+    """Log-probabilities, lengths and Gram entries of N pairs for a torch model: the input of `toymodel.diagnose`.
 
-    Equal to the products of two gradients, up to round-off, in the precision of the model; sums are in float64. The
-    gradients are those of log π(answer | prompt), summed over the answer's tokens, in the parameters that require one:
-    with LoRA, the adapters'. Without dropout. The model is left as it was.
+    The entries equal the products of two gradients, up to round-off, in the precision of the model; sums are in
+    float64. The gradients are those of log π(answer | prompt), summed over the answer's tokens, with respect to the
+    parameters that require one: with LoRA, the adapters'. Dropout is off. The model is left as it was.
 
     Args:
       model: a causal language model of Hugging Face transformers, or a peft model around one.
-      pairs: (prompt, chosen, rejected) each, three lists of token ids; none may be empty.
+      pairs: (prompt, chosen, rejected), three lists of token ids for each pair; none may be empty.
 
     Returns:
       `chosen_logps`, `rejected_logps` (nats), `chosen_lengths`, `rejected_lengths` (tokens), [N] each; `chosen_sq`,
       `rejected_sq` and `inner` by name of the parameter, [N] each. Tied parameters have one name.
 
     Raises:
-      ValueError: a prompt or an answer is empty or has a token that the model does not know, nothing is trained, or a
-        trained parameter is in a module that cannot be followed; the message names it.
+      ValueError: a prompt or an answer is empty or has an unknown token, no parameter is trained, or a trained
+        parameter is in a module that cannot be followed; the message names it.
     """
     rows, found = [], []
     with _frozen(model) as trained:
@@ -67,7 +67,7 @@ def pair_logps(model: Any, pairs: Iterable[tuple[Sequence[int], ...]]) -> np.nda
     """log π of both answers of N pairs in nats, summed over their tokens, [N, 2]: chosen first. No gradients.
 
     Raises:
-      ValueError: as for `measure_pairs`, without a thought of what is trained.
+      ValueError: as for `measure_pairs`, except about trained parameters.
     """
     with _frozen(model), torch.no_grad():
         passes = (_Forward(model, pair) for pair in map(TokenPair._make, pairs))
@@ -116,37 +116,39 @@ def _measure(model: Any, trained: dict[str, Any], pair: TokenPair) -> tuple[list
 class _Forward:
     """Both answers of a pair on their way through a model, up to its last layer.
 
-    Padding is on the right, where a causal model lets it reach nothing that counts.
+    Padding is on the right, where it cannot affect real tokens in a causal model.
 
-    `features` [2, T, d] go into the last layer where it predicts the answers' tokens; `plain` says whether a linear
-    layer is all that makes logits of them.
+    `features` [2, T, d] are the inputs of the last layer that predict the answers' tokens; `plain` says whether a
+    single linear layer turns them into logits.
     """
 
     def __init__(self, model: Any, pair: TokenPair, recorder: Recorder | None = None) -> None:
         for name, ids in pair._asdict().items():
             if not len(ids):
-                raise ValueError(f"a {name} has no tokens; prompt and answers need one at least.")
+                raise ValueError(f"a {name} has no tokens; prompt and answers need at least one.")
         largest, known = max(map(max, pair)), model.get_input_embeddings().weight.shape[0]
         if largest >= known:
-            raise ValueError(f"token {largest} is not among the model's {known}; is the tokenizer another model's?")
+            raise ValueError(
+                f"token {largest} is not among the model's {known}; does the tokenizer belong to another model?"
+            )
         self.model, self.head = model, model.get_output_embeddings()
         device, T = self.head.weight.device, max(len(pair.chosen), len(pair.rejected))
         sides = [[*side, *[0] * (T - len(side))] for side in (pair.chosen, pair.rejected)]
         self.answers = torch.tensor(sides, device=device)
         self.mask = torch.tensor([[i < len(side) for i in range(T)] for side in pair[1:]], device=device)
         prompts = torch.tensor([[*pair.prompt]] * 2, device=device)
-        self.tokens = torch.cat([prompts, self.answers[:, :-1]], dim=1)  # what comes last predicts nothing
+        self.tokens = torch.cat([prompts, self.answers[:, :-1]], dim=1)  # the last token predicts nothing
         went_in = []
 
         def cut(_module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             went_in.append(inputs[0])
-            return (inputs[0][:, :1].detach(),)  # logits of one place are enough here
+            return (inputs[0][:, :1].detach(),)  # logits of one position are enough here
 
         handles = recorder.hook(set(model.modules()) - set(self.head.modules())) if recorder else []
         with _hooked([*handles, self.head.register_forward_pre_hook(cut)]):
             shown = model(input_ids=self.tokens, use_cache=False).logits
         self.features = went_in[0][:, len(pair.prompt) - 1 :]
-        # Some models scale or cap what comes out of their last layer, which is seen here.
+        # Some models scale or cap the output of their last layer, which is detected here.
         linear = type(self.head).forward is torch.nn.Linear.forward
         self.plain = linear and torch.equal(shown, self.head(went_in[0][:, :1].detach()).to(shown))
 
@@ -155,9 +157,9 @@ class _Forward:
         return Head(self.features.detach(), self.head.weight, self.head.bias, self.answers, self.mask)
 
     def logps(self) -> Any:
-        """Both log-probabilities [2], through whatever the model makes of its last layer's output.
+        """Both log-probabilities [2], with whatever the model does to its last layer's output.
 
-        Its own code does it, on a single token, in the place of which the features are put.
+        The model's own code runs on a single token, whose features are replaced by these.
         """
         with _hooked([self.head.register_forward_pre_hook(lambda *_: (self.features,))]):
             logits = self.model(input_ids=self.tokens[:1, :1], use_cache=False).logits

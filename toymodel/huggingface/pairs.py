@@ -1,4 +1,4 @@
-"""A model with its tokenizer from a folder, and preference pairs of a JSON lines file as their token ids."""
+"""Reads a model with its tokenizer from a folder, and preference pairs from a JSON lines file as token ids."""
 
 import os
 import struct
@@ -14,11 +14,11 @@ __dir__ = own_names(globals())
 def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
     """A causal language model in float32, on a GPU if there is one, and its tokenizer.
 
-    Where the folder holds a peft adapter, its parameters are trained, and no others. A .gguf file is a model too, whose
-    weights are no longer quantised. Nothing is downloaded.
+    If the folder holds a peft adapter, only its parameters count as trained. A .gguf file is a model too; its weights
+    are dequantised. Nothing is downloaded.
 
     Raises:
-      ValueError: it is neither, holds no such model, or a package is missing.
+      ValueError: it is neither, has no such model, or a package is missing.
     """
     folder = Path(folder)
     file: dict[str, str] = {}
@@ -71,17 +71,17 @@ def load_model(folder: str | os.PathLike[str]) -> tuple[Any, Any]:
 def read_pairs(
     path: str | os.PathLike[str], tokenizer: Any, *, longest: int | None, eos: bool = True
 ) -> list[TokenPair]:
-    """Pairs of a file with one JSON object a line, of the keys prompt, chosen and rejected.
+    """Pairs of a file with one JSON object on each line, with the keys prompt, chosen and rejected.
 
-    Text: prompt and answer are joined, then tokenized; tokens of the prompt do not count, nor one that reaches from it
-    into an answer if both begin with it. An end-of-text token is appended. Lists of messages go through the tokenizer's
-    chat template instead, which ends an answer in its own way; without a prompt, it is what both conversations begin
-    with.
+    Text: prompt and answer are joined, then tokenized. The common beginning of the prompt and both answers is the
+    prompt, whose tokens do not count. An end-of-text token is appended. Lists of messages go through the tokenizer's
+    chat template instead, which ends an answer in its own way; without a prompt, the prompt is the common beginning of
+    both conversations.
 
     Args:
       path: the file.
       tokenizer: of Hugging Face transformers.
-      longest: how many tokens the model takes, if that is limited.
+      longest: the largest number of tokens that the model takes, if any.
       eos: whether to append an end-of-text token to text.
 
     Raises:
@@ -106,7 +106,7 @@ def _encode(tokenizer: Any, row: dict[str, Any], *, eos: bool) -> TokenPair:
 
 
 def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
-    """The same of messages, as the chat template writes them."""
+    """The same for messages, as the chat template writes them."""
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("these are messages, and the tokenizer has no chat template for them.")
     chosen, rejected = (
@@ -125,16 +125,16 @@ def _render(tokenizer: Any, row: dict[str, Any]) -> tuple[str, str, str]:
         begun = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
         return begun, *(tokenizer.apply_chat_template([*prompt, *side], tokenize=False) for side in (chosen, rejected))
     except Exception as error:  # a template is a program of its own, in jinja
-        raise ValueError(f"the chat template cannot take it: {_first_line(error)}") from error
+        raise ValueError(f"the chat template refuses it: {_first_line(error)}") from error
 
 
 def _check(pair: TokenPair, longest: int | None) -> TokenPair:
     for side in SIDES:
-        # The last token is predicted, and never read.
+        # The last token is predicted but never read.
         total = len(pair.prompt) + len(getattr(pair, side)) - 1
         if longest is not None and total > longest:
             raise ValueError(
-                f"prompt and `{side}` are {total} tokens, and the model takes {longest}: shorten the pair."
+                f"prompt and `{side}` are {total} tokens, but the model takes {longest}: shorten the pair."
             )
     return pair
 

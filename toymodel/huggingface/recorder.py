@@ -1,7 +1,7 @@
-"""Hooks that follow what each trained module of a torch model does with its parameters, there and back.
+"""Hooks that follow how each trained module of a torch model uses its parameters, forward and backward.
 
-A module that is no linear layer and no embedding is run again by itself, and its gradient built by autograd: layer
-norms, or whatever an architecture brings. It must return one tensor whose rows are the two answers.
+A module that is neither a linear layer nor an embedding, such as a layer norm, is run again by itself, and autograd
+builds its gradient. It must return one tensor whose rows are the two answers.
 """
 
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ __dir__ = own_names(globals())
 
 
 class Recorder:
-    """Takes each trained module's use of its parameters, and reduces a parameter once all of its uses are there."""
+    """Collects how each trained module uses its parameters, and reduces a parameter when all its uses are known."""
 
     def __init__(self, model: Any, trained: dict[str, Any]) -> None:
         self.names = {id(parameter): name for name, parameter in trained.items()}
@@ -39,7 +39,7 @@ class Recorder:
         return [module.register_forward_hook(self._record, with_kwargs=True) for module in mine]
 
     def own(self, module: Any) -> dict[str, Any]:
-        """The trained parameters of a module itself, by their names in it."""
+        """The module's own trained parameters, by their names in it."""
         return {name: p for name, p in module.named_parameters(recurse=False) if id(p) in self.names}
 
     def _record(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
@@ -61,17 +61,17 @@ class Recorder:
         return output
 
     def expect(self, module: Any) -> None:
-        """One more use of each of a module's own parameters is on its way."""
+        """Expect one more use of each of a module's own parameters."""
         self.expected.update(map(id, self.own(module).values()))
 
     def _arrive(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], were: list[int], deltas: Any) -> None:
         if _versions(args) != were:
-            raise ValueError(f"cannot follow `{self.modules[module]}`: what goes into it is overwritten later.")
+            raise ValueError(f"cannot follow `{self.modules[module]}`: its input is overwritten later.")
         for parameter, use in self._follow(module, args, kwargs, deltas.detach()):
             self.take(parameter, use)
 
     def _follow(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], deltas: Any) -> Iterator[Any]:
-        """Each trained parameter of a module with its use."""
+        """Yield each trained parameter of a module with its use."""
         own, forward = self.own(module), type(module).forward
         if forward is torch.nn.Embedding.forward and module.max_norm is None and not module.scale_grad_by_freq:
             yield module.weight, Rows.of(args[0], deltas, module)
@@ -89,7 +89,7 @@ class Recorder:
             yield own["bias"], Built(deltas.sum(1))
 
     def take(self, parameter: Any, use: Any) -> None:
-        """One more use of a parameter; nothing if it is not trained."""
+        """Add one more use of a parameter; do nothing if it is not trained."""
         if id(parameter) not in self.names:
             return
         uses = self.uses[id(parameter)]
@@ -102,11 +102,11 @@ class Recorder:
 
     def finish(self) -> dict[str, list[float]]:
         """The three entries by name of the parameter, in the model's order."""
-        for parameter in [*self.uses]:  # some of whose uses reach no answer
+        for parameter in [*self.uses]:  # some of its uses affect no answer
             self._reduce(parameter)
         for parameter, name in self.names.items():
             if name not in self.entries and not self.expected[parameter]:
-                raise ValueError(f"`{name}` is trained, and its module was not called; freeze it, or call it.")
+                raise ValueError(f"`{name}` is trained, but its module was not called; freeze it, or call it.")
         return {name: self.entries.get(name, [0.0] * 3) for name in self.names.values()}
 
 

@@ -1,7 +1,7 @@
-"""How a module uses a parameter, and what three inner products follow without building the gradient.
+"""How a module uses a parameter, and the three inner products that follow without building the gradient.
 
-A gradient is a sum over places: Σ_s δ_s a_sᵀ for a weight, where a is what went into the module and δ the derivative
-of log π in what came out. Inner products of two of them are Σ_{s,s′} (a_s·a′_{s′})(δ_s·δ′_{s′}). Arrays have a leading
+A gradient is a sum over positions: Σ_s δ_s a_sᵀ for a weight, where a is the input of the module and δ the derivative
+of log π in its output. Inner products of two of them are Σ_{s,s′} (a_s·a′_{s′})(δ_s·δ′_{s′}). Arrays have a leading
 axis of 2, the chosen and the rejected answer; the three numbers are ‖g_w‖², ‖g_l‖², ⟨g_w, g_l⟩, in float64.
 """
 
@@ -38,7 +38,7 @@ def _widen(array: Any) -> Any:
 
 @dataclass
 class Built:
-    """A gradient that is there, [2, …]."""
+    """A materialised gradient, [2, …]."""
 
     gradient: Any
 
@@ -73,7 +73,7 @@ class Places:
 
     @property
     def features(self) -> Any:
-        """What goes in, as a last layer calls it."""
+        """The inputs, under the name that `Head` uses."""
         return self.inputs
 
     def columns(self, side: int, rows: Any) -> Any:
@@ -111,12 +111,12 @@ class Rows:
 
 
 class Head:
-    """The last layer [V, d] of a language model without what follows from it: log-softmax and both answers.
+    """The last layer [V, d] of a language model, followed by log-softmax.
 
     Its residuals, the derivatives of log π in the logits, are e_y − p, computed a part of the vocabulary at a time.
 
     Args:
-      features: what goes in at the T places that predict an answer's tokens, [2, T, d].
+      features: the inputs at the T positions that predict an answer's tokens, [2, T, d].
       weight: [V, d].
       bias: [V], or none.
       tokens: of the answers, [2, T].
@@ -158,7 +158,9 @@ class Head:
         biases: list[Any] = []
         every = torch.arange(len(self.weight), device=self.weight.device)
         for part in reversed(self.parts):
-            logits = self._logits(part) if self.last is None else self.last  # of the last part they are there
+            logits = (
+                self._logits(part) if self.last is None else self.last
+            )  # those of the last part are still in memory
             self.last = None
             residuals = self._residuals(logits, every[part])
             back += residuals @ _widen(self.weight[part])
@@ -191,7 +193,7 @@ def multiply_uses(uses: list[Any]) -> Any:
 
 
 def multiply_tied(table: Rows, head: Head | Places) -> Any:
-    """What the two uses of a tied table add to the three numbers of each.
+    """The products between the two uses of a tied table, to be added to those of each.
 
     Row v of the head's gradient is Σ_t δ_t[v] h_t, so its product with the table's is Σ_{s,t} δ_t[v_s] (h_t·ε_s).
     """

@@ -1,7 +1,7 @@
 """Preference losses: their values, and their weights on the two gradients in closed form and by autodiff.
 
-`LOSSES[name](**hyper)` gives a `Loss`, under its name here or another one of `ALIASES`; `loss` enters one of your own.
-`form` says what a loss is, and `pieces` has the functions that most losses are made of. `margins`, `reference_free` and
+`LOSSES[name](**hyper)` gives a `Loss`, under its name here or an alias of `ALIASES`; `loss` adds your own. `form`
+defines a loss, and `pieces` has the functions that most losses consist of. `margins`, `reference_free` and
 `per_response` are the entries of the `catalogue`.
 """
 

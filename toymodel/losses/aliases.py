@@ -1,7 +1,7 @@
 """Other names of losses: those of papers, of TRL's `loss_type` and of other implementations.
 
-`LOSSES` finds a loss under each of them, whatever the case, with or without - and _ between the words. A name that
-implementations give to different losses stands here with all of them, and looking it up says which they are.
+`LOSSES` finds a loss under each of them, in any case, with or without - and _ between the words. A name that
+implementations give to different losses is listed with all of them, and the error on looking it up names them.
 """
 
 import re
@@ -10,7 +10,7 @@ from toymodel._public import own_names
 
 __dir__ = own_names(globals())
 
-#: By another name: the loss's name in `LOSSES`, or several where the name does not decide.
+#: By alias: the loss's name in `LOSSES`, or several names if the alias is ambiguous.
 ALIASES: dict[str, str] = {
     # DPO and what changes its margin or its labels
     "sigmoid": "dpo",  # TRL
@@ -73,5 +73,5 @@ ALIASES: dict[str, str] = {
 
 
 def plain(name: str) -> str:
-    """A name without case and without what separates its words."""
+    """A name in lower case without separators."""
     return re.sub(r"[-_+\s]", "", name.lower())

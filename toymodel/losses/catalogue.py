@@ -1,4 +1,4 @@
-"""The catalogue: it finds a loss by name, checks its hyperparameters, and gives a `Loss`."""
+"""The catalogue finds a loss by name, checks its hyperparameters, and returns a `Loss`."""
 
 import difflib
 import inspect
@@ -42,7 +42,7 @@ PositiveFlipRate = Annotated[float, Domain("in (0, 0.5)", lambda x: (x > 0) & (x
 @partial(pytree, static=["definition"])
 @dataclass(frozen=True)
 class Loss:
-    """A preference loss with its hyperparameters. A pytree of them: `jax.vmap` over losses sweeps hyperparameters.
+    """A preference loss with its hyperparameters. It is a pytree of these: `jax.vmap` over losses sweeps them.
 
     Everything is elementwise over pairs, nothing is reduced. Log-probabilities are sums over the response in nats, so
     the weights of a length-averaged loss carry its 1/length. Arguments that a loss does not use may be left out, and
@@ -69,7 +69,7 @@ class Loss:
         """The loss of each pair, in nats.
 
         Raises:
-          ValueError: shapes differ, a log-probability is positive or not finite, a length is below 1, or something
+          ValueError: shapes differ, a log-probability is positive or not finite, a length is below 1, or an argument
             that this loss needs is missing.
         """
         return self._evaluate(
@@ -165,14 +165,14 @@ def _check_inputs(arrays: dict[str, Array]) -> None:
 
 @dataclass(frozen=True)
 class Definition:
-    """A loss whose hyperparameters are not chosen yet: `LOSSES[name](beta=0.1)` gives a `Loss`."""
+    """A loss without values for its hyperparameters: `LOSSES[name](beta=0.1)` gives a `Loss`."""
 
     name: str
     form: Callable[..., Form]
     ratio: str  # d_w/d_l, in the notation of the catalogue
 
     def __post_init__(self) -> None:
-        """Let `help` and `?` tell of this loss rather than of the class."""
+        """Let `help` and `?` describe this loss rather than the class."""
         hyper = inspect.signature(self.form).parameters.values()
         parameters = [p.replace(kind=p.KEYWORD_ONLY, annotation=p.empty) for p in hyper]
         about = {
@@ -199,7 +199,7 @@ class Definition:
         """The loss with these hyperparameters, defaults elsewhere; arrays are for `jax.vmap`.
 
         Raises:
-          ValueError: a hyperparameter is unknown or out of its range.
+          ValueError: a hyperparameter is unknown or out of range.
         """
         for name in hyper:
             if name not in self.defaults:
@@ -223,10 +223,10 @@ class Catalogue(dict[str, Definition]):
     """Losses by name. Looking one up also takes its `ALIASES`; iterating gives each loss once."""
 
     def __missing__(self, name: str) -> Definition:
-        """The loss of another name, or of another spelling.
+        """The loss with this alias or spelling.
 
         Raises:
-          ValueError: the name is unknown, or it is that of several losses; the message says which are meant or near.
+          ValueError: the name is unknown, or is that of several losses; the message lists these, or similar names.
         """
         names = {plain(known): known for known in self}
         names = {plain(alias): losses for alias, losses in ALIASES.items()} | names
@@ -239,7 +239,7 @@ class Catalogue(dict[str, Definition]):
 
 
 def _suggest_names(name: Any, known: Iterable[str], aliases: Iterable[str] = ()) -> str:
-    """Suggest the names that contain it, or those spelt alike, or all that are no aliases."""
+    """Suggest the names that contain it, or similar ones, or all names that are not aliases."""
     name, names = str(name).lower(), list(known)
     every = [*names, *aliases]
     nearest = [other for other in names if name in other] or difflib.get_close_matches(name, every)
@@ -257,7 +257,7 @@ LOSSES = Catalogue()
 
 
 def loss(*, ratio: str) -> Callable[[Callable[..., Form]], Definition]:
-    """Enter a loss into `LOSSES` under its function's name.
+    """Add a loss to `LOSSES` under its function's name.
 
     The function takes the hyperparameters by name, each annotated with its range (`Positive`, `Fraction`, …) and with
     the field's default, and returns a `Margin` or another function of the two sides.

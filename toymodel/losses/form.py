@@ -5,8 +5,8 @@ log π_w, log π_l, references  `Side`: one response as a loss sees it
 m, h_w, h_l, Λ                pieces of `Margin`, each a function that returns a `Jet`: its value and its slope
 d_w = m′h_w′ + Λ′, d_l = m′h_l′  `Outcome`, from the slopes alone
 
-ℓ = −[m(h_w(log π_w) − h_l(log π_l)) + Λ(log π_w)]. A loss that has no such form is any other function of the two sides
-that returns an `Outcome`.
+ℓ = −[m(h_w(log π_w) − h_l(log π_l)) + Λ(log π_w)]. A loss without this form is any other function of the two sides that
+returns an `Outcome`.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ class Side(NamedTuple):
         return self.logratio / self.tokens
 
 
-#: A loss with its hyperparameters chosen, from the two sides to value and weights.
+#: A loss with its hyperparameters: a function from the two sides to value and weights.
 Form = Callable[[Side, Side], Outcome]
 Piece = Callable[[Side], Jet]
 

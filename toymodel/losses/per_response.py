@@ -1,6 +1,6 @@
 """Losses with one term for the chosen and one for the rejected, and losses that switch between the two responses.
 
-A sum A(w) + B(l) is the paper's form with m the identity, h_w = −A, h_l = B. r is a response's logratio.
+A sum A(w) + B(l) has the paper's form with m the identity, h_w = −A, h_l = B. r is a response's logratio.
 """
 
 from collections.abc import Callable

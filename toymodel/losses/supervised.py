@@ -22,8 +22,8 @@ SHARE = Domain("in [0, 1]", lambda x: (x >= 0) & (x <= 1))
 class CrossEntropy:
     """Cross-entropy with label noise, in nats: −((1 − s) log π_w + s log π_l), where a share s of annotators errs.
 
-    They give the rejected answer. d_w = 1 − s and d_l = −s: at s = 0 it is the usual negative log-likelihood of the
-    chosen answers, at 1/2 that of both alike. At its minimum, the two answers have the probabilities 1 − s and s.
+    Then they give the rejected answer. d_w = 1 − s and d_l = −s. At s = 0 it is the usual negative log-likelihood of
+    the chosen answers, at 1/2 that of both alike. At its minimum, the two answers have probabilities 1 − s and s.
 
     Raises:
       ValueError: `rejected_share` is not in [0, 1].

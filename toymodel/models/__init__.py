@@ -1,4 +1,4 @@
-"""Softmax language models small enough to solve: one file for each family, and what they share."""
+"""Softmax language models small enough to solve: one file for each family, and shared code."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Arrays of pretrained Llama models under the names that others give them, as a `Llama` and its parameters."""
+"""Converts arrays of pretrained Llama models, under the names of other libraries, to a `Llama` and its parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,7 +30,7 @@ def from_transformers(model: Llama, arrays: Arrays) -> LlamaParams:
     """Parameters from arrays named as `LlamaForCausalLM` of Hugging Face transformers names them.
 
     Raises:
-      ValueError: an array is missing, is of another shape, is not finite, or has no place in the model, such as a bias.
+      ValueError: an array is missing, has the wrong shape, is not finite, or is not in the model, such as a bias.
     """
     names = {ours: theirs for ours, theirs, _ in LAYERS}
     tables = {
@@ -42,7 +42,7 @@ def from_transformers(model: Llama, arrays: Arrays) -> LlamaParams:
 
 
 def from_gguf(model: Llama, arrays: Arrays) -> LlamaParams:
-    """Parameters from arrays named as llama.cpp names them, which stores the two halves of a turn next to each other.
+    """Parameters from arrays named as in llama.cpp, which stores the two channels of a rotation next to each other.
 
     Raises:
       ValueError: as for `from_transformers`.

@@ -31,9 +31,9 @@ class Cosines(NamedTuple):
     suffix: Scalars  # ρ_ψ: suffix contexts at one position
 
     def check(self, pairs: int | None) -> None:
-        """Raise `ValueError` unless so many pairs can have these cosines, half of them of each word.
+        """Raise `ValueError` unless this number of pairs can have these cosines, half of them of each word.
 
-        One pair has none, and None means any number of pairs. Labels: the Gram matrix of unit features has the
+        One pair has no cosines, and None means any number of pairs. Labels: the Gram matrix of unit features has the
         eigenvalues 1 − ρ_s and 1 + ρ_s(B/2 − 1) ± ρ_d B/2, suffix: 1 − ρ_ψ and 1 + ρ_ψ(B − 1). None may be negative.
         """
         if pairs == 1 or not is_concrete(self):
@@ -67,14 +67,14 @@ def crowd(
     a: Scalars,
     b: Scalars,
 ) -> tuple[PreferencePairs, LinearSoftmax]:
-    """That many pairs, and the model in which they have these cosines and, at W = 0, these probabilities.
+    """Make `pairs` pairs, and the model in which they have these cosines and, at W = 0, these probabilities.
 
     W is [V, d], with one feature for each pair and position: d = `pairs` · (1 + `suffix_length`). Some of the pairs may
     be the batch, and the others unseen.
 
     Raises:
-      ValueError: `pairs` is odd, cosines that so many pairs cannot have, a probability outside (0, 1), or labels whose
-        probabilities do not leave the rest what they must (for V = 2 nothing).
+      ValueError: `pairs` is odd, cosines that this number of pairs cannot have, a probability outside (0, 1), or labels
+        whose probabilities do not sum to less than 1 (for V = 2, to 1).
     """
     require_int("pairs", pairs, low=2)
     if pairs % 2:
@@ -122,7 +122,7 @@ def _make_pairs(pairs: int, suffix_length: int, vocab_size: int) -> PreferencePa
 
 
 def _place_features(pairs: int, suffix_length: int, cosines: Cosines) -> Float[Array, "n T d"]:
-    """Unit vectors, the rows of the square root of their Gram matrix; each position has coordinates of its own."""
+    """Unit vectors, the rows of the square root of their Gram matrix; each position has its own coordinates."""
     ones, words = jnp.ones(pairs), 1.0 - 2 * (jnp.arange(pairs) % 2)
     both, apart = (jnp.asarray(cosines.same + sign * cosines.different) / 2 for sign in (1, -1))
     label = _root(1 - jnp.asarray(cosines.same), (both, ones), (apart, words))

@@ -44,7 +44,7 @@ class Flat:
         return logits
 
     def unflatten(self, params: Float[Array, "*states P"]) -> Params:
-        """The parameters as the network has them, with the same leading axes."""
+        """The parameters in the network's own tree, with the same leading axes."""
         sizes = [prod(shape) for shape in self.shapes]
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
         parts = jnp.split(params, ends, axis=-1)

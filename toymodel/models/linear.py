@@ -41,7 +41,7 @@ PADDING = -1  # in place of a token id
 
 
 class LinearStates(NamedTuple):
-    """What a linear softmax model computes while it reads one response; the closed forms need nothing else."""
+    """What a linear softmax model computes for one response; the closed forms need nothing else."""
 
     features: Float[Array, "T d"]
     logits: Float[Array, "T V"]
@@ -66,7 +66,7 @@ class LinearSoftmax:
         return short_repr(self, ("kind", "vocab_size", "features", "frozen_logits"))
 
     def contexts(self, response: Response) -> Int[Array, " T"]:
-        """The row of each token's context. Equal rows: equal features and equal probabilities."""
+        """The row of each token's context. Equal rows have equal features and equal probabilities."""
         T = response.tokens.shape[-1]
         if self.kind == "unigram":
             return jnp.zeros(T, jnp.int32)
@@ -140,7 +140,7 @@ def frozen_features(
     chosen_logits: Float[Array, "*n T_w V"] | None = None,
     rejected_logits: Float[Array, "*n T_l V"] | None = None,
 ) -> LinearSoftmax:
-    """φ given for each context of each response ("learnable last linear layer"), whatever produced the hidden states.
+    """Features φ are given for each context of each response ("learnable last linear layer"), from any source.
 
     Logits z⁰ may be given as well, for both responses or for none. A context found more than once keeps the features
     and logits of its first occurrence, chosen responses first.
@@ -310,7 +310,7 @@ def _normalise(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
 
 
 def _check_own_contexts(model: LinearSoftmax, pairs: PreferencePairs, correlation: float | Array) -> None:
-    """Raise `ValueError` when some pair's hidden states do not have the cosine that was asked for."""
+    """Raise `ValueError` when some pair's hidden states do not have the requested cosine."""
     if not is_concrete(model, pairs, correlation):
         return
     batch = jax.tree.map(jnp.atleast_2d, pairs)

@@ -1,7 +1,7 @@
-"""A decoder-only transformer of the Llama architecture, as pretrained models have it.
+"""A decoder-only transformer of the Llama architecture, as in pretrained models.
 
 Each block is x + attention(norm(x)), then x + MLP(norm(x)), as in `transformer`; but norms only scale (RMSNorm),
-positions turn queries and keys (RoPE), a few queries share a key and a value, the MLP is gated (SwiGLU), and no layer
+positions rotate queries and keys (RoPE), a few queries share a key and a value, the MLP is gated (SwiGLU), and no layer
 has a bias. (Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023; the numbers are those of the
 public implementation, see tests/data/README.md.)
 """
@@ -37,8 +37,8 @@ SIZES = ("vocab_size", "layers", "dim", "heads", "kv_heads", "hidden")
 class Llama:
     """Sizes of the model; it has no frozen arrays.
 
-    A sequence is the prompt and the response without its last token. There is no start symbol: a prompt has one real
-    token at least, and holds the tokenizer's own start symbol where one is wanted. Padding of prompts comes first; it
+    A sequence is the prompt and the response without its last token. There is no start symbol: a prompt has at least
+    one real token, and includes the tokenizer's start symbol if one is wanted. Padding of prompts comes first; it
     is neither attended to nor counted as a position.
 
     Raises:
@@ -85,7 +85,7 @@ class Llama:
         """Logits before each token of one response, in the dtype of `params`.
 
         Raises:
-          ValueError: the prompt has no place, or `params` has other shapes.
+          ValueError: the prompt is empty, or `params` has other shapes.
         """
         shapes = jax.tree.map(jnp.shape, params)
         if shapes != self.shapes:
@@ -113,7 +113,7 @@ class Llama:
         )
 
     def head(self, params: LlamaParams) -> Head:
-        """The token table, or a matrix of its own."""
+        """The token table, or a separate matrix."""
         if self.tied:
             return Head(params["token_embedding"], None, "token_embedding")
         return Head(params["head"], None, None)
@@ -140,7 +140,7 @@ class Llama:
         return x + affine(layers["attention_out"], mixed), inputs
 
     def _turn(self, x: Float[Array, "S h*c"], positions: Int[Array, " S"]) -> Float[Array, "S h c"]:
-        """RoPE: channels j and j + c/2 of each head turn by position · θ^(−2j/c)."""
+        """RoPE: channels j and j + c/2 of each head are rotated by position · θ^(−2j/c)."""
         channels = self.dim // self.heads
         angles = positions[:, None] * self.theta ** (-jnp.arange(0, channels, 2, dtype=x.dtype) / channels)
         cos, sin = jnp.cos(angles)[:, None], jnp.sin(angles)[:, None]

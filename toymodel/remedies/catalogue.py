@@ -1,4 +1,4 @@
-"""`REMEDIES` lists every remedy of the comparison, with its source, the strengths to try and what it costs.
+"""`REMEDIES` lists every remedy of the comparison, with its source, the strengths to try and its cost.
 
 To add one: an entry here, or `REMEDIES["name"] = Remedy(...)` before the comparison runs (see CONTRIBUTING.md).
 """
@@ -61,7 +61,7 @@ def half_by_ches(model: Model, params: Params, pairs: PreferencePairs) -> Prefer
     return keep_lowest(pairs, scores, len(pairs) // 2)
 
 
-#: By name.
+#: Every remedy of the comparison, by name.
 REMEDIES: dict[str, Remedy] = {
     "none": Remedy("the loss alone"),
     "likelihood": Remedy("CPO, RPO", (0.3, 1.0, 3.0), loss=WithLikelihood),

@@ -1,7 +1,7 @@
-"""The remedy that steps so that all pairs of a batch come out right, where such a step exists (T24).
+"""The remedy that takes a step which separates all pairs of a batch, if such a step exists (T24).
 
-It asks the loss only who should rise and who should fall, and how long the step is. The weights that it then puts on
-the gradients are those of the hull's point nearest 0.
+The loss only decides which answers should rise and fall, and how long the step is. The weights on the gradients are
+those of the point of their convex hull nearest 0.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ __dir__ = own_names(globals())
 @pytree
 @dataclass(frozen=True)
 class CommonStep(Weighted):
-    """The common step of the batch, as long as the plain one, whose weights have damping λ (`theory.common_weights`).
+    """The common step of the batch, as long as the plain one, with damping λ of its weights (`theory.common_weights`).
 
     A small step without damping raises every chosen and lowers every rejected answer of the batch, if any step does.
-    If none does it is the plain step, and so it jumps where the last such step is lost. Damping keeps the weights near
-    those of the loss instead, without jumps, and promises no pair anything.
+    If none does, it is the plain step, so it jumps where the last such step disappears. Damping keeps the weights near
+    those of the loss instead, without jumps, and guarantees nothing to any pair.
 
     It builds the gradient of every response, 2 B P numbers.
     """

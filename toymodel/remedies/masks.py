@@ -7,8 +7,8 @@ Rule            u
 `OracleMask`    1 where the two answers differ, for a user who knows the contrast tokens
 `LearnedMask`   one for each position and side, shared by all pairs, learned from the loss + λ(‖u_w‖₁ + ‖u_l‖₁)
 
-`RejectedMask` is ours, and asks less: the loss stays as it is, and the rejected answer's shared tokens are pushed less.
-By the account of training (T23) it is they that bring the chosen answers down.
+`RejectedMask` is ours and changes less: the loss stays as it is, and the rejected answer's shared tokens are pushed
+less. By the account of training (T23), these tokens lower the chosen answers.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ __dir__ = own_names(globals())
 @pytree
 @dataclass(frozen=True)
 class OracleMask(Weighted):
-    """Only tokens count that differ from the other answer's token at the same position, or have none opposite."""
+    """Only tokens that differ from the other answer's token at the same position count, or that have none opposite."""
 
     def direction(self, batch: Batch, before: State) -> Direction:
         """The gradient of the masked loss."""
@@ -67,8 +67,8 @@ class LearnedMask(Weighted):
 class RejectedMask(Weighted):
     """The loss's own weights d_w and d_l; the rejected answer's tokens that `OracleMask` masks have d_l (1 − strength).
 
-    The chosen answer is trained as a whole. What the rejected one shares with it, in the same place, is not pushed down
-    at strength 1; both answers can then rise. At strength κ a shared suffix token adds
+    The chosen answer is trained as a whole. Tokens that the rejected one shares with it, at the same position, are not
+    pushed down at strength 1; both answers can then rise. At strength κ a shared suffix token adds
     ⟨e − p, (e − p) − (1 − κ)(e − q)⟩ to the slope of the chosen; T7 is κ = 0.
     """
 

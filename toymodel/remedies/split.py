@@ -35,11 +35,11 @@ class Split(Weighted):
     """One half of the gradient after the other.
 
     Args:
-      first: the side that goes first; "coin" draws it anew for every step.
+      first: the side that goes first; "coin" draws it for every step.
       seed: of the coin.
 
     Raises:
-      ValueError: `first` is none of the three.
+      ValueError: `first` is not one of the three.
     """
 
     first: First = "coin"
@@ -73,7 +73,7 @@ class _Half(Weighted):
 class VirtualSplit:
     """Each half of the gradient, computed where κ/2 of a plain step along the other half leads, with the same weights.
 
-    It is meant for optimisers with a memory. One that takes `plain_gradient`, as `split_adam` does, is given it too.
+    It is meant for optimisers with a memory. An optimiser that takes `plain_gradient`, as `split_adam` does, gets it.
     """
 
     kappa: float | Float[Array, "*runs"] = 1.0

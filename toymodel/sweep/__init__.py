@@ -1,7 +1,7 @@
 """Sweeps: an experiment run for a grid of settings, as one table, resumable, on one machine or a cluster.
 
 `make_sweep` makes grids of settings; `run` computes those that a folder lacks and returns their table; `read` reads
-whatever a folder holds. What an experiment is, says `toymodel.experiments`. `__init__.pyi` lists what is offered.
+everything in a folder. `toymodel.experiments` defines experiments. `__init__.pyi` lists the public names.
 """
 
 import lazy_loader

@@ -1,7 +1,7 @@
 """Running a sweep on a Dask cluster: each missing shard is a task; the worker that computes it writes it.
 
-Tasks are named by their settings, and the scheduler keeps them when the client goes: whoever comes back with the same
-sweep attaches to what is still running, and finds the rest in the folder. All must see that folder.
+Tasks are named by their settings, and the scheduler keeps them when the client leaves: a client that returns with the
+same sweep attaches to the tasks still running, and finds the rest in the folder. All machines must see that folder.
 """
 
 import threading
@@ -25,8 +25,8 @@ from toymodel.sweep.store import Notice, Store
 __dir__ = own_names(globals())
 
 RETRIES = 3  # of a task that fails, or whose worker dies
-FIRST_PATIENCE = 20  # seconds to wait for a scheduler that should be there
-PATIENCE = 600  # seconds to wait for one that was there to come back
+FIRST_PATIENCE = 20  # seconds to wait for a scheduler at first
+PATIENCE = 600  # seconds to wait for a lost scheduler
 ONE_AT_A_TIME = threading.Lock()  # a worker's shards share its devices
 LOST = (OSError, TimeoutError, CancelledError, distributed.CancelledError, distributed.comm.core.CommClosedError)
 
@@ -43,11 +43,11 @@ def run_on_cluster(
     """Have a cluster compute what the folder lacks; returns the number of settings computed.
 
     Args:
-      config: the configuration of the sweep, in the sweep's folder, from where the workers read its experiment.
-      scheduler: an address, the `.json` file that a scheduler was told to write, or a `distributed` cluster.
+      config: the configuration of the sweep in the sweep's folder; workers read its experiment there.
+      scheduler: an address, the `.json` file of a scheduler, or a `distributed` cluster.
 
     Raises:
-      ValueError: the scheduler cannot be reached, or not again.
+      ValueError: the scheduler cannot be reached, or is lost.
       BadFolder: a worker cannot use the folder, or runs other code.
     """
     computed, wait = 0, FIRST_PATIENCE
@@ -70,7 +70,7 @@ def run_on_cluster(
 
 
 def _finished(client: Any, sweep: Sweep, store: Store, config: Path, todo: list[Task]) -> Iterator[Task]:
-    """Submit all tasks and yield each when it is done; they go on when this client is gone."""
+    """Submit all tasks and yield each when it is done; they continue if this client ends."""
     folder, path, name = str(store.folder.resolve()), str(config.resolve()), sweep.experiment.name
     futures = {}
     for task in todo:
@@ -107,21 +107,21 @@ def compute_on_worker(folder: str, config: str, name: str, precision: str, task:
     """Compute one task on this worker and write it to the folder.
 
     Raises:
-      BadFolder: the folder is not here, or this worker would compute with other code.
+      BadFolder: this worker does not see the folder, or has other code.
     """
     where = Path(folder)
     if not (where / "sweep.json").is_file():
         raise BadFolder(f"this worker does not see {folder}: all workers need the folder under the same name.")
     experiment = _experiment(config, name)
     if not task.name.startswith(code_of(experiment, task.settings)[:12]):
-        raise BadFolder("this worker has other code or other packages than the client; install the same on all.")
+        raise BadFolder("this worker's code or packages differ from the client's; install the same on all.")
     with ONE_AT_A_TIME:
         compute(Sweep(experiment, task.settings, precision), Store.open(where), task)
 
 
 @lru_cache(maxsize=4)
 def _experiment(config: str, name: str) -> Experiment:
-    """The experiment of a configuration, or the one of this name that it needs."""
+    """The experiment of a configuration, or the experiment of this name that it needs."""
     experiment = load(config).experiment
     while experiment.name != name and experiment.needs is not None:
         experiment = experiment.needs

@@ -1,4 +1,4 @@
-"""A sweep written in TOML; what is wrong with it is told with the file and the line."""
+"""A sweep written in TOML; errors give the file and the line."""
 
 import re
 import sys
@@ -80,7 +80,7 @@ def _experiment(name: Any, beside: Path) -> Experiment:
 
 
 def _line(text: str, key: str, grid: int) -> int | None:
-    """The number of the line that gives a key: best in this grid, else in what all grids share."""
+    """The line number of a key: in this grid if possible, else in the settings that all grids share."""
     gives = re.compile(rf"""(^|[\s{{,."'])({re.escape(key)})["']?\s*=|^\s*\[+\s*{re.escape(key)}\s*\]""")
     found, grids, at = [], -1, -1
     for number, line in enumerate(text.splitlines(), start=1):

@@ -20,7 +20,7 @@ MOST = 10**8  # settings, some 10 GB of them
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """An experiment with all the settings it is to be run for: a row each, a column for each field."""
+    """An experiment with all settings to run: one row for each, one column for each field."""
 
     experiment: Experiment
     settings: pl.DataFrame
@@ -47,12 +47,12 @@ def make_sweep(
     Args:
       parts: each a grid: for fields, one value, or a sequence of values, every combination of which is run. "zip" holds
         fields whose values go together, one by one. "random" holds `draws`, optionally `key`, and for fields the
-        values to draw from. Instead of a sequence stand {"range": n} (or [start, stop], or with a step), and
+        values to draw from. A sequence may be given as {"range": n} (or [start, stop], or with a step), or as
         {"linear": [low, high], "count": n} or {"log": …}; under "random", without the count, these are intervals.
         A draw that repeats an earlier one is dropped.
 
     Raises:
-      BadSetting: an unknown field, a value out of its range, a setting that occurs twice.
+      BadSetting: an unknown field, a value out of range, a repeated setting.
     """
     if precision not in ("float64", "float32"):
         raise BadSetting(f'`precision` must be "float64" or "float32", got {precision!r}.', "precision")
@@ -72,7 +72,7 @@ def make_sweep(
 
 
 def completed(experiment: Experiment, columns: Columns) -> pl.DataFrame:
-    """Settings with what depends on other fields filled in."""
+    """The settings with fields that depend on others filled in."""
     if experiment.complete is not None:
         columns = experiment.complete(columns)
     return pl.DataFrame({name: columns[name] for name in experiment.fields})
@@ -105,7 +105,7 @@ def _grid(experiment: Experiment, part: Values) -> pl.DataFrame:
 
 
 def _axis(experiment: Experiment, name: str, values: Any) -> pl.DataFrame:
-    """What a grid gives under one name: a field, or several whose values go together."""
+    """The axis of one name in a grid: a field, or several fields whose values go together."""
     if name == "random":
         return _drawn(experiment, values)
     if name == "zip" and (not isinstance(values, Mapping) or not values):
@@ -161,7 +161,7 @@ def _interval(name: str, ends: Any, scale: str) -> tuple[float, float]:
 
 
 def _drawn(experiment: Experiment, values: Any) -> pl.DataFrame:
-    """Fields drawn independently: draw i is the same whatever else is drawn, and however many draws there are."""
+    """Fields drawn independently: draw i depends neither on other fields nor on the number of draws."""
     if not isinstance(values, Mapping) or not isinstance(values.get("draws"), int) or values["draws"] < 1:
         raise BadSetting("`random` must be a table with `draws`, a whole number of at least 1.", "random")
     key, draws = values.get("key", 0), values["draws"]

@@ -17,7 +17,7 @@ from toymodel.experiments.experiment import Experiment, Row
 
 __dir__ = own_names(globals())
 
-SMALL = 32  # settings in a block, from which on a setting is so small that filling a block up costs nothing
+SMALL = 32  # block size from which on settings are so small that filling a block up costs nothing
 
 Report = Callable[[int], Any]  # called with the number of settings that were just computed
 
@@ -30,10 +30,10 @@ def table(
     precision: str = "float64",
     report: Report = lambda _: None,
 ) -> pl.DataFrame:
-    """The rows of settings that belong to one program, in their order: the fields, then what was measured.
+    """The rows of settings that belong to one program, in their order: the fields, then the measurements.
 
     Args:
-      needed: for an experiment that needs another, what that one gave for each of these settings.
+      needed: for an experiment that needs another, the results of that one for each of these settings.
     """
     if experiment.alone:
         return settings.hstack(pl.DataFrame(_one_by_one(experiment, settings, needed, precision, report)))
@@ -66,7 +66,7 @@ def _one_by_one(
     precision: str,
     report: Report,
 ) -> dict[str, np.ndarray]:
-    """What `measure` gives for each setting, alone."""
+    """The result of `measure` for each setting, one at a time."""
     rows = []
     with jax.enable_x64(precision == "float64"):
         for number, values in enumerate(settings.iter_rows(named=True)):
@@ -77,7 +77,7 @@ def _one_by_one(
 
 
 def places(column: pl.Series, words: Sequence[str]) -> np.ndarray:
-    """A column as a program takes it: words as their places among those there are, numbers as they are."""
+    """A column as input of a program: words as indices of the known words, numbers unchanged."""
     if words:
         column = column.replace_strict(list(words), list(range(len(words))), return_dtype=pl.Int32)
     return column.to_numpy()
@@ -87,8 +87,8 @@ def places(column: pl.Series, words: Sequence[str]) -> np.ndarray:
 def _program(
     experiment: Experiment, compiled: tuple[tuple[str, Any], ...], block: int, devices: int, precision: str
 ) -> Any:
-    """From numbers [devices · block], and what else is needed, to results; compiled when first called."""
-    del block, precision  # another one is another program
+    """The function from numbers [devices · block], and other inputs, to results; compiled when first called."""
+    del block, precision  # a different object is a different program
     free_memory()
 
     def measure(numbers: dict[str, Array], needed: Row | None) -> Row:
@@ -106,7 +106,7 @@ def _program(
 
 
 def free_memory() -> None:
-    """Forget the program that was run last, and return what compiling it has left behind."""
+    """Forget the last program, and return the memory that compiling it used."""
     _program.cache_clear()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc, which keeps some hundred megabytes otherwise

@@ -1,4 +1,4 @@
-"""Running a sweep in this process: what is missing is computed shard by shard, and written shard by shard.
+"""Running a sweep in this process: missing settings are computed and written shard by shard.
 
 Several processes may run sweeps of one folder at once: each claims a shard before it computes it.
 """
@@ -41,13 +41,13 @@ def run(
 ) -> pl.LazyFrame:
     """Compute what the folder lacks of a sweep, and read the sweep's table from it, in the order of its settings.
 
-    Interrupted at any point, by whatever means, it goes on from the shards that are whole when it is called again.
-    Settings that a file holds already, of this grid or of another, are not computed again.
+    If it is interrupted at any point, the next call continues from the complete shards. Settings that a file already
+    holds, of this grid or of another, are not computed again.
 
     Args:
-      needed_in: where the sweeps lie that this one needs, to be shared with others (default: in the folder).
-      progress: called with the number of settings just done, 0 while those that they need are computed.
-      notice: told of files that are set aside.
+      needed_in: folder of the sweeps that this one needs, to share them with others (default: in the folder).
+      progress: called with the number of settings just done, 0 while the settings that they need are computed.
+      notice: called with a message about each file that is set aside.
 
     Raises:
       BadFolder: the folder is not this sweep's, or cannot be written to.
@@ -74,14 +74,14 @@ def run_here(
     progress: Progress = lambda *_: None,
     notice: Notice = lambda _: None,
 ) -> None:
-    """Compute what is left of a sweep, after what it needs, and keep count in the record."""
+    """Compute what is left of a sweep, after the sweep that it needs, and keep count in the record."""
     if left.experiment.needs:
         needed, folder = needed_sweep(left, store, needed_in)
         name = needed.experiment.name
         _fill(needed, folder, None, lambda _, shard: progress(0, f"{name}, {shard}"), notice)
     todo = tasks(left)
     shards = [(f"shard {number} of {len(todo)}", task) for number, task in enumerate(todo, start=1)]
-    for wait in (False, True):  # what other processes are at comes last
+    for wait in (False, True):  # tasks of other processes come last
         of_others = []
         for shard, task in shards:
 
@@ -107,8 +107,8 @@ def compute(
     """Compute one task and write it.
 
     Returns:
-      The number of settings computed: 0 when another process has written them; None when one is at them. With `wait`,
-      that one is waited for.
+      The number of settings computed: 0 if another process has written them; None if another is computing them. With
+      `wait`, it waits for that process.
     """
     with store.claim(task.name, wait=wait) as mine:
         if not mine:
@@ -142,7 +142,7 @@ def missing(sweep: Sweep, store: Store, notice: Notice | None = None) -> Sweep:
     """What is left to compute: the settings that no file holds.
 
     Args:
-      notice: told of each file that is damaged, or of other code, when it is set aside; without it nothing is moved.
+      notice: called with a message when a file is set aside as damaged or of other code; without it no file is moved.
     """
     fields = list(sweep.experiment.fields)
     held = store.settings(_usable_files(sweep.experiment, store, notice))
@@ -163,7 +163,7 @@ def results(sweep: Sweep, store: Store) -> pl.LazyFrame:
 
 
 def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = None) -> list[Path]:
-    """The files that are whole and of today's code; with `notice`, all others are set aside."""
+    """The files that are intact and of the current code; with `notice`, all others are set aside."""
     whole, damaged = store.files()
     of_code = {path.name[:12]: path for path in whole}  # one is enough: they name the same losses
     today = {
@@ -180,7 +180,7 @@ def _usable_files(experiment: Experiment, store: Store, notice: Notice | None = 
 
 
 def needed_sweep(sweep: Sweep, store: Store, needed_in: Path | None) -> tuple[Sweep, Path]:
-    """What a sweep needs of another experiment, and the folder for it."""
+    """The sweep of another experiment that a sweep needs, and the folder for it."""
     needed = _needed_by_each(sweep)
     name = f"{needed.experiment.name}-{needed.precision}-{needed.experiment.code()[:12]}"
     once = replace(needed, settings=needed.settings.unique(maintain_order=True))
@@ -188,7 +188,7 @@ def needed_sweep(sweep: Sweep, store: Store, needed_in: Path | None) -> tuple[Sw
 
 
 def _needed_by_each(sweep: Sweep) -> Sweep:
-    """For each setting that of the experiment that it needs; several may need the same."""
+    """For each setting, the setting of the needed experiment; several may need the same."""
     experiment = sweep.experiment.needs
     assert experiment is not None
     settings = completed(experiment, sweep.experiment.needed(columns_of(sweep.settings)))
@@ -196,7 +196,7 @@ def _needed_by_each(sweep: Sweep) -> Sweep:
 
 
 def _needed_rows(sweep: Sweep, store: Store, needed_in: Path | None) -> dict[str, np.ndarray] | None:
-    """What the needed experiment gave for each setting, by name: [settings, …]."""
+    """Results of the needed experiment for each setting, by name: [settings, …]."""
     if sweep.experiment.needs is None:
         return None
     needed, (_, folder) = _needed_by_each(sweep), needed_sweep(sweep, store, needed_in)

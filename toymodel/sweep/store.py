@@ -1,13 +1,13 @@
 """A sweep's folder: one Parquet file for each shard, whole or absent, named by what it holds.
 
-    sweep.json                        what all its files have in common: experiment, precision, fields, packages, code
+    sweep.json                        common to all files: experiment, precision, fields, packages, code
     table/<code>-<settings>-<content>.parquet
-    runs/<start>-<host>-<pid>.json    who computed what, when and on what
-    set_aside/                        what was damaged, or computed by another version of a loss
-    .claims/                          locks of those who are computing
+    runs/<start>-<host>-<pid>.json    who computed what, when and on which machine
+    set_aside/                        files that are damaged, or computed by another version of a loss
+    .claims/                          locks of running processes
 
 Three hashes make a file's name: of the code that it depends on, of its settings, and of its bytes together with these.
-So a file that was cut short, changed or renamed does not answer to its name.
+So a file that was cut short, changed or renamed does not match its name.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ __dir__ = own_names(globals())
 NAME = re.compile(r"[0-9a-f]{12}-[0-9a-f]{24}-[0-9a-f]{24}\.parquet")
 KINDS: dict[str, type] = {"int": int, "float": float, "str": str}
 
-Notice = Callable[[str], Any]  # called with a sentence for the user
+Notice = Callable[[str], Any]  # called with a message for the user
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Store:
 
     @classmethod
     def create(cls, folder: Path, sweep: Sweep) -> "Store":
-        """The folder for a sweep, made when it is not there.
+        """The folder for a sweep, made if it does not exist.
 
         Raises:
           BadFolder: it belongs to something else, or to other code.
@@ -65,13 +65,13 @@ class Store:
             raise BadFolder(f"{folder} is not a sweep's folder (it holds {others[0]}); choose an empty or a new one.")
         identity = _identity(sweep)
         if not (folder / "sweep.json").is_file():
-            with cls(folder, identity).claim("sweep.json", wait=True):  # two may begin at once
+            with cls(folder, identity).claim("sweep.json", wait=True):  # two processes may begin at once
                 if not (folder / "sweep.json").is_file():
                     _write_json(folder / "sweep.json", identity)
         found = cls.open(folder).identity
         differing = [key for key in identity if found.get(key) != identity[key]]
         if differing == ["fields"] and found["fields"].items() < identity["fields"].items():
-            _write_json(folder / "sweep.json", identity)  # a loss with numbers of its own was added
+            _write_json(folder / "sweep.json", identity)  # a loss with new hyperparameters was added
         elif differing:
             raise BadFolder(
                 f"{folder} holds results of another {differing[0]} ({_short(found.get(differing[0]))}, now "
@@ -85,7 +85,7 @@ class Store:
         """The folder of a sweep that has begun.
 
         Raises:
-          BadFolder: it is not one.
+          BadFolder: it is not the folder of a sweep.
         """
         try:
             identity = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ class Store:
         """When the last run began, on which machine, and when it ended, if it did; None before any.
 
         Raises:
-          BadFolder: what is told of it cannot be read.
+          BadFolder: its record cannot be read.
         """
         records = [path for path in self._listed("runs") if path.suffix == ".json"]
         if not records:
@@ -125,7 +125,7 @@ class Store:
             raise BadFolder(f"{records[-1]} is no record of a run; move it away.") from None
 
     def _listed(self, name: str) -> list[Path]:
-        """What is in a folder of the folder, in order; an error where that is not to be known, unlike `glob`."""
+        """The sorted content of a subfolder; unlike `glob`, it raises an error if that cannot be read."""
         try:
             return sorted((self.folder / name).iterdir())
         except FileNotFoundError:
@@ -140,7 +140,7 @@ class Store:
         """The rows of files, each setting once: without locks, two processes may compute the same.
 
         Args:
-          of: settings. Where files differ in the shapes of their columns, only those count that hold any of these.
+          of: settings. If files differ in the shapes of their columns, only files with any of these settings count.
         """
         parts = self._parts(files)
         if of is not None and len(parts) > 2:
@@ -157,7 +157,7 @@ class Store:
         return rows.unique(list(self.identity["fields"]), keep="first", maintain_order=True)
 
     def _parts(self, files: Sequence[Path]) -> list[pl.LazyFrame]:
-        """The rows of files, by what columns they have; a number of a loss added later is NaN, as if left out."""
+        """The rows of files, grouped by columns; a hyperparameter of a loss added later is NaN, as if left out."""
         fields = {name: KINDS[kind] for name, kind in self.identity["fields"].items()}
         alike: dict[Any, list[Path]] = {}
         for path in files:
@@ -168,14 +168,14 @@ class Store:
         return [none, *(part.with_columns(pl.col(reals).fill_null(np.nan)) for part in filled)]
 
     def write(self, name: str, rows: pl.DataFrame) -> Path:
-        """One more file of the table, named by its code and its settings."""
+        """Write one more file of the table, named by its code and its settings."""
         content = io.BytesIO()
         rows.write_parquet(content, compression="zstd", statistics=True)
         name = f"{name}-{_hash(name.encode() + content.getvalue())}.parquet"
         return write_whole(self.folder / "table" / name, content.getvalue())
 
     def has(self, name: str) -> bool:
-        """Whether a file of this code and these settings is there."""
+        """Whether a file of this code and these settings exists."""
         return any(self.folder.glob(f"table/{name}-*.parquet"))
 
     def set_aside(self, path: Path) -> None:
@@ -186,9 +186,9 @@ class Store:
 
     @contextmanager
     def claim(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Whether a file of this name is this process's to write; another one may be at it.
+        """Claim a file name for this process; false if another process holds it.
 
-        The system takes a claim back when its process ends, by whatever means.
+        The system releases a claim when its process ends in any way.
         """
         (self.folder / ".claims").mkdir(parents=True, exist_ok=True)
         try:
@@ -222,7 +222,7 @@ def read(folder: Path | str) -> pl.LazyFrame:
     """The table of a sweep's folder, lazily: every setting that has been computed there, in the order of file names.
 
     Raises:
-      BadFolder: it is no sweep's folder, nothing is there yet, or a file is damaged.
+      BadFolder: it is not a sweep's folder, has no results yet, or a file is damaged.
     """
     store = Store.open(Path(folder))
     whole, damaged = store.files()
@@ -243,7 +243,7 @@ def _hash(content: bytes) -> str:
 
 @lru_cache(maxsize=100_000)
 def _is_whole(path: Path, _mtime: int, _size: int) -> bool:
-    """Whether a file's bytes are those that its name tells; read anew only when the file has changed."""
+    """Whether a file's bytes match its name; it is read again only if it has changed."""
     name, _, content = path.stem.rpartition("-")
     return _hash(name.encode() + path.read_bytes()) == content
 

@@ -1,7 +1,7 @@
-"""The domains of what theory is told: token ids, logits, probabilities, Gram matrices and linear softmax models.
+"""The domains of theory's arguments: token ids, logits, probabilities, Gram matrices and linear softmax models.
 
-Every function raises `ValueError` with the argument's name, what was wanted and what came. Shapes are always checked;
-values are unknown, and skipped, inside a trace.
+Every function raises `ValueError` with the argument's name, what was wanted and what was given. Shapes are always
+checked; values are unknown inside a trace and are skipped there.
 """
 
 from typing import Any
@@ -135,7 +135,7 @@ def _sum_roundoff(probs: Any) -> float:
 
 
 def require_batch(pairs: Any) -> None:
-    """Raise `ValueError` unless this is a batch of pairs, of whatever vocabulary."""
+    """Raise `ValueError` unless this is a batch of pairs, of any vocabulary."""
     if not isinstance(pairs, PreferencePairs) or np.ndim(pairs.chosen) != 2:
         raise ValueError(f"`pairs` must be a batch of `PreferencePairs`, got {describe(pairs)}.")
     pairs.check(np.iinfo(np.int32).max)

@@ -1,12 +1,12 @@
-"""What a linear softmax model's training tokens bring to the tokens of any answer (T23), in closed form.
+"""What a linear softmax model's training tokens contribute to the tokens of any answer (T23), in closed form.
 
 With gradient descent and momentum, Δθ_t = η Σ_{u ≤ t} μ^{t−u} Σ_j w_j(u) s_j(u) φ_jᵀ over training tokens j, where w is
-d_w/B on the chosen and −d_l/B on the rejected side. So token j brings to a token i of another answer
+d_w/B on the chosen and −d_l/B on the rejected side. So token j contributes to a token i of another answer
 
     η Σ_t Σ_{u ≤ t} μ^{t−u} w_j(u) ⟨φ_i, φ_j⟩ ⟨s_i(t), s_j(u)⟩
 
-over a run. All but a remainder of the true change is that: each step's logits move by v_i, and log π is concave in
-them, so that the remainder is at most 0 and at least −Σ_t Σ_i (max v_i − min v_i)²/8, as T12 has it for one step.
+over a run. The true change is the sum of these and a remainder: each step moves the logits by v_i, and log π is concave
+in them, so the remainder is at most 0 and at least −Σ_t Σ_i (max v_i − min v_i)²/8, as in T12 for one step.
 """
 
 from typing import Literal
@@ -37,19 +37,18 @@ def token_account(
     learning_rate: Scalars,
     momentum: Scalars = 0.0,
 ) -> Float[Array, "2 n T 2 m T"]:
-    """What each training token brought to each token of the judged answers, in nats (T23).
+    """What each training token contributed to each token of the judged answers, in nats (T23).
 
     Args:
       model: a linear softmax model.
       path: the parameters at every state of the run.
-      pairs: what it was trained on, and `judged` what it is judged on; both sides of either are of one width.
+      pairs: the training pairs, and `judged` the pairs that are judged; in each, both sides have the same width.
       weights: d_w/B and −d_l/B of each pair at each step, 0 for pairs that were not in the batch.
       learning_rate: η.
       momentum: μ of heavy-ball momentum.
 
     Raises:
-      ValueError: another model, path, pairs or weights of another shape, numbers that are not finite or outside their
-        ranges.
+      ValueError: another model; path, pairs or weights of the wrong shape; numbers that are not finite or out of range.
     """
     _check_path(model, path, judged)
     check_inputs(model, path[0], pairs)
@@ -79,9 +78,9 @@ def remainder_bounds(
     judged: PreferencePairs,
     at: Literal["start", "middle"] = "start",
 ) -> tuple[Float[Array, "2 m"], Float[Array, "2 m"]]:
-    """(low, high) of true change − the sources' sum over a run, of both answers (T23), of any optimiser.
+    """(low, high) of the true change minus the sum of the sources over a run, of both answers, for any optimiser (T23).
 
-    Let R_i = max v_i − min v_i, where v_i is by how much a step moved the logits before token i. With gradients from
+    Let R_i = max v_i − min v_i, where v_i is the move of the logits before token i in a step. With gradients from
     the start of each step the ends are −Σ_t Σ_i R_i²/8 and 0. From its middle they are ∓Σ_t Σ_i R_i³/(144√3): along a
     step the third derivative of log p is minus a third central moment of v_i, which is at most R_i³/(6√3) in size, and
     a 24th of it is left.

@@ -2,7 +2,7 @@
 
 Such a step exists, to first order, iff 0 is not in the convex hull of all g_w and −g_l (Gordan). Then the hull's
 point u of least norm is one: along it every chosen rises and every rejected falls with a slope of at least ‖u‖², and no
-step of that length has a larger least slope. All of it is told from the Gram matrix of the gradients.
+step of that length has a larger least slope. The Gram matrix of the gradients is enough to compute all of this.
 
 Function            Solver                                     For
 `find_common_step`  `scipy.optimize.nnls`, exact               one Gram matrix, checked, outside of JAX
@@ -42,7 +42,7 @@ class CommonStep(NamedTuple):
 def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
     """Decide whether one step is right for all N pairs, and find the best one (T24).
 
-    Whether u is 0 is told by `cancels`, in the precision in which `gram` was given.
+    `cancels` decides whether u is 0, in the precision of `gram`.
 
     Args:
       gram: ⟨g_i, g_j⟩ of the gradients of log π of N chosen answers, then of the rejected ones in the same order.
@@ -104,11 +104,11 @@ def common_weights(
     (λ = 0) to the plain one, Σ_i A_i g_i (λ → ∞). Where no common step exists, the weights for λ = 0 are those of a sum
     that vanishes; λ > 0 chooses weights near those of the loss, and they change continuously with the gradients.
 
-    Responses with A_i = 0 or a gradient of zero get no weight and are promised nothing.
+    Responses with A_i = 0 or a gradient of zero get no weight, and nothing is guaranteed for them.
 
     Args:
       gram: ⟨g_i, g_j⟩ of the gradients of log π of n responses.
-      advantages: what the loss gives each, as in `group_slopes`; only signs matter for λ = 0.
+      advantages: of each response, as in `group_slopes`; only signs matter for λ = 0.
       damping: λ ≥ 0, without unit.
 
     Raises:
@@ -145,11 +145,11 @@ def cancels(gram: Float[Any, "n n"], advantages: Float[Any, " n"]) -> Any:
 def step_price(gram: PairGram, chosen_slope: Scalars, rejected_fall: Scalars) -> Float[Array, "*n"]:
     """‖u‖² of the shortest step u with slopes (s, −t) of (log π_w, log π_l), for each pair alone (T24).
 
-    (s²‖g_l‖² + 2st⟨g_w, g_l⟩ + t²‖g_w‖²) / (‖g_w‖²‖g_l‖² − ⟨g_w, g_l⟩²): entanglement is paid in length of step.
+    (s²‖g_l‖² + 2st⟨g_w, g_l⟩ + t²‖g_w‖²) / (‖g_w‖²‖g_l‖² − ⟨g_w, g_l⟩²): entanglement costs length of step.
 
     Raises:
-      ValueError: the two gradients of a pair are parallel to round-off, so that no step has just any two slopes; no
-        two vectors have this `gram`, or a slope is not finite.
+      ValueError: the two gradients of a pair are parallel to round-off, so that slopes cannot be chosen freely; no two
+        vectors have this `gram`, or a slope is not finite.
     """
     require_gram(gram)
     require(REAL, chosen_slope=chosen_slope, rejected_fall=rejected_fall)
@@ -171,8 +171,8 @@ def _minimise(
 ) -> Float[Array, " n"]:
     """Minimise ½yᵀMy − cᵀy over y ≥ 0 with totalᵀy = 1, by an active set (Wolfe's, with a linear term).
 
-    One iteration finds the minimum over those inside, signs aside. If it has no negative entry, the gradient that pulls
-    most comes inside; if it has, y goes towards it until an entry is 0, which goes out.
+    One iteration finds the minimum over the active set, ignoring signs. If it has no negative entry, the gradient that
+    pulls most enters the set; otherwise y moves towards it until an entry is 0, which leaves the set.
     """
     n = len(linear)
     roundoff = 4 * n * _epsilon(matrix)

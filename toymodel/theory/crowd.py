@@ -1,8 +1,8 @@
 """The suffix length beyond which a batch of pairs lowers its chosen answers: the crowd's threshold (T22).
 
 Each pair has one contrast token, then n suffix tokens (T8), and takes part in the mean step over B pairs with equal
-weights. Half of the pairs prefer one word, half the other. So the labels of two pairs partly cancel, while what their
-suffixes do adds up, and a batch lowers its chosen answers at a suffix that each pair alone would survive.
+weights. Half of the pairs prefer one word, half the other. So the effects of their labels partly cancel, while those of
+their suffixes add up, and a batch lowers its chosen answers at a suffix with which each pair alone would raise its own.
 
 The model is linear softmax; `toymodel.models.crowd` builds it, and defines the cosines. Slopes are for d = 1.
 """
@@ -21,7 +21,7 @@ __dir__ = own_names(globals())
 
 
 def crowd_shares(cosines: Cosines, batch_size: int | None = None) -> tuple[Scalars, Scalars]:
-    """What is left, in a batch, of the slopes that a pair's label and its suffix have alone (T22).
+    """The shares of a lone pair's label slope and suffix slope that are left in a batch (T22).
 
     Label: [1 + ρ_s(B/2 − 1) − ρ_d B/2]/B. Suffix: [1 + ρ_ψ(B − 1)]/B.
 

@@ -1,4 +1,4 @@
-"""What a step of any size does to a pair, not only a small one (T12, T13).
+"""What a step of any size does to a pair (T12, T13).
 
 The step is θ ← θ + η(d_w g_w − d_l g_l), each pair alone. In a linear softmax model it moves the logits of position i
 by ηv_i exactly, so log π(y|x) changes by Σ_i (ηv_i[y^i] − log E_p e^{ηv_i}): concave in η, hence never above η · slope,

@@ -1,8 +1,8 @@
 """Exact paths of gradient flow for one differing token, from reference = initial policy (T14).
 
-In one context with features φ the step of DPO, or of IPO, moves the logits along e_w − e_l alone: the softmax drops out
-of s_w − s_l. So the chosen logit has risen by u(t) and the rejected one fallen by as much, whatever the vocabulary, and
-the loss sees the margin 2u. Time t is learning rate summed over steps, and grows from 0.
+In one context with features φ, a step of DPO or IPO moves the logits along e_w − e_l alone: the softmax drops out of
+s_w − s_l. So the chosen logit has risen by u(t) and the rejected one fallen by as much, for any vocabulary, and the
+loss sees the margin 2u. Time t is learning rate summed over steps, and grows from 0.
 """
 
 from typing import Any
@@ -51,7 +51,7 @@ def ipo_flow(t: Scalars, tau: Scalars, feature_sq: Scalars = 1.0) -> Float[Array
 def flow_logps(
     logits: Float[Array, " V"], chosen: Ints, rejected: Ints, u: Scalars
 ) -> tuple[Float[Array, "*n"], Float[Array, "*n"]]:
-    """(log π_w, log π_l), in nats, once the chosen logit has risen by u and the rejected one fallen by u (T14).
+    """(log π_w, log π_l), in nats, after the chosen logit has risen by u and the rejected one fallen by u (T14).
 
     Raises:
       ValueError: no logits [V], token ids out of range or equal, or numbers that are not finite.

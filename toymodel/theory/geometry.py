@@ -1,7 +1,7 @@
 """Entanglement depends on the geometry in which gradients are compared (T27).
 
 In one softmax, log p(y) has the gradient e_y − p in the logits, and the Fisher matrix F = diag(p) − ppᵀ. In Fisher's
-geometry, that of natural gradient, two different tokens always point apart; Euclid's angle between them may be of any
+geometry, that of natural gradient, two different tokens always have a negative cosine; in Euclid's it may have any
 sign (T4). A diagonal preconditioner 1/p gives the same numbers, as it inverts F on vectors whose entries sum to zero.
 """
 
@@ -27,7 +27,7 @@ _SOME = Domain("in (0, 1]", lambda p: (p > 0) & (p <= 1))
 def fisher_inner(probs: Float[Array, "*n V"], one: Ints, other: Ints) -> Float[Array, "*n"]:
     """⟨e_j − p, F⁺(e_k − p)⟩ = δ_jk/p_j − 1, F⁺ the Fisher matrix's pseudo-inverse (T27).
 
-    −1 for two different tokens, whatever their probabilities; 1/p_j − 1 ≥ 0 for a token with itself.
+    −1 for two different tokens, at any probabilities; 1/p_j − 1 ≥ 0 for a token with itself.
 
     Raises:
       ValueError: a probability is not in (0, 1], their sum is not 1, or a token id is out of range.
@@ -45,7 +45,7 @@ def fisher_gram(probs: Float[Array, "*n V"], chosen: Ints, rejected: Ints) -> Pa
     For equal weights d these are d/p_w and −d/p_l: the pair is separated at every p.
 
     Raises:
-      ValueError: as for `fisher_inner`, or the two tokens are one.
+      ValueError: as for `fisher_inner`, or the two tokens are equal.
     """
     require_distributions(probs=probs)
     require_tokens(probs.shape[-1], chosen=chosen, rejected=rejected)

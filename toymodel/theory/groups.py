@@ -67,10 +67,10 @@ def group_token_slopes(
 
 
 def displaced(gram: Float[Array, "n n"], advantages: Float[Array, " n"]) -> Bool[Array, " n"]:
-    """The responses that fall though they are positively weighted (T21; "lazy likelihood displacement").
+    """Which responses fall although their weight is positive (T21; "lazy likelihood displacement").
 
     Response j falls if A_j > 0 and Σ_{A_i<0} |A_i| G_ji > Σ_{A_i>0} A_i G_ji: responses of the other sign pull harder
-    than those of its own.
+    than those of the same sign.
 
     Raises:
       ValueError: as for `group_slopes`.
@@ -107,7 +107,7 @@ def as_group(
 def token_credit(
     probs: Float[Array, "*n V"], tokens: Int[Array, " n"], advantages: Float[Array, " n"]
 ) -> Float[Array, " V"]:
-    """(1/n) Σ_i A_i (e_{y_i} − p_i): what a group's mean step puts on the logits where n tokens stand (T25).
+    """(1/n) Σ_i A_i (e_{y_i} − p_i): the part of a group's mean step on the logits at the place of n tokens (T25).
 
     It is Cov(A, e_y − p) + mean(A)(p̂ − p̄), p̂ the frequencies of the tokens and p̄ the mean of the p_i. In one context
     p drops out of the covariance: for Σ A = 0 a token that all responses have there gets nothing. After prefixes that
@@ -141,8 +141,8 @@ def token_credit(
 def normalised_advantages(rewards: Float[Array, "*n group"]) -> Float[Array, "*n group"]:
     """(r − mean)/std over each group, std that of the population: GRPO's advantages, which sum to zero (T21).
 
-    Zero where all rewards of a group are equal: such a group teaches nothing. (Implementations that divide by std + ε,
-    or by the sample's std, differ by one factor per group, which changes no sign of a slope.)
+    Zero if all rewards of a group are equal: such a group teaches nothing. (Implementations that divide by std + ε, or
+    by the sample's std, differ by one factor per group, which does not change the sign of any slope.)
 
     Raises:
       ValueError: rewards that are not finite, or no group.

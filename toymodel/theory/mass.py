@@ -45,11 +45,11 @@ def token_slopes(
     """d/dη of log π(z), every token z, under g_w − g_l of one token with W and h both trained (T16; arXiv 2410.08847).
 
     The logits W h move by (e_w − e_l)‖h‖² + W(W_w − W_l). For z other than w and l the slope is ⟨W_z, W_w − W_l⟩
-    plus a constant: mass goes where W_z leans towards W_w − W_l, and may leave the chosen token too. Nats per unit of
-    learning rate.
+    plus a constant: mass goes to tokens z with W_z along W_w − W_l, and may leave the chosen token too. Nats per unit
+    of learning rate.
 
     Raises:
-      ValueError: shapes that do not belong together, token ids out of range or equal, or numbers that are not finite.
+      ValueError: shapes that do not match, token ids out of range or equal, or numbers that are not finite.
     """
     require(REAL, head=head, hidden=hidden)
     if jnp.ndim(head) != 2 or len(head) < 2 or jnp.shape(hidden) != jnp.shape(head)[1:]:
@@ -71,7 +71,7 @@ def ches(chosen_hidden: Float[Array, "*n T_w d"], rejected_hidden: Float[Array, 
     padding must be zero.
 
     Raises:
-      ValueError: shapes that do not belong together, or numbers that are not finite.
+      ValueError: shapes that do not match, or numbers that are not finite.
     """
     require(REAL, chosen_hidden=chosen_hidden, rejected_hidden=rejected_hidden)
     shapes = jnp.shape(chosen_hidden), jnp.shape(rejected_hidden)

@@ -1,4 +1,4 @@
-"""What a finite step descends: the flow of a modified loss (T26; backward error analysis).
+"""The modified loss whose flow a finite step follows (T26; backward error analysis).
 
 The loss is L = L⁺ + L⁻, with the halves L⁺ = −mean d_w log π_w and L⁻ = mean d_l log π_l over a batch, and weights that
 stay fixed. Up to O(h²) in a fixed time, learning rate h,

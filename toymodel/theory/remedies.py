@@ -6,8 +6,8 @@ pairwise normalised gradient descent        `normalised_slopes`  a step along g_
 sparsity-regularised token masking          `masked_gram`        log π(y) becomes Σ_i u_i log p(y^i)
 usual likelihood term                       `likelihood_window`  the λ for which an added λ log π_w separates the pair
 
-The paper names the first two remedies and prints neither as code: the code here is our reading of them. All of it is
-elementwise over pairs; nothing is differentiated.
+The paper names the first two remedies but gives no code: the code here is our reading of them. All of it is elementwise
+over pairs; nothing is differentiated.
 """
 
 import jax
@@ -61,12 +61,12 @@ def balanced_weights(
 
 
 def likelihood_window(gram: PairGram, d: Scalars = 1.0) -> Band:
-    """The open interval of λ for which λ log π_w, added to a loss with d_w = d_l = d, puts the pair in case 1 (T19).
+    """The open interval of λ for which adding −λ log π_w to a loss with d_w = d_l = d separates the pair (T19).
 
     low = d(⟨g_w, g_l⟩/‖g_w‖² − 1), and high = d(‖g_l‖²/⟨g_w, g_l⟩ − 1) if ⟨g_w, g_l⟩ > 0, else ∞. Exact for every real
     λ, also below −d, where d_w turns negative. If low < 0 < high, the pair needs no likelihood term. If
-    high ≤ 0, that is ‖g_l‖² ≤ ⟨g_w, g_l⟩, no λ ≥ 0 helps. Beyond high the term lifts the rejected as well.
-    The length is d·r*(1/cos − cos): nothing is left where the gradients are parallel. NaN where a gradient is zero.
+    high ≤ 0, that is ‖g_l‖² ≤ ⟨g_w, g_l⟩, no λ ≥ 0 helps. Beyond high the term raises the rejected as well.
+    The length is d·r*(1/cos − cos), which is 0 if the gradients are parallel. NaN where a gradient is zero.
 
     Raises:
       ValueError: no two vectors have this `gram`, or `d` is not positive.

@@ -1,7 +1,7 @@
 """Why a shared suffix entangles two responses, and the length beyond which it lowers the chosen one (T6–T8).
 
-A suffix token j stands in both responses, after different contexts: the model gives it probabilities p after the chosen
-tokens and q after the rejected ones. All results are for one shared feature vector φ per position.
+A suffix token j is in both responses, after different contexts: the model's distribution is p after the chosen tokens
+and q after the rejected ones. All results are for one shared feature vector φ per position.
 """
 
 import jax.numpy as jnp
@@ -58,10 +58,10 @@ def suffix_slopes(
 
 
 def suffix_direction(p: Float[Array, "*n V"], q: Float[Array, "*n V"], token: Ints) -> Int[Array, "*n"]:
-    """−1 where both slopes of `suffix_slopes` must be ≤ 0, +1 where they must be ≥ 0, 0 where p and q do not say (T7).
+    """−1 if both slopes of `suffix_slopes` must be ≤ 0, +1 if they must be ≥ 0, 0 if p and q do not decide (T7).
 
     −1: q_j ≤ p_j and q_v ≥ p_v for every other token v. So a suffix token that is less likely after the rejected
-    answer, its mass going to other tokens and from none of them, lowers both. +1 is the mirror image. q_j ≤ p_j alone
+    answer, while no other token is, lowers both. +1 is the mirror image. q_j ≤ p_j alone
     says nothing: p = (.2, .79, .01) and q = (.1, .01, .89) raise the chosen. (0 also where p = q: both slopes are 0.)
 
     Raises:

@@ -1,8 +1,9 @@
 """Training on preference pairs: `train` is the loop, an `Update` is what one step does, a `Trajectory` its record.
 
-`account` and `attribute` train likewise, and say what each part of the training data brought to the answers.
+`account` and `attribute` train in the same way, and compute what each part of the training data contributed to the
+answers.
 
-Names are loaded when they are first used: results of training do not depend on what else is here.
+Names are loaded when they are first used, so results of training do not depend on the other modules here.
 """
 
 import lazy_loader

@@ -5,13 +5,13 @@ held (`training.additive`). Hence the change of any log-probability over a run,
 
     log π(θ_T) − log π(θ_0) = Σ_sources Σ_t ⟨∇ log π(θ_t), Δθ_t of the source⟩ + remainder,
 
-where the remainder is what curvature adds to first order, step by step. With ∇ log π in the middle of each step instead
-of at its start it is of third order, and costs no more. The steps are those of `train`, which takes them; an account
-only looks on, and keeps what each source has brought so far. A remedy may take the place of the plain step, if it says
-which weights it puts on the tokens; where they depend on the state, they are held, as losses' are.
+where the remainder is the curvature of each step. With ∇ log π at the midpoint of each step instead of its start, the
+remainder is of third order, at no extra cost. `train` takes the steps; an account only watches, and keeps what each
+source has contributed so far. A remedy may replace the plain step, if it says which weights it puts on the tokens;
+weights that depend on the state are held fixed, as those of losses are.
 
-`account` splits the training tokens into a few sources, and tells what each brought to every token of the judged pairs.
-`attribute` takes single pairs as sources, and tells what each brought to both answers of the judged pairs.
+`account` splits the training tokens into a few sources, and computes what each contributed to every token of the judged
+pairs. `attribute` takes single pairs as sources, and computes what each contributed to both answers of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +38,10 @@ __dir__ = own_names(globals())
 
 
 class Account(NamedTuple):
-    """What each source brought to each token of the judged pairs, in nats; 0 at padding. An axis 2 is chosen, rejected.
+    """What each source contributed to each token of the judged pairs, in nats; 0 at padding.
 
-    A part of an answer is a sum over its tokens. "decay", where the optimiser decays its parameters, is a source too.
+    An axis of 2 is chosen, rejected. A part of an answer is a sum over its tokens. If the optimiser decays its
+    parameters, "decay" is a source too.
     """
 
     contributions: dict[str, Float[Array, "*runs 2 m T"]]
@@ -64,7 +65,7 @@ class Account(NamedTuple):
 
 
 class Attribution(NamedTuple):
-    """What each training pair brought to both answers of the judged pairs, in nats. An axis 2 is chosen, rejected."""
+    """What each training pair contributed to both answers of the judged pairs, in nats (an axis of 2)."""
 
     contributions: Float[Array, "*runs n 2 m"]
     decay: Float[Array, "*runs 2 m"]  # what no pair brought; 0 unless the optimiser decays its parameters
@@ -105,14 +106,14 @@ def account(
     checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Account:
-    """Train as `train` does with the same arguments, and tell what each source brought to the judged pairs.
+    """Train as `train` does with the same arguments, and compute what each source contributed to the judged pairs.
 
     Memory does not depend on the number of steps. Each source costs about as much as training alone.
 
     Args:
-      judged: m pairs, of training or not.
+      judged: m pairs, trained on or not.
       sources: masks of training tokens by name, as those of `toymodel.training.sources`; every token is in one.
-      at: where on each step ∇ log π is taken. From the start, T12 bounds the remainder; in the middle it is smaller.
+      at: where on each step ∇ log π is taken. At the start, T12 bounds the remainder; in the middle it is smaller.
       update: as in `train`, if it is a `Weighted` one, as most of `toymodel.remedies` are.
       over: as in `train`; "judged" and "sources" may be named too.
 
@@ -153,13 +154,13 @@ def attribute(
     checkpoint_every: int | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Attribution:
-    """Train as `train` does with the same arguments, and tell what each training pair brought to the judged pairs.
+    """Train as `train` does with the same arguments, and compute what each pair contributed to the judged pairs.
 
-    By inner products with the gradients of the judged answers, which no later step needs. With a momentum, each of the
-    n pairs has its own, as large as the parameters.
+    It takes inner products with the gradients of the judged answers, which later steps do not need. With momentum, each
+    of the n pairs has its own, as large as the parameters.
 
     Args:
-      judged: m pairs, of training or not.
+      judged: m pairs, trained on or not.
       update: as in `train`, if it is a `Weighted` one, as most of `toymodel.remedies` are.
       over: as in `train`; "judged" may be named too.
 
@@ -180,7 +181,7 @@ def attribute(
 def _check(
     setting: Setting, optimizer: Optimizer, steps: Any, checkpoint_every: Any, over: Sequence[str], progress: Any
 ) -> Additive:
-    """What `train` checks first, the judged pairs, the update, and the optimiser."""
+    """Check the arguments of `train`, the judged pairs, the update, and the optimiser."""
     check_options(setting, optimizer, "loss", steps, checkpoint_every, over, progress)
     check_kinds(setting.model, setting.params, judged=setting.judged)
     if not isinstance(setting.update, Weighted):
@@ -233,13 +234,13 @@ class _Ledger:
     middle: bool = False  # of each step: where gradients of what is judged are taken
 
     def open(self, setting: Setting, batch: Batch, before: State) -> _Entries:
-        """Nothing was brought yet."""
+        """The ledger before the first step: nothing contributed yet."""
         logps = self.logps(_judged(setting, batch), before.params)
         zeros = jnp.zeros((self.sources + self.additive.decays, *logps.shape), logps.dtype)
         return _Entries(logps, no_parts(self.additive, before.opt_state, self.sources), zeros)
 
     def enter(self, setting: Setting, batch: Batch, before: State, entries: _Entries) -> _Entries:
-        """Split the step that the batch takes, and add what each part brings."""
+        """Split the step that the batch takes, and add what each part contributes."""
         state, parts, moved = before, entries.parts, None
         for update in setting.update.in_turn(batch):
             gradient, weights, memory = update.direction(batch, state)
@@ -260,7 +261,7 @@ class _Ledger:
         return entries.contributions, self.logps(_judged(setting, batch), after.params) - entries.at_start
 
     def logps(self, judged: Batch, params: Params) -> Array:
-        """Log-probabilities of what is judged."""
+        """Log-probabilities of the judged answers or tokens."""
         raise NotImplementedError
 
     def split_gradient(self, sources: Any, batch: Batch, params: Params, weights: Array) -> Params:
@@ -268,7 +269,7 @@ class _Ledger:
         raise NotImplementedError
 
     def changes(self, judged: Batch, params: Params, moved: Params) -> Array:
-        """⟨∇ log π, Δθ⟩ of what is judged, for each of the steps [rows, …]."""
+        """⟨∇ log π, Δθ⟩ of the judged answers or tokens, for each of the steps [rows, …]."""
         raise NotImplementedError
 
 
@@ -326,5 +327,5 @@ class _Pairs(_Ledger):
 
 
 def _judged(setting: Setting, batch: Batch) -> Batch:
-    """The judged pairs in the place of the batch's: for log-probabilities and their gradients alone."""
+    """The judged pairs in place of the batch's, only for log-probabilities and their gradients."""
     return batch._replace(responses=both_sides(setting.judged))

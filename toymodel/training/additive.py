@@ -1,16 +1,16 @@
 """An optimiser's step as a sum over parts of the gradient (T23).
 
-With its preconditioner held at its value, a step of SGD, momentum, Nesterov, Adam, AdamW or RMSProp is linear in the
-gradients seen so far: m/(√v + ε) is linear in m, whatever v is. So each part of the gradient has a momentum and a step
-of its own, and they add up to the optimiser's.
+For a given preconditioner, a step of SGD, momentum, Nesterov, Adam, AdamW or RMSProp is linear in the gradients seen so
+far: m/(√v + ε) is linear in m for any v. So each part of the gradient has its own momentum and step, and they add up to
+those of the optimiser.
 
-No optax transformation says what it is linear in, and a list of known ones would miss chains of them. So the program of
-`update` is read, operation by operation, and each number in it is of one kind:
+No optax transformation says what it is linear in, and a list of known ones would miss chains of them. So this module
+reads the program of `update`, operation by operation, and each number in it is of one kind:
 
 ZERO    is 0 whatever the gradients are: a momentum before the first step
 FREE    does not depend on gradients: hyperparameters, counts, the parameters before the step
 LINEAR  a sum over the parts of the gradient, kept as [rows, …]
-AFFINE  the same and a part that no gradient brought, such as decay: the last row
+AFFINE  the same plus a part that comes from no gradient, such as decay: the last row
 FROZEN  depends on gradients in another way; where it only multiplies or divides, it is a preconditioner, and held
 
 An optimiser whose step comes out FROZEN is refused.
@@ -37,7 +37,7 @@ SPLIT = (LINEAR, AFFINE)  # kinds that have parts
 SUMS = {"add", "add_any", "sub", "neg", "copy", "convert_element_type", "reshape", "broadcast_in_dim", "squeeze"}
 SUMS |= {"transpose", "reduce_sum", "concatenate", "slice"}
 PRODUCTS = {"mul", "dot_general"}  # linear in each of two operands
-#: Operations that call a program, and where it is.
+#: Operations that call a program, and the parameter that holds it.
 CALLS = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 WORDS = {
     "sign": "the sign of gradients, as Lion's does",
@@ -68,7 +68,7 @@ def check_additive(optimizer: Callable[[Any], optax.GradientTransformation], par
     """Read how an optimiser depends on gradients.
 
     Raises:
-      ValueError: its step is not linear in gradients while its preconditioner is held.
+      ValueError: its step is not linear in gradients for a given preconditioner.
     """
     with jax.ensure_compile_time_eval():  # these are numbers inside a trace too
         params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), params)
@@ -199,7 +199,7 @@ def _run(program: ClosedJaxpr, inputs: list[_Value]) -> list[_Value]:
 
 
 def _apply(operation: JaxprEqn, operands: list[_Value]) -> list[_Value]:
-    """What one operation makes of its operands, and of their parts."""
+    """The result of one operation on its operands, and on their parts."""
     name, primitive = operation.primitive.name, operation.primitive
     bind = partial(primitive.bind, **operation.params)
     results = bind(*(operand.whole for operand in operands))
@@ -237,7 +237,7 @@ def _is_linear(operation: JaxprEqn, kinds: list[int], splits: list[bool]) -> boo
 
 
 def _parts_of(value: _Value, rows: int) -> Array:
-    """A number's parts; all of one that has none is in the last row."""
+    """A number's parts; a number without parts is all in the last row."""
     if value.parts is not None:
         return value.parts
     whole = jnp.asarray(value.whole)

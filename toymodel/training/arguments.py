@@ -1,4 +1,4 @@
-"""The arguments of `training.train`, checked, with what says which of them differ from run to run."""
+"""The arguments of `training.train`, checked, and which of them differ from run to run."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ NUMBERS = ("learning_rate", "loss", "update")  # arguments whose leaves are hype
 
 
 class PairLoss(Protocol):
-    """What training asks of a loss: a pytree with these two, as `toymodel.losses.Loss` has them.
+    """The interface that training needs of a loss: a pytree with these two methods, as in `toymodel.losses.Loss`.
 
     Both take, per pair, log-probabilities of chosen and rejected, the same under the reference, and both lengths.
     """
@@ -87,7 +87,7 @@ def check_options(
 
 
 def _check_reference(setting: Setting, many: bool, many_references: bool) -> None:
-    """The reference's parameters are as the model's: the same arrays, of the same shapes."""
+    """Check that the reference's parameters have the arrays and shapes of the model's."""
     check_params("ref_params", setting.ref_params)
 
     def shapes(tree: Any, of_runs: bool) -> Any:
@@ -99,7 +99,7 @@ def _check_reference(setting: Setting, many: bool, many_references: bool) -> Non
 
 
 def _check_key(key: Any, many: bool) -> None:
-    """A key of `jax.random.key`, or of `jax.random.PRNGKey`; several where `over` names it."""
+    """Check a key from `jax.random.key` or `jax.random.PRNGKey`; several if `over` names it."""
     if key is None:
         return
     dtype = key.dtype if isinstance(key, np.ndarray | jax.Array) else np.dtype(object)
@@ -113,7 +113,7 @@ def _check_key(key: Any, many: bool) -> None:
 def prepare(
     setting: Setting, over: tuple[str, ...], steps: int, batch_size: int | None
 ) -> tuple[Setting, Setting, int | None]:
-    """The arguments after their checks and with their minibatches, which have an axis of runs, and the number of runs.
+    """The checked arguments with their minibatches, which have an axis of runs, and the number of runs.
 
     Hyperparameters become arrays of the parameters' precision.
     """
@@ -140,7 +140,7 @@ def prepare(
 
 
 def _count_runs(setting: Setting, over: tuple[str, ...]) -> int | None:
-    """The size of the leading axis of everything named; None when nothing is."""
+    """The size of the leading axis of all named arguments; None if none is named."""
     runs: int | None = None
     left_out = [name for name in ("sources", "judged") if getattr(setting, name) is None]
     known = [name for name in Setting._fields[:-1] if name not in left_out]

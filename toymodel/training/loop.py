@@ -1,8 +1,8 @@
-"""Training on preference pairs: an optax optimiser inside a compiled loop, with everything that a step does recorded.
+"""Training on preference pairs: an optax optimiser inside a compiled loop that records what every step does.
 
-The usual update takes the ordinary route, `jax.grad` of the mean loss through the model; remedies are other ones. The
-record takes another: one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights
-d_w and d_l, the slopes of all pairs along the joint step (T9, T20).
+The usual update is `jax.grad` of the mean loss through the model; remedies are other updates. The record is computed
+separately: one gradient per response, hence each pair's Gram entries and, with the loss's closed-form weights d_w and
+d_l, the slopes of all pairs along the joint step (T9, T20).
 
 `train` checks its arguments, makes the state before the first step (`_start`) and takes the steps in compiled chunks
 (`_take_chunk`), each step by `_step`.
@@ -34,10 +34,10 @@ __dir__ = own_names(globals())
 
 __all__ = ["Diverged", "Optimizer", "Run", "Trajectory", "train"]
 
-#: From a learning rate to an optax optimiser, as `optax.sgd` is.
+#: A function from a learning rate to an optax optimiser, such as `optax.sgd`.
 Optimizer = Callable[[Array], optax.GradientTransformation]
 Record = Literal["pairs", "loss"]
-#: What is recorded of a step, NaN where it was not taken: the mean loss over the batch, and of all pairs a row [n].
+#: The record of a step, NaN if it was not taken: the mean loss over the batch, and a row [n] over all pairs.
 _Row = tuple[Float[Array, ""], Trajectory | None]
 
 CHUNK = 1000  # steps in one compiled loop, at most
@@ -69,25 +69,25 @@ def train(
       loss: from `toymodel.losses.LOSSES`; its hyperparameters are numbers (when `over` names it: some of them [runs]).
       optimizer: makes an optax optimiser from a learning rate: `optax.sgd`, `functools.partial(optax.adam, b1=0.8)`.
         Code is compiled per object: make a `partial` or a `lambda` once, not in a loop.
-      batch_size: pairs in a minibatch, taken in turn from one permutation per epoch; the n mod `batch_size` pairs at
-        its end sit that epoch out. Default: all pairs at every step.
-      key: for the permutations; wanted exactly when `batch_size` is given.
+      batch_size: pairs in a minibatch, taken in turn from one permutation per epoch; the last n mod `batch_size` pairs
+        of it are left out in that epoch. Default: all pairs at every step.
+      key: for the permutations; needed exactly when `batch_size` is given.
       ref_params: parameters of the reference policy. Default: `params`; log-ratios are then exactly 0 at the start.
       update: what a step does, such as some of `toymodel.remedies`. Default: `Plain()`, the optimiser along the
         gradient of the mean loss.
       over: which of "model", "params", "pairs", "loss", "learning_rate", "key", "ref_params" and "update" have a
-        leading axis of runs in all their arrays. The runs are one compiled program, and are shared out between
-        `jax.devices()` when there are several and they divide the runs.
-      record: "pairs" for the `Trajectory`, "loss" for the mean losses alone, at no other cost than training.
+        leading axis of runs in all their arrays. The runs are one compiled program, and are divided among
+        `jax.devices()` if the number of runs is a multiple of theirs.
+      record: "pairs" for the `Trajectory`, "loss" for the mean losses alone, at no extra cost.
       checkpoint_every: keep the parameters of every state whose number it divides, the first included.
       progress: called with the number of steps done, now and then and at the end; never inside a trace.
 
-    Outside a trace the loop runs in chunks of at most 1000 steps (fewer with `progress`). Between them Ctrl-C is heard
-    and `progress` may raise, and neither leaves anything half done. Inside a trace it is one loop.
+    Outside a trace the loop runs in chunks of at most 1000 steps (fewer with `progress`). Between chunks Ctrl-C takes
+    effect and `progress` may raise; neither leaves anything half done. Inside a trace it is one loop.
 
     Raises:
-      Diverged: a single run, outside a trace, was no longer finite. Of several runs, or inside a trace, the one that
-        was not stops (its parameters stay as they were before that step) and the others go on: see `Run.stopped_at`.
+      Diverged: a single run, outside a trace, was no longer finite. Among several runs, or inside a trace, such a run
+        stops (its parameters stay as before that step) and the others continue: see `Run.stopped_at`.
       ValueError: bad input.
     """
     update = Plain() if update is None else update
@@ -117,7 +117,7 @@ def run_steps(
     progress: Callable[[int], Any] | None,
     ledger: Ledger | None = None,
 ) -> tuple[Run, Any]:
-    """What `train` does once its options are checked; also what the ledger hands out, [*runs, …]."""
+    """Take the steps of `train` after its checks; also returns the results of the ledger, [*runs, …]."""
     from_reference = setting.ref_params is None
     setting, axes, runs = prepare(setting, tuple(over), steps, batch_size)
     mesh = device_mesh(runs) if runs and is_concrete(setting) else None
@@ -158,8 +158,8 @@ class _Program(NamedTuple):
 class _References(NamedTuple):
     """Log-probabilities under the reference policy, for the update and for the record.
 
-    Where the run starts from the reference, each is what its own part of the first step computes: compiled code may
-    round otherwise elsewhere, and a loss with a kink at a log-ratio of 0 would fall on either side of it.
+    If the run starts from the reference, each is computed by its own part of the first step: other compiled code may
+    round differently, and a loss with a kink at a log-ratio of 0 would fall on either side of it.
     """
 
     update: Float[Array, "*runs 2 n"]
@@ -167,7 +167,7 @@ class _References(NamedTuple):
 
 
 class _Loop(NamedTuple):
-    """What one step hands on to the next."""
+    """What one step passes to the next."""
 
     state: State
     number: Int[Array, "*runs"]  # of the state; stays behind from the first step that was not finite
@@ -177,9 +177,9 @@ class _Loop(NamedTuple):
 
 
 def _cut_into_chunks(steps: int, longest: int, record: Record) -> list[Int[np.ndarray, " length"]]:
-    """Numbers of the steps of each chunk, equally many, so that they are one program; the last may go beyond the end.
+    """The step numbers of each chunk. Chunks are equally long, so one program serves all; the last may exceed the end.
 
-    A record of pairs goes one step further, which is not taken: there the last state is recorded.
+    A record of pairs has one more step, which is not taken: it records the last state.
     """
     visited = steps + (record == "pairs")
     length = math.ceil(visited / math.ceil(steps / longest))
@@ -188,7 +188,7 @@ def _cut_into_chunks(steps: int, longest: int, record: Record) -> list[Int[np.nd
 
 @partial(jax.jit, static_argnames="program")
 def _start(program: _Program, setting: Setting) -> _Loop:
-    """All that is known before the first step."""
+    """Everything known before the first step."""
 
     def start(setting: Setting) -> _Loop:
         pairs = _all_pairs(program, setting)
@@ -205,7 +205,7 @@ def _start(program: _Program, setting: Setting) -> _Loop:
 
 
 def _reference_logps(program: _Program, setting: Setting, pairs: Batch) -> Float[Array, "2 n"]:
-    """Log-probabilities under the reference policy, of the pairs that the run comes to alone; 0 for others."""
+    """Log-probabilities under the reference policy, only of the pairs that the run uses; 0 for others."""
     visited = None if setting.batches is None else setting.batches.reshape(-1)
     if visited is None or program.record == "pairs" or len(visited) >= len(pairs.members):
         return pairs.logps(setting.ref_params)
@@ -215,7 +215,7 @@ def _reference_logps(program: _Program, setting: Setting, pairs: Batch) -> Float
 def _take_chunk(
     program: _Program, setting: Setting, loop: _Loop, numbers: Int[np.ndarray, " length"], steps: int
 ) -> tuple[_Loop, _Row]:
-    """The steps with these numbers, idling from number `steps` on."""
+    """Take the steps with these numbers; from number `steps` on, do nothing."""
 
     def chunk(setting: Setting, loop: _Loop, numbers: Array, steps: Array) -> tuple[_Loop, _Row]:
         pairs = _all_pairs(program, setting)
@@ -268,7 +268,7 @@ def _step(
 def _measure(
     program: _Program, pairs: Batch, members: Int[Array, " B"], params: Params, moved: Params
 ) -> tuple[Float[Array, "2 n"], Trajectory]:
-    """The reference of all pairs, and one row of the record: what a step along `moved` does to each of them.
+    """The reference of all pairs, and one row of the record: the effect of a step along `moved` on each of them.
 
     The step was taken for the pairs `members`. Everything is measured before it, at `params`.
     """
@@ -302,7 +302,7 @@ def _keep(program: _Program, checkpoints: Params, taken: Array, number: Array, p
 
 @partial(jax.jit, static_argnames="program")
 def _close(program: _Program, setting: Setting, loop: _Loop) -> Any:
-    """What the ledger hands out after the last step."""
+    """The results of the ledger after the last step."""
     ledger = program.ledger
     if ledger is None:
         return None

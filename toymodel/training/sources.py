@@ -1,7 +1,6 @@
-"""Sources: parts of what is trained on, as masks [2, n, T] over the tokens of both sides of n pairs.
+"""Sources: parts of the training data, as masks [2, n, T] over the tokens of both sides of n pairs.
 
-`training.account` says what each brought. They hold every token once, and so do their crossings; what a mask says of
-padding does not matter.
+`training.account` computes what each contributed. Every token is in exactly one source; padding may be in any.
 
     crossed(by_side(pairs), by_position(pairs))   # "chosen label", "chosen suffix", "rejected label", "rejected suffix"
 """
@@ -27,19 +26,19 @@ DECAY = "decay"  # what no source brings: the optimiser's weight decay
 
 
 def by_side(pairs: PreferencePairs) -> dict[str, Mask]:
-    """The tokens of the chosen answers, and those of the rejected ones."""
+    """Sources by side: the tokens of the chosen answers, and those of the rejected ones."""
     side, _, _ = np.indices(_shape(pairs))
     return {"chosen": side == 0, "rejected": side == 1}
 
 
 def by_position(pairs: PreferencePairs, names: Sequence[str] = ("label", "suffix")) -> dict[str, Mask]:
-    """The first token of each answer, the second, and so on; the last name is of all that are left."""
+    """Sources by position: the first token of each answer, the second, and so on; the last has all later tokens."""
     _, _, place = np.indices(_shape(pairs))
     return {name: np.minimum(place, len(names) - 1) == number for number, name in enumerate(names)}
 
 
 def by_group(pairs: PreferencePairs, groups: Int[Array, " n"], names: Sequence[str]) -> dict[str, Mask]:
-    """The tokens of the pairs of each group: of each label, say. `groups` are places among the names."""
+    """Sources by group of pairs, for instance by label. `groups` are indices of the names."""
     return {
         name: jnp.broadcast_to((jnp.asarray(groups) == number)[:, None], _shape(pairs))
         for number, name in enumerate(names)
@@ -47,18 +46,18 @@ def by_group(pairs: PreferencePairs, groups: Int[Array, " n"], names: Sequence[s
 
 
 def crossed(one: Sources, other: Sources) -> dict[str, Mask]:
-    """The tokens that are in a source of each, as "one other"."""
+    """All intersections of two families of sources, named "one other"."""
     return {f"{a} {b}": one[a] & other[b] for a in one for b in other}
 
 
 def same_or_other(
     contributions: Mapping[str, Float[Array, "*runs 2 m T"]], groups: Int[Array, " m"], names: Sequence[str]
 ) -> dict[str, Float[Array, "*runs 2 m T"]]:
-    """Sources "group part" told as "same part" and "other part", for judged pairs of these groups.
+    """Merge sources "group part" into "same part" and "other part", for judged pairs of these groups.
 
     Args:
       contributions: of an `Account`, whose sources `by_group` made with these names, alone or crossed with others.
-      groups: of the judged pairs, as places among the names.
+      groups: of the judged pairs, as indices of the names.
       names: of the groups.
     """
     found: dict[str, Array] = {}

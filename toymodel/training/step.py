@@ -1,8 +1,8 @@
-"""What `training.train` does with a batch of pairs in one step: the place where a remedy for training comes in.
+"""What `training.train` does with a batch of pairs in one step; remedies for training plug in here.
 
 An `Update` is a pytree whose numbers are its hyperparameters. `Plain` is the usual one: the optimiser, given the
-gradient of the mean loss. Others are in `toymodel.remedies`. Those that are `Weighted` say which weight they put on
-each token, and `training.account` tells what came of it.
+gradient of the mean loss. Others are in `toymodel.remedies`. A `Weighted` update says which weight it puts on each
+token, so that `training.account` can compute the effect of each.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 __dir__ = own_names(globals())
 
-#: The chosen responses' place in arrays of both sides.
+#: Index of the chosen responses in arrays of both sides.
 CHOSEN = 0
-#: The rejected responses' place.
+#: Index of the rejected responses.
 REJECTED = 1
 LOGITS = 2**25  # numbers in the logits of responses whose log-probabilities are taken at once
 
@@ -37,7 +37,7 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The B pairs of one step, and all that an update may want to know of it. An axis 2 is chosen, then rejected."""
+    """The B pairs of one step, and all that an update may need to know. An axis of 2 is chosen, then rejected."""
 
     model: Model
     loss: Any  # a `PairLoss`
@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     gradient: Params = None  # of the mean loss, at the parameters before the step
 
     def take(self, members: Int[Array, " B"]) -> "Batch":
-        """These pairs alone, of all n."""
+        """The batch of these pairs only, out of all n."""
         columns = self.responses, self.lengths, self.ref_logps
         responses, lengths, ref_logps = jax.tree.map(lambda leaf: leaf[:, members], columns)
         return self._replace(responses=responses, lengths=lengths, ref_logps=ref_logps, members=members)
@@ -108,7 +108,7 @@ class Update(Protocol):
     """One step of training."""
 
     def init(self, token_logps: Float[Array, "2 n T"], /) -> Any:
-        """What it remembers before the first step, a pytree of arrays. `token_logps` only lends shape and dtype."""
+        """Its memory before the first step, a pytree of arrays. `token_logps` only gives shape and dtype."""
 
     def __call__(self, batch: Batch, before: State) -> tuple[State, Params]:
         """The state after the step, and by how much the parameters moved."""
@@ -123,16 +123,16 @@ class Direction(NamedTuple):
 
 
 class Weighted:
-    """An update whose step is the optimiser's along its `direction`; or several such steps, one after the other.
+    """Base class of updates whose step is the optimiser's along its `direction`, or several such steps in turn.
 
-    To inherit from: an update then says its direction, and what it remembers if it does.
+    A subclass defines `direction`, and `init` if it has a memory.
     """
 
     def init(self, _token_logps: Float[Array, "2 n T"]) -> Any:
         """Return None: nothing is remembered from step to step."""
 
     def direction(self, batch: Batch, before: State) -> Direction:
-        """What the optimiser is given, and by which weights it is a sum over tokens."""
+        """The gradient for the optimiser, and the weights by which it is a sum over tokens."""
         raise NotImplementedError
 
     def in_turn(self, _batch: Batch) -> "tuple[Weighted, ...]":
@@ -160,7 +160,7 @@ class Plain(Weighted):
 
 
 class Ledger(Protocol):
-    """What is kept beside a run without changing it, as by `training.account`: hashable, as it is compiled in."""
+    """A record kept beside a run without changing it, as by `training.account`; hashable, because it is compiled in."""
 
     def open(self, setting: Any, batch: Batch, before: State) -> Any:
         """The entries before the first step, a pytree of arrays. `batch` holds all pairs."""
@@ -169,7 +169,7 @@ class Ledger(Protocol):
         """The entries after the step that the batch is about to take."""
 
     def close(self, setting: Any, batch: Batch, after: State, entries: Any) -> Any:
-        """What is handed out after the last step."""
+        """The result after the last step."""
 
 
 def both_sides(pairs: PreferencePairs) -> Response:

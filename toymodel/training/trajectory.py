@@ -1,7 +1,7 @@
-"""What `training` returns: every step of a run and what it did to every pair.
+"""What `training` returns: every step of a run and its effect on every pair.
 
-States are numbered 0 … steps, and step t leads from state t to state t + 1. Log-probabilities belong to states, all
-else that is recorded belongs to steps.
+States are numbered 0 … steps, and step t leads from state t to state t + 1. Log-probabilities belong to states;
+everything else belongs to steps.
 """
 
 from typing import Any, NamedTuple
@@ -68,14 +68,14 @@ class Trajectory(NamedTuple):
 
     @property
     def case_index(self) -> Int[Array, "*runs steps n"]:
-        """Place in `theory.CASES` of what a small plain step on a pair alone would do; −1 where a run had stopped."""
+        """Index in `theory.CASES` of the effect of a small plain step on the pair alone; −1 after a run stopped."""
         stopped = jnp.isnan(self.loss)
         *gram, d_chosen, d_rejected = (jnp.where(stopped, 0, x) for x in (*self.gram, self.d_chosen, self.d_rejected))
         return jnp.where(stopped, -1, case_index(PairGram(*gram), d_chosen, d_rejected))
 
     @property
     def case(self) -> np.ndarray:
-        """The names of `case_index`: one of `theory.CASES`, or an empty string from where a run stopped."""
+        """The names of `case_index`: one of `theory.CASES`, or an empty string after a run stopped."""
         return np.asarray((*CASES, ""))[np.asarray(self.case_index)]
 
 

@@ -1,4 +1,4 @@
-"""Many runs of one function as one compiled program: vectorised in blocks, and shared out between devices."""
+"""Many runs of one function as one compiled program: vectorised in blocks, and divided among devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Axes = Any  # a tree of 0 (a leading axis of runs in every array below) and None
 
 
 def device_mesh(runs: int) -> Mesh | None:
-    """All devices in a row, when there are several and they divide the runs."""
+    """All devices in a row, if there are several and the number of runs is a multiple of theirs."""
     devices = jax.devices()
     return Mesh(devices, AXIS) if len(devices) > 1 and runs % len(devices) == 0 else None
 
@@ -23,7 +23,7 @@ def device_mesh(runs: int) -> Mesh | None:
 def each_run(
     function: Callable[..., Any], axes: tuple[Axes, ...], *, block: int, mesh: Mesh | None = None
 ) -> Callable[..., Any]:
-    """`function` over the runs, about `block` at once on each device, so that what they work on stays in a cache.
+    """Map `function` over the runs, about `block` at once on each device, so that their data stay in a cache.
 
     `axes` has an entry per argument. Every array that is returned has a leading axis of runs.
     """

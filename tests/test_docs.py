@@ -123,7 +123,7 @@ def test_formulas_are_understood():
         ("proofs/CLAIMS.md", "[`a_test`](../tests/test_mass.py)", "`a_test`"),
         ("proofs/CLAIMS.md", "`toymodel.theory.case`", "{py:obj}`toymodel.theory.case`"),
         ("proofs/T8.md", "$`a \\le\nb`$ and $`c`$", "{math}`a \\le b` and {math}`c`"),
-        ("proofs/T8.md", "```math\nx\n```", "```{math}\nx\n```"),
+        ("proofs/T8.md", "```math\nx\n```", "```math\nx\n```"),
         ("proofs/T8.md", "```coq\n[a](b) $`c`$\n```", "```coq\n[a](b) $`c`$\n```"),
         ("proofs/T8.md", "`f[a](b)`", "`f[a](b)`"),
         ("figures/README.md", "![a](gallery/fig_flow.png)", "![a](../../figures/gallery/fig_flow.png)"),

@@ -4,6 +4,7 @@ The site itself is built by `make docs`, where every warning is an error.
 """
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -22,14 +23,36 @@ import published  # noqa: E402
 import reference  # noqa: E402
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-RUNNABLE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\s*^```text\n(.*?)^```)?", re.MULTILINE | re.DOTALL)
+SHOWN_TOO = [ROOT / "examples/README.md", *(ROOT / "examples").glob("*.py")]  # other code on the site
+COLUMNS = 88  # of code, on a page as wide as the site's
+# The first words of what no test types in, and why.
+NOT_RUN = {
+    "make env": "makes this very environment",
+    ". .venv/bin/activate": "belongs to it",
+    "pip install": "asks an index for packages",
+    "toymodel check --quick": "tests/test_check.py does, with the labels one by one",
+    "toymodel diagnose --model": "needs torch and a checkpoint; tests/test_huggingface.py has both where it is run",
+    "from toymodel.huggingface": "needs torch",
+    "toymodel account": "trains for minutes; tests/test_account_experiment.py is smaller",
+    "toymodel real": "downloads a model",
+}
 
 
 def blocks(page, language):
     """The code in this language, each block with as many empty lines before it as make its line numbers the page's."""
+    return [code for found, code, _ in steps(page) if found == language]
+
+
+def steps(page):
+    """Language, code as `blocks` has it, and what stands below it as its output, of each block of a page."""
     text = page.read_text(encoding="utf-8")
-    found = re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return ["\n" * text[: block.start(1)].count("\n") + block[1] for block in found]
+    for found in FENCE.finditer(text):
+        yield found[1], "\n" * text[: found.start(2)].count("\n") + found[2], found[3]
+
+
+def left_out(line):
+    return any(line.startswith(words) for words in NOT_RUN)
 
 
 # --- The pages ------------------------------------------------------------------------------------------------------
@@ -47,13 +70,37 @@ def here(tmp_path, monkeypatch):
         catalogue.update(entries)
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
-def test_the_python_of_a_page_runs_from_top_to_bottom(page, here):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_does_what_it_shows(page, here, capsys):
+    """From top to bottom, as a reader would: Python, files that are named in their first line, and a shell's lines."""
+    from toymodel import cli
+
     names = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
-        if named := re.match(r"\n*# (\w+\.py)\n", block):
-            (here / named[1]).write_text(block, encoding="utf-8")
-        exec(compile(block, str(page), "exec"), names)
+    for language, code, shown in steps(page):
+        if named := re.match(r"\n*# (\w+\.(py|toml))\n", code):
+            (here / named[1]).write_text(code, encoding="utf-8")
+        if language == "python" and not left_out(code.lstrip()):
+            exec(compile(code, str(page), "exec"), names)
+        elif language == "sh":
+            for line in filter(None, code.splitlines()):
+                assert left_out(line) or line.startswith("toymodel "), line
+                assert left_out(line) or cli.main(shlex.split(line, comments=True)[1:]) == 0, line
+        printed = capsys.readouterr().out
+        if shown is not None or language == "python":  # a shell's tables are shown where a reader needs them
+            assert printed == (shown or ""), f"{page.name} after {code.strip()}"
+
+
+def test_what_is_not_run_is_on_a_page():
+    lines = "\n".join(code for page in PAGES for _, code, _ in steps(page)).splitlines()
+    for words in NOT_RUN:
+        assert any(line.startswith(words) for line in lines), words
+
+
+@pytest.mark.parametrize("path", [*PAGES, *SHOWN_TOO], ids=lambda path: path.name)
+def test_code_fits_the_page(path):
+    text = path.read_text(encoding="utf-8")
+    code = "".join(code for _, code, _ in steps(path)) if path.suffix == ".md" else text
+    assert [line for line in code.splitlines() if len(line) > COLUMNS] == []
 
 
 @pytest.mark.usefixtures("here")

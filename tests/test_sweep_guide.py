@@ -44,7 +44,7 @@ def test_the_table_is_read_in_three_ways(here):
     lazily = block("python", "import polars")
     exec(compile(lazily, str(GUIDE), "exec"), names)
     assert names["table"].collect().height == 32
-    sql, *lines = block("python", "means").splitlines()
+    sql, *lines = block("python", "sql").splitlines()
     exec(sql, names)
     by_duckdb, by_pandas = (eval(line, names) for line in lines)
     assert len(by_duckdb.fetchall()) == 2

@@ -6,6 +6,7 @@ The site itself is built by `make docs`, where every warning is an error.
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ NOT_RUN = {
     "toymodel check --quick": "tests/test_check.py does, with the labels one by one",
     "toymodel diagnose --model": "needs torch and a checkpoint; tests/test_huggingface.py has both where it is run",
     "from toymodel.huggingface": "needs torch",
+    "toymodel diagnose trainer_state.json": "a file of the reader's",
+    "toymodel diagnose yours.npz": "a file of the reader's",
     "toymodel account": "trains for minutes; tests/test_account_experiment.py is smaller",
     "toymodel real": "downloads a model",
 }
@@ -99,8 +102,9 @@ def test_what_is_not_run_is_on_a_page():
 @pytest.mark.parametrize("path", [*PAGES, *SHOWN_TOO], ids=lambda path: path.name)
 def test_code_fits_the_page(path):
     text = path.read_text(encoding="utf-8")
-    code = "".join(code for _, code, _ in steps(path)) if path.suffix == ".md" else text
-    assert [line for line in code.splitlines() if len(line) > COLUMNS] == []
+    if path.suffix == ".md":
+        text = "".join(code + (shown or "") for language, code, shown in steps(path) if language != "math")
+    assert [line for line in text.splitlines() if len(line) > COLUMNS] == []
 
 
 @pytest.mark.usefixtures("here")
@@ -145,6 +149,108 @@ def test_every_answer_says_where_it_is_shown():
     for answer in answers:
         assert re.search(r"\]\((made/\w+\.md|#fig_\w+|your_own\.md)\)", answer), answer.partition("\n")[0]
     assert set(re.findall(r"#(fig_\w+)", text)) <= set(published.SHOWN.values())
+
+
+# --- What a reader sees ---------------------------------------------------------------------------------------------
+
+# The site without what is made from elsewhere in the repository, which takes longer.
+SETTINGS = """
+import sys
+sys.path.insert(0, {docs!r})
+project, html_theme, html_math_renderer, default_role = "toymodel", "furo", "mathml", "code"
+extensions, exclude_patterns, myst_fence_as_directive = ["myst_parser", "mathml"], ["_build", "made"], ["math"]
+html_static_path, html_css_files = [{docs!r} + "/static"], ["site.css"]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Our own pages as HTML."""
+    from sphinx.application import Sphinx
+
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "conf.py").write_text(SETTINGS.format(docs=str(ROOT / "docs")), encoding="utf-8")
+    out = folder / "html"
+    silent = {"status": None, "warning": None}  # links to what is left out; `make docs` checks them
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what other people's extensions say to each other
+        Sphinx(ROOT / "docs", folder, out, folder / "doctrees", "html", **silent).build()
+    return out
+
+
+# What reaches beyond the window, and no box of its own to scroll in.
+BEYOND = """() => [...document.querySelectorAll('article *')].filter(element => {
+  if (element.getBoundingClientRect().right <= innerWidth + 1) return false;
+  let box = element.parentElement;
+  while (box.tagName !== 'ARTICLE' && getComputedStyle(box).overflowX === 'visible') box = box.parentElement;
+  return box.tagName === 'ARTICLE';
+}).map(element => element.outerHTML.slice(0, 80))"""
+
+
+def test_no_page_scrolls_sideways_on_a_phone(site, browser):
+    opened = browser.new_context(viewport={"width": 390, "height": 800}).new_page()
+    for page in PAGES:
+        opened.goto((site / f"{page.stem}.html").as_uri())
+        assert opened.evaluate(BEYOND) == [], page.name
+    opened.evaluate("() => document.querySelector('article').style.minWidth = '500px'")
+    assert opened.evaluate(BEYOND)
+
+
+def test_a_line_of_code_fits_the_page_on_a_desk(site, browser):
+    opened = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    opened.goto((site / "concepts.html").as_uri())
+    hidden = """columns => {
+      const code = document.querySelector('article pre');
+      code.textContent = 'x'.repeat(columns);
+      return code.scrollWidth - code.clientWidth;
+    }"""
+    assert opened.evaluate(hidden, COLUMNS) <= 0 < opened.evaluate(hidden, COLUMNS + 12)
+
+
+def test_the_cheat_sheet_is_one_sheet_of_paper(site, browser):
+    opened = browser.new_context().new_page()
+    for page, sheets in (("cheat_sheet", 1), ("concepts", None)):
+        opened.goto((site / f"{page}.html").as_uri())
+        found = len(re.findall(rb"/Type\s*/Page\b", opened.pdf(prefer_css_page_size=True)))
+        assert found == sheets if sheets else found > 1, page
+
+
+@pytest.mark.parametrize(
+    ("text", "formulas"),
+    [
+        ("‖g_w‖² and L*_B", [r"\lVert g_w \rVert^2", "L^*_B"]),
+        ("⟨g_w, g_l⟩ > r*", [r"\langle g_w, g_l \rangle", "r^*"]),
+        ("π_ref, Σ_{s,s′}, h_w′", [r"π_{\mathrm{ref}}", r"\sum_{s,s'}", "h_w'"]),
+        ("2ρ_ψ − d_w/d_l", ["ρ_ψ", "d_w", "d_l"]),
+        ("fig_story, add_loss, chosen_logps and 2 * x_measured", []),
+    ],
+)
+def test_mathematics_in_running_text_is_found(text, formulas):
+    found = [mathml.tex(piece[0]) for piece in mathml.PLAIN.finditer(text)]
+    assert found == formulas
+    assert all(mathml.convert(formula).startswith("<math") for formula in found)
+
+
+def test_no_mathematics_is_left_as_text(site):
+    """Outside of code and of formulas, on every page of our own."""
+    for page in PAGES:
+        html = (site / f"{page.stem}.html").read_text(encoding="utf-8")
+        article = re.search(r"<article.*?</article>", html, re.DOTALL)[0]
+        text = re.sub(r"<(pre|code|math|title)\b.*?</\1>|<[^>]*>", "", article, flags=re.DOTALL)
+        assert re.findall(r"\b[a-zπ]_[wl]\b|‖|⟨|\b[Lr]\*", text) == [], page.name
+
+
+def test_norms_stars_and_signs_are_set_as_one_would_by_hand():
+    def set_(formula):
+        return re.sub(r"\s*\n\s*", "", mathml.convert(formula))
+
+    assert "<msup><mrow><mo" in set_(r"\lVert g \rVert^2")  # the square of the norm, not of its bar
+    assert "<mo>∗</mo>" in set_("L^*")
+    assert "<mo>*</mo>" not in set_("L^*")
+    assert "<mn>0.9</mn>" in set_("(.9, .5)")
+    assert '<mo form="prefix">−</mo>' in set_("(-1, 2)")
+    assert "form" not in set_("1 - 2")
+    assert "<msubsup><mi>y</mi><mi>j</mi><mi>′" in set_("y'_j")
 
 
 # --- What makes them a site -----------------------------------------------------------------------------------------

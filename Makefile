@@ -70,13 +70,16 @@ reference: $(VENV)/reference.stamp ## against Hugging Face transformers: our GPT
 	$(BIN)/python -m pytest tests/test_transformer.py tests/test_llama.py tests/test_torch_gradients.py \
 	  tests/test_huggingface.py -k 'gpt2 or llama or torch_gradients or huggingface'
 
+SITE := --line-length 88 docs/*.md examples/README.md
 lint: $(VENV)/dev.stamp ## formatter, linter, type checker
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check $(SITE)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 format: $(VENV)/dev.stamp ## rewrite the sources in the formatter's style
 	$(BIN)/ruff format .
+	$(BIN)/ruff format $(SITE)
 	$(BIN)/ruff check --fix .
 
 gallery: $(VENV)/figures.stamp ## the small pictures that the README shows

@@ -21,6 +21,7 @@ release = installed("toymodel")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "mathml", "reference"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["math"]  # as GitHub has it
 
 # Docstrings are written with single backticks, shapes in jaxtyping.
 default_role = "code"

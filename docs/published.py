@@ -25,8 +25,7 @@ PAGES |= {f"proofs/{label}.md": label for label in PROOFS}
 DOWNLOADS = (".v", ".toml", ".ipynb", ".csv")
 
 TOKENS = re.compile(
-    r"^```math\n(?P<block>.*?)^```"
-    r"|^```.*?^```"
+    r"^```.*?^```"
     r"|\$`(?P<formula>.+?)`\$"
     r"|(?P<image>!?)\[(?P<text>(?:!\[[^\]]*\]\([^)]*\)|[^\]])*)\]\((?P<target>[^)\s]+)\)"
     r"|`(?P<code>[^`]+)`",
@@ -57,8 +56,6 @@ def translate(text: str, here: Path, folder: Path) -> str:
     """Links, images and formulas of a text from the folder `here`, for a page in `folder`."""
 
     def one(token: re.Match[str]) -> str:
-        if token["block"]:
-            return f"```{{math}}\n{token['block']}```"
         if token["formula"]:
             return f"{{math}}`{' '.join(token['formula'].split())}`"
         if token["target"]:

@@ -1,13 +1,15 @@
-"""Preference pairs that people use, as a file, and how entangled a small model finds them.
+"""Preference pairs that people use, as a file, and how entangled they are.
 
-    python examples/real_pairs.py pairs.jsonl                        # those within 256 tokens
-    python examples/real_pairs.py pairs.jsonl --measure 20           # and the cosines of the first 20
+    python examples/real_pairs.py pairs.jsonl                 # those within 256 tokens
+    python examples/real_pairs.py pairs.jsonl --measure 20    # and cosines of the first
 
-`toymodel real --pairs` takes 64 pairs of at most 192 tokens, of which these have too few.
-The pairs are the 300 of `dpo_en_demo.json` in the source package of LLaMA-Factory 0.9.5 (Apache-2.0; the licence of
-each record is not stated). The package is downloaded by pip, checked, and its code is not run; nothing of it is kept in
-this repository. Their conversations become texts by the chat template of SmolLM2, whose model measures them. It takes
-`pip install 'toymodel[pretrained]'`; a pair takes about six CPU-seconds to measure.
+`toymodel real --pairs` takes 64 pairs of at most 192 tokens, of which these have too
+few. The pairs are the 300 of `dpo_en_demo.json` in the source package of LLaMA-Factory
+0.9.5 (Apache-2.0; the licence of each record is not stated). The package is downloaded
+by pip, checked, and its code is not run; nothing of it is kept in this repository.
+Their conversations become texts by the chat template of SmolLM2, whose model measures
+them. It takes `pip install 'toymodel[pretrained]'`; a pair takes about six CPU-seconds
+to measure.
 """
 
 import argparse
@@ -36,12 +38,15 @@ LLAMA_FACTORY = Package(
 )
 MEMBER = "llamafactory-0.9.5/data/dpo_en_demo.json"
 ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
-SYSTEM = {"from": "system", "value": "You are a helpful AI assistant named SmolLM, trained by Hugging Face"}
+SYSTEM = {
+    "from": "system",
+    "value": "You are a helpful AI assistant named SmolLM, trained by Hugging Face",
+}
 LONGEST = 256  # tokens of a pair; memory grows with it
 
 
 def read_conversations():
-    """The records, each with `conversations`, `chosen` and `rejected`; a message is {"from": role, "value": text}."""
+    """The records; a message of theirs is {"from": role, "value": text}."""
     path = fetch(LLAMA_FACTORY)
     try:
         with tarfile.open(path) as archive:
@@ -51,11 +56,14 @@ def read_conversations():
 
 
 def as_texts(record):
-    """Prompt and answers of a record, as SmolLM2's chat template has them but for the token that ends an answer."""
+    """Prompt and answers in SmolLM2's chat template, without a token that ends."""
     messages = record["conversations"]
     if messages[0]["from"] != "system":
         messages = [SYSTEM, *messages]
-    turns = [f"<|im_start|>{ROLES[message['from']]}\n{message['value']}<|im_end|>\n" for message in messages]
+    turns = [
+        f"<|im_start|>{ROLES[message['from']]}\n{message['value']}<|im_end|>\n"
+        for message in messages
+    ]
     sides = {side: record[side]["value"] for side in ("chosen", "rejected")}
     return {"prompt": "".join([*turns, "<|im_start|>assistant\n"])} | sides
 
@@ -63,9 +71,13 @@ def as_texts(record):
 def measure(loaded, pairs):
     """Gram entries of each pair over all parameters, a pair at a time."""
     lists = zip(*pairs, strict=True)
-    padded = PreferencePairs.from_lists(*lists, vocab_size=loaded.model.vocab_size)  # one width: one program
+    padded = PreferencePairs.from_lists(
+        *lists, vocab_size=loaded.model.vocab_size
+    )  # one width: one program
     params = jax.tree.map(jnp.asarray, loaded.params)
-    found = [pair_gram(loaded.model, params, padded[i : i + 1]) for i in range(len(padded))]
+    found = [
+        pair_gram(loaded.model, params, padded[i : i + 1]) for i in range(len(padded))
+    ]
     return jax.tree.map(lambda *entries: jnp.concatenate(entries), *found)
 
 
@@ -74,24 +86,44 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path, help="JSON lines to write")
     parser.add_argument(
-        "--longest", type=int, default=LONGEST, help="tokens of a prompt and its longer answer, at most"
+        "--longest",
+        type=int,
+        default=LONGEST,
+        help="tokens of a prompt and its longer answer, at most",
     )
-    parser.add_argument("--measure", type=int, default=0, metavar="N", help="measure the first N pairs")
+    parser.add_argument(
+        "--measure", type=int, default=0, metavar="N", help="measure the first N pairs"
+    )
     options = parser.parse_args(arguments)
     loaded = pretrained.load()
     rows = [as_texts(record) for record in read_conversations()]
-    pairs = [answers.tokenize(row, lambda text: loaded.tokenizer.encode(text).ids, loaded.end) for row in rows]
-    short = [(row, pair) for row, pair in zip(rows, pairs, strict=True) if answers.length(pair) <= options.longest]
-    options.file.write_text("".join(json.dumps(row) + "\n" for row, _ in short), encoding="utf-8")
-    print(f"{len(short)} of {len(rows)} pairs, those within {options.longest} tokens, are in {options.file}.")
+    pairs = [
+        answers.tokenize(
+            row, lambda text: loaded.tokenizer.encode(text).ids, loaded.end
+        )
+        for row in rows
+    ]
+    short = [
+        (row, pair)
+        for row, pair in zip(rows, pairs, strict=True)
+        if answers.length(pair) <= options.longest
+    ]
+    options.file.write_text(
+        "".join(json.dumps(row) + "\n" for row, _ in short), encoding="utf-8"
+    )
+    kept = f"{len(short)} of {len(rows)} pairs, those within {options.longest} tokens"
+    print(f"{kept}, are in {options.file}.")
     if options.measure:
         gram = measure(loaded, [pair for _, pair in short[: options.measure]])
         cosines = np.asarray(cosine(gram))
         right = int((theory.slack(gram) > 0).sum())
+        low, high = cosines.min(), cosines.max()
+        mean = f"mean {cosines.mean():.2f}, from {low:.2f} to {high:.2f}"
+        print(f"cosine of the two gradients: {mean}")
         print(
-            f"cosine of the two gradients: mean {cosines.mean():.2f}, from {cosines.min():.2f} to {cosines.max():.2f}"
+            "DPO's equal weights raise the chosen and lower the rejected in "
+            f"{right} of {len(cosines)} pairs."
         )
-        print(f"DPO's equal weights raise the chosen and lower the rejected in {right} of {len(cosines)} pairs.")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def test_the_table_is_read_in_three_ways(here):
     lazily = block("python", "import polars")
     exec(compile(lazily, str(GUIDE), "exec"), names)
     assert names["table"].collect().height == 32
-    by_duckdb, by_pandas = (eval(line, names) for line in block("python", "duckdb").splitlines())
+    sql, *lines = block("python", "sql").splitlines()
+    exec(sql, names)
+    by_duckdb, by_pandas = (eval(line, names) for line in lines)
     assert len(by_duckdb.fetchall()) == 2
     assert by_pandas.shape == (32, names["table"].collect().width)
 

@@ -180,7 +180,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mutants", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, default=400, help="seconds of CPU time that the tests of a mutant may take")
+    parser.add_argument(
+        "--limit", type=int, default=400, help="seconds of CPU time that the tests of a mutant may take"
+    )
     parser.add_argument("--log", type=Path, default=Path(os.devnull), help="results; those already in it are kept")
     options = parser.parse_args()
     rng = random.Random(options.seed)

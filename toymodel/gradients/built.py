@@ -151,7 +151,9 @@ def _token_gradients(model: Model, params: Params, response: Response) -> Array:
     return _jacobian(lambda flat: token_logps(model, unravel(flat), response), flat, response)
 
 
-def _jacobian(function: Callable[[Array], Array], flat: Float[Array, " P"], response: Response) -> Float[Array, "... P"]:
+def _jacobian(
+    function: Callable[[Array], Array], flat: Float[Array, " P"], response: Response
+) -> Float[Array, "... P"]:
     """Derivatives of all that the function says of a response: `jax.jacrev` in parts."""
     value, pull = jax.vjp(function, flat)
     cotangents = jnp.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)

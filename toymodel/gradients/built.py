@@ -164,10 +164,11 @@ def _jacobian(
 @jax.jit
 def _tangent_kernel(model: Model, params: Params, pair: PreferencePairs) -> Array:
     flat, unravel = ravel_pytree(params)
-    chosen, rejected = (
-        _jacobian(lambda flat, r=r: model.logits(unravel(flat), r), flat, r)
-        for r in (pair.chosen_response, pair.rejected_response)
-    )
+
+    def of_logits(response: Response) -> Array:
+        return _jacobian(lambda flat: model.logits(unravel(flat), response), flat, response)
+
+    chosen, rejected = of_logits(pair.chosen_response), of_logits(pair.rejected_response)
     return jnp.einsum("ivp,jup->ijvu", chosen, rejected)
 
 

@@ -12,7 +12,7 @@
 
     Scope.  Real arithmetic; floating point is the tests' business.  T7 and T8 are for equal weights and features that
     both responses share at each position and that are orthogonal between positions, as in the positional model with
-    frozen logits; T8 is for peaked probabilities, the same at every suffix position.
+    frozen logits; L* of T8 is for peaked probabilities, the same at every suffix position.
 
     Name                     Meaning
     residual_of p y          e_y - p
@@ -535,3 +535,39 @@ Proof.
   unfold chosen_slope; rewrite pair_gram_from_tokens; unfold token_gram; rewrite !known by lra.
   unfold dot, residual_of, peaked, is; simpl; lra.
 Qed.
+
+(** ** T7 and T8 for any suffix: other tokens, probabilities and feature norms at every position *)
+Section AnySuffix.
+Variables (V d : nat) (W : nat -> nat -> R) (n : nat) (w l : response) (weight : R).
+Hypotheses (w_size : size w = S n) (w_l_aligned : aligned d w l).
+Hypotheses (w_token : (token w 0 < V)%nat) (l_token : (token l 0 < V)%nat) (contrast : token w 0 <> token l 0).
+Hypothesis same_context : logits d W l 0 = logits d W w 0.
+Hypothesis suffix_tokens : forall i, (i < n)%nat -> (token w (S i) < V)%nat /\ token l (S i) = token w (S i).
+
+Let p := probs V d W w.
+Let q := probs V d W l.
+Let added (i : nat) : R := dot V (residual_of (p i) (token w i)) (difference (q i) (p i)).
+Let moved (i : nat) : R := dot V (difference (q i) (p i)) (difference (q i) (p i)).
+
+Theorem any_suffix_slopes : let G := pair_gram V d W w l in
+  let f := feature_sq d w in let pw := p 0%nat (token w 0) in let pl := p 0%nat (token l 0) in
+  chosen_slope G weight weight = weight * (f 0%nat * (1 - pw + pl) + Σ_(i < n) f (S i) * added (S i)) /\
+  rejected_slope G weight weight
+  = weight * (f 0%nat * - (1 - pl + pw)
+              + Σ_(i < n) f (S i) * (added (S i) - moved (S i))).
+Proof.
+  cbv zeta; destruct (aligned_slopes V d W w l w_l_aligned weight) as [-> ->]; rewrite w_size, !sum_first.
+  destruct (contrast_position_slopes V d W w l 0 w_token l_token contrast same_context) as [-> ->].
+  split; f_equal; f_equal; apply sum_ext; intros i i_lt; destruct (suffix_tokens i i_lt) as [token_lt same];
+    destruct (suffix_position_slopes V d W w l (S i) (token w (S i)) token_lt eq_refl same) as [chosen rejected];
+    first [rewrite chosen | rewrite rejected]; reflexivity.
+Qed.
+
+(** The chosen falls exactly where the suffix takes more than the contrast token gives. *)
+Corollary any_suffix_lowers_the_chosen_iff : 0 < weight ->
+  let f := feature_sq d w in let pw := p 0%nat (token w 0) in let pl := p 0%nat (token l 0) in
+  (chosen_slope (pair_gram V d W w l) weight weight < 0 <->
+   Σ_(i < n) f (S i) * added (S i) < - (f 0%nat * (1 - pw + pl))).
+Proof. intros positive; destruct any_suffix_slopes as [-> _]; cbv zeta; split; intros; nra. Qed.
+
+End AnySuffix.

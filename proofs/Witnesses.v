@@ -346,6 +346,18 @@ Lemma peaked_suffix_signs_applies : ltac:(applies @peaked_suffix_signs). Proof. 
 Lemma suffix_lowers_both_applies : ltac:(applies @suffix_lowers_both). Proof. found. Qed.
 Lemma suffix_raises_both_applies : ltac:(applies @suffix_raises_both). Proof. found. Qed.
 Lemma peaked_probabilities_satisfy_it_applies : ltac:(applies @peaked_probabilities_satisfy_it). Proof. found. Qed.
+Lemma any_suffix_slopes_applies : ltac:(applies @any_suffix_slopes).
+Proof.
+  intros k; apply (k 3%nat 2%nat (fun _ _ => 0) 1%nat (peaked_text 3 1 2 0 (1/2) is) (peaked_text 3 1 2 1 (1/4) is) 1);
+    first [lia | lra | reflexivity | simpl; lia | (intros; simpl; lia) | (repeat split; simpl; auto; intros i m i_lt m_lt
+    differ; rewrite dot_is_left, is_different by auto; reflexivity)].
+Qed.
+Lemma any_suffix_lowers_the_chosen_iff_applies : ltac:(applies @any_suffix_lowers_the_chosen_iff).
+Proof.
+  intros k; apply (k 3%nat 2%nat (fun _ _ => 0) 1%nat (peaked_text 3 1 2 0 (1/2) is) (peaked_text 3 1 2 1 (1/4) is) 1);
+    first [lia | lra | reflexivity | simpl; lia | (intros; simpl; lia) | (repeat split; simpl; auto; intros i m i_lt m_lt
+    differ; rewrite dot_is_left, is_different by auto; reflexivity)].
+Qed.
 Lemma chosen_falls_beyond_threshold_iff_applies : ltac:(applies @chosen_falls_beyond_threshold_iff).
 Proof.
   intros k; destruct (peaked_text_probs 3 2 1 2 0 (1/2) is) as [_ after_w]; try lia; try lra; destruct

@@ -1,5 +1,6 @@
 """Everything runs in float64, warnings are errors (pyproject.toml), and the number of examples is a profile."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -13,15 +14,35 @@ jax.config.update("jax_enable_x64", True)
 # No deadline: the first example of a new shape compiles. `derandomize` in CI, so a red run is red again.
 settings.register_profile("dev", max_examples=30, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
-settings.register_profile("deep", max_examples=3000, deadline=None)
+settings.register_profile("deep", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")), deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 MANY_MAPS = 12_000  # some 3 GB of memory
 
 
+draws = 0  # examples on which a property was found to hold
+
+
 def pytest_collection_modifyitems(items):
     """Large files first, which take long as a rule: so workers that take one file after the other end together."""
     items.sort(key=lambda item: item.path.stat().st_size, reverse=True)
+    for test in {item.obj for item in items if hasattr(item.obj, "hypothesis")}:  # one for all its parameters
+        test.hypothesis.inner_test = counted(test.hypothesis.inner_test)
+
+
+def counted(test):
+    @functools.wraps(test)
+    def counting(*arguments, **named):
+        global draws
+        test(*arguments, **named)
+        draws += 1
+
+    return counting
+
+
+def pytest_terminal_summary(terminalreporter):
+    if draws:
+        terminalreporter.line(f"{draws} draws")
 
 
 @pytest.fixture(autouse=True, scope="module")

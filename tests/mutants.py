@@ -7,16 +7,32 @@ fails: seconds for a mutant. A survivor is shown with its place: some change not
 want a test.
 """
 
+import os
+
+# Before JAX reads them. Machine code that is not optimised is there sooner.
+os.environ.setdefault("HYPOTHESIS_PROFILE", "ci")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
 import argparse
 import ast
-import os
+import multiprocessing
 import random
+import re
+import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+# Imported once, for all mutants: each is tested by a fork of this process, which has not imported the package.
+import jax  # noqa: F401
+import optax  # noqa: F401
+import polars  # noqa: F401
+import pytest
+import scipy.stats  # noqa: F401
+
+sys.dont_write_bytecode = True
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("theory", "gradients", "losses", "training", "remedies", "data", "diagnosis")
 ALL = {  # for every module of the folder, after its own
@@ -117,32 +133,46 @@ def tests_of(path: Path) -> list[str]:
     return [str(module) for module in dict.fromkeys(modules) if module.exists()]
 
 
-def survives(package: Path, tests: list[str], limit: float) -> bool:
-    """Whether all tests pass with the package in this folder."""
-    environment = os.environ | {
-        "PYTHONPATH": str(package),
-        "HYPOTHESIS_PROFILE": "ci",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_ENABLE_X64": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider"]
-    command += ["-o", f"pythonpath={package} {ROOT / 'tests'} {ROOT}"]  # the mutant is found first
-    for test in tests:
-        try:
-            done = subprocess.run(
-                [*command, "--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml"), test],
-                cwd=package,
-                env=environment,
-                capture_output=True,
-                timeout=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return False  # it no longer ends
-        if done.returncode:
-            return False
-    return True
+def run_tests(package: Path, tests: list[str], seconds: int) -> None:
+    """In a process of its own: the tests import the package in this folder; the exit status is pytest's."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    with (package / "output").open("w") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.chdir(package)
+    command = ["-q", "-x", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    command += ["-c", str(ROOT / "pyproject.toml"), "-o", f"pythonpath={package} {ROOT / 'tests'} {ROOT}", *tests]
+    raise SystemExit(pytest.main(command, plugins=[GivenOrder(tests)]))
+
+
+class GivenOrder:
+    """Tests run in the order of their modules on the command line, whatever conftest.py prefers."""
+
+    def __init__(self, tests: list[str]):
+        self.tests = tests
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.tests.index(str(item.path)))
+
+
+def killer(package: Path, tests: list[str], seconds: int) -> str:
+    """The first test that fails with the package in this folder, or how it ended otherwise. "" if all pass."""
+    child = multiprocessing.get_context("fork").Process(target=run_tests, args=(package, tests, seconds))
+    child.start()
+    child.join(20 * seconds)  # it may wait for something, which takes no CPU
+    if child.is_alive():
+        child.kill()
+        return "no end"
+    if not child.exitcode:
+        return ""
+    if child.exitcode < 0:
+        return f"signal {-child.exitcode}"
+    output = (package / "output").read_text()
+    found = re.search(r"^(?:FAILED|ERROR) (?:.*/)?(\S+)", output, re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"the tests did not run:\n{output}")
+    return found[1]
 
 
 def main() -> None:
@@ -150,29 +180,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mutants", type=int)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=float, default=900, help="seconds that a module of tests may take")
+    parser.add_argument(
+        "--limit", type=int, default=400, help="seconds of CPU time that the tests of a mutant may take"
+    )
+    parser.add_argument("--log", type=Path, default=Path(os.devnull), help="results; those already in it are kept")
     options = parser.parse_args()
     rng = random.Random(options.seed)
     files = [path for folder in FOLDERS for path in sorted((ROOT / "toymodel" / folder).glob("*.py"))]
     sites = [(path, index) for path in files for index in range(len(places(ast.parse(path.read_text()))))]
-    killed = 0
-    with tempfile.TemporaryDirectory() as folder:
+    lines = options.log.read_text().splitlines() if options.log.is_file() else []
+    verdicts = {what: verdict for verdict, _, what in (line.partition(" ") for line in lines)}
+    made = []
+    with tempfile.TemporaryDirectory() as folder, options.log.open("a") as log:
         package = Path(folder)
         shutil.copytree(ROOT / "toymodel", package / "toymodel", ignore=shutil.ignore_patterns("__pycache__"))
-        for number, (path, index) in enumerate(rng.sample(sites, options.mutants), start=1):
+        os.environ["PYTHONPATH"] = str(package)  # for tests that start processes
+        for path, index in rng.sample(sites, options.mutants):
             copy = package / path.relative_to(ROOT)
             tree = ast.parse(path.read_text())
             node = places(tree)[index]
-            before = ast.unparse(node)
+            what = f"{path.relative_to(ROOT)}:{node.lineno}:{node.col_offset}: {ast.unparse(node)}  ->  "
             mutate(node)
-            copy.write_text(ast.unparse(ast.fix_missing_locations(tree)))
-            alive = survives(package, tests_of(path), options.limit)
-            shutil.copy(path, copy)
-            killed += not alive
-            where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', '?')}"
-            told = f"{'SURVIVED' if alive else 'killed'} {where}: {before}  ->  {ast.unparse(node)}"
-            print(f"[{number}/{options.mutants}] {told}", flush=True)
-    print(f"{options.mutants} mutants, {killed} killed, {options.mutants - killed} survived")
+            what += ast.unparse(node)
+            if what not in verdicts:
+                copy.write_text(ast.unparse(ast.fix_missing_locations(tree)))
+                by = killer(package, tests_of(path), options.limit)
+                shutil.copy(path, copy)
+                verdicts[what] = "killed" if by else "SURVIVED"
+                print(f"[{len(made) + 1}/{options.mutants}] {verdicts[what]} {what}", f"({by})" * bool(by), flush=True)
+                print(verdicts[what], what, file=log, flush=True)
+            made.append(verdicts[what])
+    print(f"{len(made)} mutants, {made.count('killed')} killed, {made.count('SURVIVED')} survived")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Gradients as arrays, for any `Model` with few parameters."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -146,18 +148,27 @@ def _group_token_slopes(model: Model, params: Params, responses: Response, advan
 @jax.jit
 def _token_gradients(model: Model, params: Params, response: Response) -> Array:
     flat, unravel = ravel_pytree(params)
-    logps, pull = jax.vjp(lambda flat: token_logps(model, unravel(flat), response), flat)
+    return _jacobian(lambda flat: token_logps(model, unravel(flat), response), flat, response)
+
+
+def _jacobian(
+    function: Callable[[Array], Array], flat: Float[Array, " P"], response: Response
+) -> Float[Array, "... P"]:
+    """Derivatives of all that the function says of a response: `jax.jacrev` in parts."""
+    value, pull = jax.vjp(function, flat)
+    cotangents = jnp.eye(value.size, dtype=value.dtype).reshape(-1, *value.shape)
     places = len(response.prompt) + len(response.tokens)
-    return pull_each(lambda one: pull(one)[0], jnp.eye(len(logps), dtype=logps.dtype), places=places)
+    return pull_each(lambda one: pull(one)[0], cotangents, places=places).reshape(*value.shape, -1)
 
 
 @jax.jit
 def _tangent_kernel(model: Model, params: Params, pair: PreferencePairs) -> Array:
     flat, unravel = ravel_pytree(params)
-    chosen, rejected = (
-        jax.jacrev(lambda flat, r=r: model.logits(unravel(flat), r))(flat)
-        for r in (pair.chosen_response, pair.rejected_response)
-    )
+
+    def of_logits(response: Response) -> Array:
+        return _jacobian(lambda flat: model.logits(unravel(flat), response), flat, response)
+
+    chosen, rejected = of_logits(pair.chosen_response), of_logits(pair.rejected_response)
     return jnp.einsum("ivp,jup->ijvu", chosen, rejected)
 
 

@@ -31,7 +31,7 @@ METADATA = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
 NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 TERMINAL = re.compile(r"\x1b\[[\d;]*m")  # Rich's colours
 ROUND_OFF = Decimal("1e-9")
-PIXELS = 0.5  # mean difference of two pictures, in 255 levels; a curve that moves makes a larger one
+PIXELS = 0.1  # mean difference of two pictures, in 255 levels: that of one curve that moves is larger
 COLOURS = 256  # of a picture
 
 

@@ -43,25 +43,35 @@ def executed(notebook: NotebookNode) -> NotebookNode:
     """
     found = nbformat.from_dict(notebook)
     config = Config({"KernelManager": {"transport_encryption": "auto"}})  # without, a kernel writes a warning
-    options = {"record_timing": False, "coalesce_streams": True, "startup_timeout": 600, "config": config}
+    options = {"record_timing": False, "startup_timeout": 600, "config": config}
     NotebookClient(found, resources={"metadata": {"path": str(Path(__file__).parent)}}, **options).execute()
     found.metadata = nbformat.from_dict(METADATA)
     for cell in found.cells:
         cell.source, cell.metadata = ADDRESS.sub(rf"\1{REPOSITORY}", cell.source), {}
         if cell.cell_type == "code":
             cell.execution_count = None
-            cell.outputs = [_kept(output) for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = _kept(cell.outputs)
     return found
 
 
-def _kept(output: NotebookNode) -> NotebookNode:
-    if output.output_type == "stream":
-        return output
-    if png := output.data.get("image/png"):
-        small = io.BytesIO()
-        _image(png).quantize(COLOURS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-        return nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(small.getvalue()).decode()})
-    return nbformat.v4.new_output("display_data", {"text/plain": TERMINAL.sub("", output.data["text/plain"])})
+def _kept(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.get("name") == "stderr":
+            continue
+        if output.output_type == "stream" and kept and "text" in kept[-1]:
+            kept[-1].text += output.text  # it comes in pieces, by chance
+        elif output.output_type == "stream":
+            kept.append(output)
+        elif png := output.data.get("image/png"):
+            small = io.BytesIO()
+            _image(png).quantize(COLOURS, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+            data = {"image/png": base64.b64encode(small.getvalue()).decode()}
+            kept.append(nbformat.v4.new_output("display_data", data))
+        else:
+            data = {"text/plain": TERMINAL.sub("", output.data["text/plain"])}
+            kept.append(nbformat.v4.new_output("display_data", data))
+    return kept
 
 
 def _image(png: str) -> Image.Image:

@@ -43,11 +43,11 @@ test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 proofs: ## compile the Coq proofs and print the axioms they rest on
 	@$(PYTHON) -m proofs.check
 
-notebooks: $(VENV)/dev.stamp ## execute every notebook
-	$(BIN)/jupyter execute $(filter-out %/09_real_model.ipynb,$(wildcard notebooks/*.ipynb))
-	@if $(BIN)/python -c 'from toymodel.models import pretrained; pretrained.load()'; then \
-	  JAX_ENABLE_X64=0 $(BIN)/jupyter execute notebooks/09_real_model.ipynb; \
-	else echo "notebooks/09_real_model.ipynb is left out: its weights cannot be had."; fi
+notebooks: $(VENV)/dev.stamp ## execute every notebook and compare with what it shows (UPDATE=1: keep what is new)
+	@if $(BIN)/python -c 'from toymodel.models import pretrained; pretrained.load()'; then with=$(REAL); \
+	else echo "$(REAL) is left out: its weights cannot be had."; fi; \
+	$(BIN)/python notebooks/execute.py $(if $(UPDATE),--update) $(filter-out $(REAL),$(sort $(wildcard notebooks/*.ipynb))) $$with
+REAL := notebooks/09_real_model.ipynb
 
 # Only this machine can reach it, and it asks nothing of any other.
 explorer: export MARIMO_SKIP_UPDATE_CHECK := 1

@@ -1,10 +1,12 @@
-"""The repository's own pages as pages of the site, so that nothing is said twice.
+"""The repository's own pages and notebooks as pages of the site, so that nothing is said twice.
 
-Their links are to files of the repository. A page, a figure or a proof becomes a link of the site, a Coq source, a
-configuration or a notebook a download; another file keeps its name and loses its link; and a link to a file that does
-not exist stays as it is, for the build to fail on.
+Their links are to files of the repository. A page, a notebook, a figure or a proof becomes a link of the site, a Coq
+source or a configuration a download; another file keeps its name and loses its link; and a link to a file that does not
+exist stays as it is, for the build to fail on.
 """
 
+import base64
+import json
 import os
 import re
 from pathlib import Path
@@ -22,7 +24,9 @@ PAGES = {
 }
 PROOFS = sorted((path.stem for path in (ROOT / "proofs").glob("T*.md")), key=lambda label: int(label[1:]))
 PAGES |= {f"proofs/{label}.md": label for label in PROOFS}
-DOWNLOADS = (".v", ".toml", ".ipynb", ".csv")
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+PAGES |= {f"notebooks/{name}.ipynb": name for name in NOTEBOOKS}
+DOWNLOADS = (".v", ".toml", ".csv")
 
 TOKENS = re.compile(
     r"^```.*?^```"
@@ -31,6 +35,7 @@ TOKENS = re.compile(
     r"|`(?P<code>[^`]+)`",
     re.MULTILINE | re.DOTALL,
 )
+BADGE = re.compile(r"\[!\[.*?\]\(.*?\)\]\((.*?)\)")  # an image that is a link
 FIGURES = re.compile(r"^### (?:(?!^##).)*?!\[[^\]]*\]\(gallery/(fig_\w+)\.png", re.MULTILINE | re.DOTALL)
 SHOWN = {f"figures/{name}.py": name for name in FIGURES.findall((ROOT / "figures/README.md").read_text("utf-8"))}
 
@@ -44,12 +49,38 @@ def write(folder: Path) -> None:
 def translated(source: str, folder: Path) -> str:
     """A page as the site wants it, with a place to link to for each figure."""
     text = (ROOT / source).read_text(encoding="utf-8")
+    if source.endswith(".ipynb"):
+        text = from_notebook(text, PAGES[source], folder)
     if source == "figures/README.md":
         text = FIGURES.sub(lambda section: f"({section[1]})=\n{section[0]}", text)
     text = translate(text, (ROOT / source).parent, folder)
-    if source == "proofs/CLAIMS.md":
-        text += "\n".join(["", "```{toctree}", ":hidden:", "", *PROOFS, "```", ""])
+    if children := {"proofs/CLAIMS.md": PROOFS, "notebooks/README.md": NOTEBOOKS}.get(source):
+        text += "\n".join(["", "```{toctree}", ":hidden:", "", *children, "```", ""])
     return text
+
+
+def from_notebook(text: str, name: str, folder: Path) -> str:
+    """A notebook as Markdown: its words, its code and what that printed; its pictures are written into `folder`."""
+    blocks, heading = [], name
+    for number, cell in enumerate(json.loads(text)["cells"]):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            heading = [heading, *re.findall(r"^#+ (.*)", source, re.MULTILINE)][-1]
+            source = re.sub(r"\$\$(.+?)\$\$", r"```math\n\1\n```", source, flags=re.DOTALL)
+            source = re.sub(r"\$([^$`]+)\$", r"$`\1`$", source)
+            blocks.append(
+                BADGE.sub(rf"{{download}}`This notebook <../../notebooks/{name}.ipynb>` · [in Colab](\1)", source)
+            )
+        elif "%pip" not in source:
+            blocks.append(f"```python\n{source}\n```")
+            for place, output in enumerate(cell["outputs"]):
+                if png := output.get("data", {}).get("image/png"):
+                    (folder / f"{name}_{number}_{place}.png").write_bytes(base64.b64decode("".join(png)))
+                    blocks.append(f"![{heading}]({name}_{number}_{place}.png)")
+                else:
+                    printed = "".join(output["text"] if "text" in output else output["data"]["text/plain"])
+                    blocks.append(f"```text\n{printed.rstrip()}\n```")
+    return "\n\n".join(blocks)
 
 
 def translate(text: str, here: Path, folder: Path) -> str:

@@ -3,6 +3,8 @@
 The site itself is built by `make docs`, where every warning is an error.
 """
 
+import base64
+import json
 import re
 import shlex
 import sys
@@ -288,6 +290,8 @@ def test_formulas_are_understood():
             "[![a](gallery/fig_flow.png)](../README.md)",
             "![a](../../figures/gallery/fig_flow.png)",
         ),
+        ("notebooks/README.md", "[a](01_quickstart.ipynb)", "[a](01_quickstart.md)"),
+        ("notebooks/01_quickstart.ipynb", "[a](02_token_overlap.ipynb)", "[a](02_token_overlap.md)"),
         ("examples/README.md", "[guide](../toymodel/remedies/README.md#x)", "[guide](remedies.md#x)"),
         ("examples/README.md", "[away](https://arxiv.org/abs/1)", "[away](https://arxiv.org/abs/1)"),
         ("examples/README.md", "[broken](nothing_here.md)", "[broken](nothing_here.md)"),  # for the build to fail on
@@ -295,6 +299,36 @@ def test_formulas_are_understood():
 )
 def test_links_and_formulas_of_the_repository_become_those_of_the_site(source, text, translated):
     assert published.translate(text, (ROOT / source).parent, ROOT / "docs/made") == translated
+
+
+def test_a_notebook_is_a_page_with_what_it_printed_and_its_pictures(tmp_path):
+    png, badge = b"a picture", "[![Open in Colab](https://a/badge.svg)](https://colab/a.ipynb)"
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["two\n", "lines\n"]},
+        {"output_type": "display_data", "data": {"image/png": base64.b64encode(png).decode()}},
+        {"output_type": "display_data", "data": {"text/plain": ["a table"]}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": [f"# 1 · One\n\n{badge}\n\n$a\n< b$ and\n\n$$x$$\n"]},
+        {"cell_type": "code", "source": ["%pip install toymodel"], "outputs": []},
+        {"cell_type": "markdown", "source": ["## A curve"]},
+        {"cell_type": "code", "source": ["draw()"], "outputs": outputs},
+    ]
+    page = published.from_notebook(json.dumps({"cells": cells}), "01_one", tmp_path)
+    assert page == "\n\n".join(
+        [
+            "# 1 · One",
+            "{download}`This notebook <../../notebooks/01_one.ipynb>` · [in Colab](https://colab/a.ipynb)",
+            "$`a\n< b`$ and",
+            "```math\nx\n```\n",
+            "## A curve",
+            "```python\ndraw()\n```",
+            "```text\ntwo\nlines\n```",
+            "![A curve](01_one_3_1.png)",
+            "```text\na table\n```",
+        ]
+    )
+    assert (tmp_path / "01_one_3_1.png").read_bytes() == png
 
 
 def test_what_is_public_must_have_a_docstring_and_a_place(monkeypatch):

@@ -9,7 +9,7 @@ from figures.real_runs import LOOKS, NAMES
 from figures.sweeps import Swept
 
 PARTS = ("chosen label", "chosen suffix")
-BY = {"by labels": "label", "by suffixes": "suffix"}  # of chosen and of rejected answers together
+BY = {"by labels": "label of both", "by suffixes": "suffix of both"}  # sources, of chosen and rejected answers
 WIDTH = 0.36  # of a bar, between parts that are 1 apart
 HATCHES = ("", "////")
 FILLS = {2e-5: "white", 4e-5: ""}  # by the rate of DPO: hollow, or filled
@@ -21,7 +21,7 @@ def compute(_quick: bool, _swept: Swept) -> style.Table:
     columns = (
         "source part measured low high first_order true_change spearman seed supervised_steps learning_rate cosine "
     )
-    columns += "chosen_median chosen_rises chosen_mean label_mean suffix_mean"
+    columns += "suffix_nats chosen_median chosen_rises chosen_mean label_mean suffix_mean"
     both = (("account", account), ("regime", regime))
     return style.stacked(*(_wide(name, table, columns.split()) for name, table in both))
 
@@ -53,17 +53,21 @@ def _bars(ax: Axes, table: style.Table) -> None:
             if part not in here["part"]:
                 continue
             of_part = style.rows(here, part=part)
-            for number, words in enumerate(BY.values()):
-                mine = np.char.endswith(of_part["source"].astype(str), words)
-                colour = style.BLUE if part == PARTS[0] else style.ORANGE
+            for number, source in enumerate(BY.values()):
+                if source not in of_part["source"]:
+                    continue
+                mine = style.rows(of_part, source=source)
+                mean, low, high = (mine[name][0] for name in ("measured", "low", "high"))
                 ax.bar(
                     place + 0.4 * number,
-                    of_part["measured"][mine].sum(),
+                    mean,
                     WIDTH,
-                    color=colour,
+                    yerr=[[mean - low], [high - mean]],
+                    color=style.BLUE if part == PARTS[0] else style.ORANGE,
                     hatch=HATCHES[number],
                     edgecolor=style.BLACK,
                     linewidth=0.5,
+                    error_kw={"linewidth": 0.8, "capsize": 1.5},
                 )
             place += 1.0
         ax.plot((start + place - 0.6) / 2, here["true_change"][0], "x", color=style.BLACK, markersize=6)
@@ -90,16 +94,15 @@ def _bars(ax: Axes, table: style.Table) -> None:
 
 
 def _regimes(ax: Axes, table: style.Table) -> None:
-    """Change of the chosen against the length of fine-tuning, for one seed and two rates of DPO."""
-    first = style.rows(table, seed=0)
-    for format in dict.fromkeys(first["format"].tolist()):
+    """Change of the chosen answers against how well the reference policy knows their suffix: one seed, two rates."""
+    for format in dict.fromkeys(table["format"].tolist()):
         look = LOOKS[format]
         for rate, fill in FILLS.items():
-            part = style.rows(first, format=format, learning_rate=rate)
-            order = np.argsort(part["supervised_steps"])
-            x, y = part["supervised_steps"][order], part["chosen_median"][order]
+            part = style.rows(table, format=format, learning_rate=rate)
+            order = np.argsort(part["suffix_nats"])
+            x, y = part["suffix_nats"][order], part["chosen_median"][order]
             ax.plot(x, y, look.line, marker=look.marker, color=look.colour, markerfacecolor=fill or look.colour)
     style.zero_line(ax)
-    ax.set(xlabel="steps of fine-tuning", ylabel="chosen, median change (nats)", xticks=(4, 10, 16))
-    shown = {NAMES[format]: LOOKS[format] for format in dict.fromkeys(first["format"].tolist())}
+    ax.set(xlabel="loss of a suffix token before DPO (nats)", ylabel="chosen, median change (nats)", xscale="log")
+    shown = {NAMES[format]: LOOKS[format] for format in dict.fromkeys(table["format"].tolist())}
     ax.legend(handles=style.entries(shown), fontsize=6)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "real"
 SEEDS = range(3)
 REGIME: dict[str, Any] = {"format": ("short_suffix", "long_suffix", "varied"), "seed": (0,)}
-REGIME |= {"supervised_steps": (4, 16), "learning_rate": (2e-5, 4e-5)}
+REGIME |= {"supervised_steps": (4, 10, 16), "learning_rate": (2e-5, 4e-5)}
 LOOKS = {
     "one_token": style.Look(style.BLUE, "o", "-"),
     "short_suffix": style.Look(style.ORANGE, "s", "--"),
@@ -122,8 +122,9 @@ def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[s
         | {"first_order": one.first_order, "true_change": one.true_change, "spearman": one.spearman}
         | {"own_slope_spearman": one.own_slope_spearman}
         for format, one in brought.items()
-        for source, parts in one.sources.items()
+        for source, parts in (one.sources | _of_both_sides(account, format)).items()
         for part, (mean, low, high) in parts.items()
+        if part in one.sources
     ]
     return {
         "states": looks(real),
@@ -131,8 +132,22 @@ def told(real: style.Table, account: style.Table, regime: style.Table) -> dict[s
         "account": _columns(of_accounts),
         "tokens": _columns(_tokens(real)),
         "blocks": _columns(_blocks(real)),
-        "regime": _columns(_regimes(account, regime)),
+        "regime": _columns(_regimes(regime)),
     }
+
+
+def _of_both_sides(account: style.Table, format: str) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """What labels and suffixes brought, those of chosen and rejected answers together, with intervals over seeds."""
+    from toymodel.experiments.account import TOKENS
+    from toymodel.experiments.statistics import mean_interval
+
+    of_seeds = np.moveaxis(account["contributions"][account["format"] == format].mean(axis=-1), 0, -1)
+    told = {}
+    for kind in ("label", "suffix"):
+        sources = [place for place, source in enumerate(TOKENS) if source.endswith(kind)]
+        ends = np.stack(mean_interval(of_seeds[sources].sum(axis=0)), axis=-1).tolist()
+        told[f"{kind} of both"] = dict(zip(TOKENS, map(tuple, ends), strict=True))
+    return told
 
 
 def of_verdicts(verdicts: "Sequence[Verdict]") -> style.Table:
@@ -171,20 +186,17 @@ def _blocks(real: style.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _regimes(account: style.Table, regime: style.Table) -> list[dict[str, Any]]:
-    """The effect of DPO on the chosen answers, in each setting of the map and in the runs of the account."""
-    before, after = np.moveaxis(regime["token_logps"], 1, 0)
-    change = after - before
-    of_map = np.stack([change[..., 0], change[..., 1:].sum(axis=-1)], axis=2).reshape(len(change), 4, -1)
+def _regimes(regime: style.Table) -> list[dict[str, Any]]:
+    """The effect of DPO on the chosen answers, in each setting of the map, and how well their suffix was known before."""
+    before, after = np.moveaxis(regime["token_logps"][:, :, 0], 1, 0)  # of the chosen answers [runs, n, T]
+    change, cosines = after - before, regime["inner"] / np.sqrt(regime["chosen_sq"] * regime["rejected_sq"])
     rows = []
-    for table, parts in ((regime, of_map), (account, account["true_change"])):
-        cosines = table["inner"] / np.sqrt(table["chosen_sq"] * table["rejected_sq"])
-        for row, (label, suffix, *rejected) in enumerate(parts):
-            told = {name: table[name][row] for name in ("format", "seed", "supervised_steps", "learning_rate")}
-            chosen = label + suffix
-            told |= {"cosine": cosines[row].mean(), "chosen_mean": chosen.mean(), "chosen_median": np.median(chosen)}
-            told |= {"chosen_rises": (chosen > 0).mean(), "label_mean": label.mean(), "suffix_mean": suffix.mean()}
-            rows.append(told | {"rejected_mean": np.sum(rejected, axis=0).mean()})
+    for row, (label, suffix) in enumerate(zip(change[..., 0], change[..., 1:].sum(axis=-1), strict=True)):
+        told = {name: regime[name][row] for name in ("format", "seed", "supervised_steps", "learning_rate")}
+        tokens, chosen = before[row, :, 1:], label + suffix
+        told |= {"suffix_nats": -tokens[:, tokens.any(axis=0)].mean(), "cosine": cosines[row].mean()}
+        told |= {"chosen_mean": chosen.mean(), "chosen_median": np.median(chosen), "chosen_rises": (chosen > 0).mean()}
+        rows.append(told | {"label_mean": label.mean(), "suffix_mean": suffix.mean()})
     return rows
 
 

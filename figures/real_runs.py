@@ -187,7 +187,7 @@ def _blocks(real: style.Table) -> list[dict[str, Any]]:
 
 
 def _regimes(regime: style.Table) -> list[dict[str, Any]]:
-    """The effect of DPO on the chosen answers, in each setting of the map, and how well their suffix was known before."""
+    """What DPO did to the chosen answers in each setting of the map, and how well their suffix was known before."""
     before, after = np.moveaxis(regime["token_logps"][:, :, 0], 1, 0)  # of the chosen answers [runs, n, T]
     change, cosines = after - before, regime["inner"] / np.sqrt(regime["chosen_sq"] * regime["rejected_sq"])
     rows = []

@@ -16,7 +16,7 @@ import numpy as np
 from figures import style
 from figures.sentiment_runs import over_seeds as intervals
 from toymodel._files import git_revision, write_whole
-from toymodel.commands._environment import prepare
+from toymodel.commands._environment import prepare, release_memory
 from toymodel.data.tweets import FORMATS
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _runs(out: Path) -> list[style.Table]:
         for each in sweeps:
             rows = run(each, out / each.experiment.name, progress=advance).collect()
             tables.append({column.name: np.asarray(column.to_numpy()) for column in rows})
+            release_memory()
     return tables
 
 

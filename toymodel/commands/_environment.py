@@ -1,6 +1,8 @@
 """What jax must be told before it begins, in a process that is a command of ours."""
 
 import contextlib
+import ctypes
+import gc
 import os
 import sys
 
@@ -41,3 +43,13 @@ def use_devices(count: int | None) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(RuntimeError):  # jax has already started in this process
         jax.config.update("jax_num_cpu_devices", count or cores or 1)  # type: ignore[no-untyped-call]
+
+
+def release_memory() -> None:
+    """Give back compiled programs, and freed memory that the C library keeps, between runs of a large model."""
+    import jax
+
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import UseAppendAction, arg
 
+from toymodel.commands._environment import release_memory
 from toymodel.commands._progress import progress_bar
 from toymodel.commands._settings import parse_seeds, parse_setting
 
@@ -131,6 +132,7 @@ def _run(wanted: dict[Any, dict[str, Any]], out: Path | None) -> tuple[Columns, 
                 folder = (out or Path(nowhere)) / each.experiment.name
                 rows = run_sweep(each, folder, progress=advance).collect()
                 tables.append({column.name: np.asarray(column.to_numpy()) for column in rows})
+                release_memory()
         finally:
             AT.reset(token)
     return tables[0], tables[1] if len(tables) > 1 else None

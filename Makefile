@@ -30,7 +30,7 @@ figures: $(VENV)/figures.stamp ## every figure, into figures/out, the paper's fi
 paper: $(VENV)/figures.stamp ## the figures of the paper (Figs. 1 to 4) alone
 	@$(BIN)/python figures/build.py --paper $(if $(QUICK),--quick)
 
-real: $(VENV)/real.stamp ## the runs on a pretrained language model behind fig_real_*: about an hour, a download of 95 MB
+real: $(VENV)/real.stamp ## the runs on a pretrained language model behind fig_real_*: an hour and a half, a download of 95 MB
 	@JAX_ENABLE_X64=0 $(BIN)/python -m figures.real_runs
 	@$(BIN)/python figures/build.py $(foreach name,sentiment cosine tokens account claims,--only real_$(name))
 

@@ -44,7 +44,7 @@ def run(
 
     The design is the paper's on another model: a model of 135 million weights, and
     tweet-like texts that people rated. Both are downloaded once, 95 MB. A run of one
-    format takes some minutes on two cores, and 6.5 GB of memory. It needs
+    format takes some minutes on two cores, and 6 GB of memory. It needs
     pip install 'toymodel[pretrained]'.
 
     for example:

@@ -1,4 +1,4 @@
-"""The runs on a pretrained language model behind fig_real_*: `make real` makes them, in about 90 minutes, with a download.
+"""The runs on a pretrained language model behind fig_real_*: `make real` makes them in about 90 minutes.
 
 Their tables are kept in figures/real, so `make figures` can draw them on any machine. Seeds and settings were chosen
 before: settings are the defaults, which were tried on seed 900.

@@ -48,5 +48,5 @@ EXPERIMENT = Experiment("suffix_threshold", SuffixSetting, measure)
 
 
 def lengths(quick: bool) -> range:
-    """Of the suffixes that are shown."""
+    """Lengths of the suffixes that are shown."""
     return range(0, LONGEST + 1, 8 if quick else 2)

@@ -82,7 +82,7 @@ def log_odds(a):
 
 
 def relative_entropy(x, log_p, log_not_p):
-    """Of a coin of log-odds x against weights that need not sum to one."""
+    """The relative entropy of a coin of log-odds x to weights that need not sum to one."""
     return sigmoid(x) * (-softplus(-x) - log_p) + sigmoid(-x) * (-softplus(x) - log_not_p)
 
 

@@ -87,7 +87,7 @@ def accounted(
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_t23_parts_of_every_step_add_up_to_the_step(name):
-    """Of three parts that nearly cancel in some entries, over four steps; and a part alone is what its sum says."""
+    """Three parts nearly cancel in some entries, over four steps; a part alone is what its sum says."""
     optimizer, rng = OPTIMIZERS[name], np.random.default_rng(0)
     params = {"a": jnp.array([1.0, 2.0, 3.0]), "b": jnp.array([[0.5, -1.0]])}
     additive = check_additive(optimizer, params)

@@ -74,7 +74,7 @@ def of_part(of_tokens, part):
 
 
 def test_t23_a_row_is_the_account_of_sources_that_are_written_out(row_and_reference):
-    """Of the same training; its parts add up to all that the sources brought, and to the true change."""
+    """The training is the same; the parts add up to all that the sources contributed, and to the true change."""
     row, reference = row_and_reference
     masks = {}
     for part, (side, words) in PARTS.items():

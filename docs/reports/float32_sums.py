@@ -17,7 +17,7 @@ def formula(x: jax.Array, c: jax.Array) -> jax.Array:
 
 
 def errors(rows: int) -> jax.Array:
-    """Of each of so many rows of 1024 numbers: the largest difference that compiling makes, in parts of the largest."""
+    """The largest difference that compiling makes in each of so many rows of 1024 numbers, in parts of the largest."""
     x = jax.random.normal(jax.random.key(0), (2, 512), jnp.float32)
     c = jax.random.normal(jax.random.key(1), (rows, 2, 512), jnp.float32)
     expected, got = formula(x, c), jax.jit(formula)(x, c)

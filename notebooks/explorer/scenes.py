@@ -71,7 +71,7 @@ def suffix_pair(suffix_length: int, a: float, b: float, vocab_size: int, correla
 
 
 def every_length(longest: Scene) -> Scene:
-    """Of the pair of LENGTH − 1 suffix tokens: the pairs of 0, 1, …, LENGTH − 1, in its model."""
+    """The pairs of 0, 1, …, LENGTH − 1 suffix tokens, in the model of the longest one."""
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, LENGTH, axis=0), longest.pairs)
     mask = jnp.tril(jnp.ones((LENGTH, LENGTH), bool))
     return longest._replace(pairs=replace(repeated, chosen_mask=mask, rejected_mask=mask))

@@ -40,6 +40,18 @@ def counted(test):
     return counting
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["draws"] = draws
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """A worker's draws are counted with the others'."""
+    global draws
+    draws += getattr(node, "workeroutput", {}).get("draws", 0)
+
+
 def pytest_terminal_summary(terminalreporter):
     if draws:
         terminalreporter.line(f"{draws} draws")

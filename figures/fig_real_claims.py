@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from figures import account_runs, real_runs, sentiment_runs, style
 from figures.real_runs import LOOKS, NAMES
 from figures.sentiment_runs import QUICK, QUICK_SEEDS, SETTINGS
-from figures.sweeps import Swept
+from figures.sweeps import Swept, swept_in_a_hurry
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.account import accounts
 from toymodel.experiments.carry_over import account_verdicts, verdicts
@@ -26,7 +26,7 @@ def compute(quick: bool, swept: Swept) -> style.Table:
         verdict
         for task in TASKS  # a sweep for each, whose answers are of one length
         for verdict in verdicts(
-            _as_format(task, swept(make_sweep(TOY_STEPS, settings | {"task": task, "seed": seeds})))
+            _as_format(task, swept_in_a_hurry(swept, make_sweep(TOY_STEPS, settings | {"task": task, "seed": seeds})))
         )
     ]
     brought, _ = accounts(account_runs.runs(quick, swept))

@@ -41,10 +41,13 @@ def runs(quick: bool, swept: Swept) -> style.Table:
     return style.stacked(*(taught(style.rows(found, task=task), task) for task in TASKS))
 
 
-def experiment(name: str, measure: Callable[[SentimentSetting, Row], Row], block: int) -> Experiment:
-    """A figure's own experiment on the reference policies that all of them share."""
+def experiment(
+    name: str, measure: Callable[[SentimentSetting, Row], Row], block: int, shard: int | None = None
+) -> Experiment:
+    """A figure's own experiment on the reference policies that all of them share. A shard is a block, if not given."""
+    shard = block if shard is None else shard
     return Experiment(
-        name, SentimentSetting, measure, RULES, needs=FINE_TUNING, needed=reference_columns, block=block, shard=block
+        name, SentimentSetting, measure, RULES, needs=FINE_TUNING, needed=reference_columns, block=block, shard=shard
     )
 
 

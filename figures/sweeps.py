@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from figures.style import Table
@@ -21,3 +22,15 @@ def swept(out: Path, wanted: Sweep) -> Table:
     place = folder / f"{wanted.experiment.name}-{wanted.experiment.code()[:12]}"
     rows = sweep.run(wanted, place, needed_in=folder).collect()
     return {name: np.asarray(column.to_numpy()) for name, column in zip(rows.columns, rows, strict=True)}
+
+
+def swept_in_a_hurry(swept: Swept, wanted: Sweep) -> Table:
+    """`swept`, for few settings that need many programs: these are compiled with few optimisations, and then freed."""
+    option = "jax_disable_most_optimizations"
+    before = jax.config.read(option)
+    jax.config.update(option, True)
+    try:
+        return swept(wanted)
+    finally:
+        jax.config.update(option, before)
+        jax.clear_caches()

@@ -277,6 +277,6 @@ REMEDY_COMPARISON = Experiment(
         {name: columns[name] for name in FINE_TUNING.fields}
         | {"model": np.array([MODELS[name] for name in columns["model"]])}
     ),
-    block=20,
+    block=4,
     shard=40,
 )

@@ -14,7 +14,8 @@ jax.config.update("jax_enable_x64", True)
 # No deadline: the first example of a new shape compiles. `derandomize` in CI, so a red run is red again.
 settings.register_profile("dev", max_examples=30, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
-settings.register_profile("deep", max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000")), deadline=None)
+EXAMPLES = int(os.environ.get("HYPOTHESIS_EXAMPLES", "3000"))
+settings.register_profile("deep", max_examples=EXAMPLES, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 MANY_MAPS = 12_000  # some 3 GB of memory

@@ -1,10 +1,10 @@
 """XLA for CPUs gives wrong float32 numbers, without a word: for JAX's issue tracker. Needs nothing but jax.
 
 The formula is what the backward pass of a normalisation computes when many cotangents meet one input (`jax.vmap` of a
-`jax.vjp`). Compiled by jax 0.10.2, all beyond the first 2^15 numbers of the result is wrong, by about its own size. It is right in
-float64; not compiled; up to 2^15 numbers; with x repeated to the shape of c before; and with
+`jax.vjp`). Compiled by jax 0.10.2, all beyond the first 2^15 numbers of the result is wrong, by about its own size. It
+is right in float64; not compiled; up to 2^15 numbers; with x repeated to the shape of c before; and with
 XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type= (the sum and its neighbours become one "ynn_fusion"). The setting of
-the fusion emitters and the optimisation level do not matter. jax 0.11.2 is right, on a CPU and on an H200.
+the fusion emitters and the optimisation level do not matter. jax 0.11.2 is right, on a CPU and on a GPU (H200).
 """
 
 import jax

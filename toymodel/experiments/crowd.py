@@ -192,6 +192,6 @@ CROWD = Experiment(
     ),
     needs=FINE_TUNING,
     needed=reference_columns,
-    block=4,
+    block=2,
     shard=8,
 )

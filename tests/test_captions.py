@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[1]
 CAPTIONS = sorted((ROOT / "figures/captions").glob("*.md"))
 FIGURES = sorted(path.stem for path in (ROOT / "figures").glob("fig_*.py"))
 PAGES = ("figures/README.md", *gallery.PAGES_WITH_BLOCKS)
-OTHERS = ("README.md", "docs/entanglement.html", "toymodel/remedies/README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+OTHERS = (
+    "README.md",
+    "docs/entanglement.html",
+    "toymodel/remedies/README.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 
 EXPRESSION = re.compile(r"\{[{%#].*?[}%#]\}", re.DOTALL)
 TYPED = re.compile(r"(?<![\w.])[+−-]?\d+\.\d+(?![\w.])|\d\s?%")

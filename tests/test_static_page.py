@@ -79,9 +79,8 @@ def crowd_of(s, B):
     words, rest = np.eye(2, V), np.full(V - 2, (1 - sum(labels)) / (V - 2))
     w, l = words - np.append(labels, rest)  # noqa: E741
     other_w, other_l = words[::-1] - np.append(labels[::-1], rest)
-    cosines, (same, different) = Cosines(s["same"], s["different"], s["suffix"]), (s["same"], s["different"])
-    alike, _ = theory.crowd_shares(cosines._replace(different=0.0), B)
-    unlike, shared = 0 if B == 1 else different / 2, theory.crowd_shares(cosines, B)[1]
+    alike, shared = theory.crowd_shares(Cosines(s["same"], 0.0, s["suffix"]), B)
+    unlike = 0 if B == 1 else s["different"] / 2
     step = alike * (s["ratio"] * w - l) + unlike * (s["ratio"] * other_w - other_l)
     token = theory.slopes(suffix_gram(s["a"], s["b"], V), s["ratio"])
     word, token = np.array([w @ step, l @ step]), shared * np.array(token)
@@ -107,9 +106,9 @@ def expected(s):
     alone, together = crowd_of(s, 1), crowd_of(s, batch_size)
     if s["ratio"] == 1:  # T22 itself, and T7
         cosines = Cosines(s["same"], s["different"], s["suffix"])
-        for crowd_, B in ((alone, 1), (together, batch_size)):
-            crowd_["slopes"] = theory.crowd_slopes(*labels, *probs, V, s["n"], cosines, B)
-            crowd_["threshold"] = theory.crowd_threshold(*labels, *probs, V, cosines, B)
+        for found, B in ((alone, 1), (together, batch_size)):
+            found["slopes"] = theory.crowd_slopes(*labels, *probs, V, s["n"], cosines, B)
+            found["threshold"] = theory.crowd_threshold(*labels, *probs, V, cosines, B)
         alone["token"] = theory.peaked_suffix_slopes(*probs, V)
     band, window = theory.band(gram), theory.likelihood_window(gram)
     return {

@@ -28,7 +28,7 @@ CAPTIONS = FOLDER / "captions"
 BLOCK = re.compile(r"(<!-- numbers: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES_WITH_BLOCKS = (
     *("README.md", "docs/cheat_sheet.md", "docs/concepts.md", "docs/faq.md", "docs/real.md", "docs/related.md"),
-    "toymodel/remedies/README.md",
+    *("docs/entanglement.html", "toymodel/remedies/README.md"),
 )
 WIDTH = 120  # characters in a line of a page
 UNBROKEN = re.compile(r" [=<>] |\[[+−\d.]+, (?=[+−\d.]+\])")  # equations and intervals; a line with > is a quotation

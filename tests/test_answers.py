@@ -139,10 +139,12 @@ def test_too_few_pairs_or_prompts(tmp_path):
         splits(few, encode, END, 0)
     assert len(splits(write(few, rows_of(64)), encode, END, 0).evaluation) == 16
     one = write(tmp_path / "one.jsonl", rows_of(100, prompts=1))
-    with pytest.raises(ValueError, match=r"got 100 pairs of 1 prompts\.$"):
+    with pytest.raises(ValueError, match=r"got 100 pairs of 1 prompt\.$"):
         splits(one, encode, END, 0)
-    with pytest.raises(ValueError, match=r"got 0 pairs of 0 prompts, and 64 that are longer than 5 tokens\.$"):
+    with pytest.raises(ValueError, match=r"got 0 pairs of 0 prompts, and 64 longer than 5 tokens\.$"):
         splits(few, encode, END, 0, longest=5, drop_longer=True)
+    with pytest.raises(ValueError, match=r"got 1 pair of 1 prompt\.$"):
+        splits(write(tmp_path / "alone.jsonl", rows_of(1)), encode, END, 0)
 
 
 BAD_LINES = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from browser import LOWEST_CONTRAST
 
-from toymodel import theory
+from toymodel import gradients, theory
 from toymodel.gram import PairGram
 from toymodel.models.crowd import Cosines, crowd
 
@@ -55,7 +55,7 @@ def drawn(count):
             "a": a,
             "b": b,
             "V": int(rng.choice([3, 5, 20, 50_000])),
-            "ratio": float(10 ** rng.uniform(-1, 1)),
+            "ratio": float(10 ** rng.uniform(-1, 1)) if i % 3 else 1,
             "B": [1, 2, 8, 64, math.inf][i % 5],
             "same": same,
             "different": float(rng.uniform(-same, same)),
@@ -70,6 +70,28 @@ def suffix_gram(a, b, V):
     return PairGram(one @ one, other @ other, one @ other)
 
 
+def crowd_of(s, B):
+    """What the word that differs and one shared token add to the slopes of a pair, for any weights.
+
+    From Gram entries between pairs: those of the other word have p_w and p_l exchanged.
+    """
+    V, labels = s["V"], (s["pw"], s["pl"])
+    words, rest = np.eye(2, V), np.full(V - 2, (1 - sum(labels)) / (V - 2))
+    w, l = words - np.append(labels, rest)  # noqa: E741
+    other_w, other_l = words[::-1] - np.append(labels[::-1], rest)
+    alike, shared = theory.crowd_shares(Cosines(s["same"], 0.0, s["suffix"]), B)
+    unlike = 0 if B == 1 else s["different"] / 2
+    step = alike * (s["ratio"] * w - l) + unlike * (s["ratio"] * other_w - other_l)
+    token = theory.slopes(suffix_gram(s["a"], s["b"], V), s["ratio"])
+    word, token = np.array([w @ step, l @ step]), shared * np.array(token)
+    return {
+        "word": word,
+        "token": token,
+        "slopes": word + s["n"] * token,
+        "threshold": max(word[0], 0) / -token[0] if token[0] < 0 else np.inf,
+    }
+
+
 def expected(s):
     """What the package says of a setting of the page, under the page's names."""
     V, batch_size = s["V"], None if s["B"] == math.inf else s["B"]
@@ -81,8 +103,13 @@ def expected(s):
             for one, more in zip(theory.single_token_gram(p, 0, 1), suffix_gram(*probs, V), strict=True)
         )
     )
-    cosines = Cosines(s["same"], s["different"], s["suffix"])
-    crowd_slopes = theory.crowd_slopes(*labels, *probs, V, s["n"], cosines, batch_size)
+    alone, together = crowd_of(s, 1), crowd_of(s, batch_size)
+    if s["ratio"] == 1:  # T22 itself, and T7
+        cosines = Cosines(s["same"], s["different"], s["suffix"])
+        for found, B in ((alone, 1), (together, batch_size)):
+            found["slopes"] = theory.crowd_slopes(*labels, *probs, V, s["n"], cosines, B)
+            found["threshold"] = theory.crowd_threshold(*labels, *probs, V, cosines, B)
+        alone["token"] = theory.peaked_suffix_slopes(*probs, V)
     band, window = theory.band(gram), theory.likelihood_window(gram)
     return {
         "gram": {"ww": gram.chosen_sq, "ll": gram.rejected_sq, "wl": gram.inner},
@@ -90,12 +117,9 @@ def expected(s):
         "case": theory.case(gram, s["ratio"]),
         "band": {**band._asdict(), "centre": theory.band_centre(gram)},
         "window": window._asdict(),
-        "crowd": {
-            "threshold": theory.crowd_threshold(*labels, *probs, V, cosines, batch_size),
-            "slopes": crowd_slopes,
-        },
-        "crowdCase": theory.CASES[int(theory.condition.case_of_slopes(*crowd_slopes))],
-        "perWord": theory.peaked_suffix_slopes(*probs, V),
+        "alone": alone,
+        "crowd": together,
+        "crowdCase": theory.CASES[int(theory.condition.case_of_slopes(*together["slopes"]))],
         "longest": theory.threshold_length(*labels, *probs, V),
         "rises": theory.threshold_length(*reversed(labels), *reversed(probs), V),
     }
@@ -140,6 +164,25 @@ def test_its_gram_is_that_of_a_pair_in_a_model(opened):
         setting = {"n": n, "pw": 0.2, "pl": 0.07, "a": 0.7, "b": 0.4, "V": 6, "ratio": 1, "B": 1}
         seen = page.evaluate("look", setting)
         same(list(seen["gram"].values()), [entry[0] for entry in gram])
+
+
+@pytest.mark.parametrize("ratio", [1, 0.3, 4.0])
+def test_its_crowd_is_one_in_a_model_for_any_weights(opened, ratio):
+    """The derivative along the mean step of four pairs, for these and for two that are not in the batch."""
+    labels, cosines = {"p_chosen": 0.4, "p_rejected": 0.15, "a": 0.7, "b": 0.4}, Cosines(0.6, 0.5, 0.8)
+    pairs, model = crowd(6, 3, cosines, vocab_size=4, **labels)
+    params, page = jnp.zeros((4, model.features.shape[1])), opened()
+    setting = dict(zip(("pw", "pl", "a", "b"), labels.values(), strict=True)) | cosines._asdict()
+    for n in (0, 3):
+        mask = jnp.broadcast_to(jnp.arange(4) <= n, pairs.chosen.shape)
+        weights = jnp.where(jnp.arange(6) < 4, 6 / 4, 0)
+        responses, advantages = theory.as_group(
+            replace(pairs, chosen_mask=mask, rejected_mask=mask), ratio * weights, weights
+        )
+        slopes = np.asarray(gradients.group_slopes(model, params, responses, advantages)).reshape(2, 6)
+        for B, judged in ((4, slice(4)), (math.inf, slice(4, 6))):
+            seen = page.evaluate("T22", setting | {"n": n, "V": 4, "B": B, "ratio": ratio})
+            same(np.broadcast_to(np.array(seen["slopes"])[:, None], slopes[:, judged].shape), slopes[:, judged])
 
 
 def test_every_formula_is_named_by_a_claim_and_used():
@@ -213,6 +256,30 @@ def test_it_reads_well_on_a_screen(opened, width, height, scheme):
     page.locator("#suffix").scroll_into_view_if_needed()
     verdict = page.locator("#verdict").bounding_box()
     assert 0 <= verdict["y"] < 0.2 * height  # still in view
+
+
+def test_what_it_says_of_a_setting_holds_for_its_weights(opened):
+    """The preset's ratio, with eight pairs: each length on the page is where the slopes of that setting turn."""
+    page = opened()
+    page.get_by_role("button", name="Put right by the ratio").click()
+    page.locator("#B").fill("3")
+    setting, numbers = shown(page)
+    wanted = expected(setting)
+    assert setting["ratio"] > 1
+    assert setting["B"] == 8
+    assert page.locator("#case").get_attribute("data-case") == wanted["case"] == "chosen_up_rejected_down"
+    assert page.locator("#crowd-case").get_attribute("data-case") == wanted["crowdCase"]
+    same([numbers["turns"], numbers["together"]], [wanted[name]["threshold"] for name in ("alone", "crowd")])
+    assert numbers["longest"] < setting["n"] < numbers["turns"]  # it falls at equal weights only
+    drawings = page.locator("#slopes, #crowd").all_text_contents()
+    assert not any("L*" in words for words in drawings)  # which is for equal weights
+    assert "equal weights" in page.locator("#says-length").text_content()
+
+
+def test_twice_the_weight_moves_the_length_to_where_t8_says(opened):
+    page = opened()
+    assert page.evaluate("T22({ ...START, ratio: 2, B: 1 }).threshold") == pytest.approx(61.75, rel=1e-12)
+    assert page.evaluate("T22({ ...START, ratio: 5.01, B: 1 }).threshold") == math.inf
 
 
 def test_the_site_links_to_it():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from toymodel._public import own_names
+from toymodel._public import counted, own_names
 from toymodel._texts import SIDES, TokenPair, joined, read_rows, split_ids
 from toymodel.data.pairs import PreferencePairs
 from toymodel.data.tweets import Splits
@@ -105,10 +105,10 @@ def splits(
     judged = order[-size:]
     training = [number for number in order[:-size] if prompts[number] != prompts[judged[0]]]
     if min(size, len(training)) < FEWEST:
-        more = f", and {left_out} that are longer than {longest} tokens" * bool(left_out)
+        more = f", and {left_out:,} longer than {counted(longest, 'token')}" * bool(left_out)
         raise ValueError(
             f"`{path}` must have {4 * FEWEST} pairs at least, few of them of one prompt, to train on and to judge; got "
-            f"{len(pairs)} pairs of {len(different)} prompts{more}."
+            f"{counted(len(pairs), 'pair')} of {counted(len(different), 'prompt')}{more}."
         )
     ids = [[getattr(pair, name) for pair in pairs] for name in TokenPair._fields]
     highest = max(max(tokens) for column in ids for tokens in column)

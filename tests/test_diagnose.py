@@ -13,6 +13,7 @@ from oracles import assert_close, single
 from strategies import worlds
 
 from toymodel import PairGram, cosine, diagnose, gradients, positional_pairs, theory
+from toymodel.diagnosis.likelihood import find_windows
 from toymodel.diagnosis.readers import load
 from toymodel.models import linear
 
@@ -347,3 +348,9 @@ BAD_LAYERS = {
 def test_bad_layers(chosen, rejected, message):
     with pytest.raises(ValueError, match=message):
         diagnose(chosen_grad=chosen, rejected_grad=rejected)
+
+
+def test_a_side_that_the_term_does_not_move_leaves_the_window_to_the_other():
+    """Chosen: 0.5 + 0 λ > 0 for every λ, and −0.5 + 0 λ for none. Rejected: 1 − 2 λ < 0 beyond a half."""
+    slopes, along = np.array([[0.5, -0.5], [1.0, 1.0]]), np.array([[0.0, 0.0], [-2.0, -2.0]])
+    np.testing.assert_array_equal(find_windows(slopes, along), [[0.5, np.inf], [np.nan, np.nan]])

@@ -1,5 +1,6 @@
 """Each family keeps the numbers it promises, in every pair, counted independently."""
 
+import inspect
 from collections import Counter
 
 import jax
@@ -128,3 +129,8 @@ def test_the_key_alone_decides_and_different_keys_differ(family, amount):
     assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(again), strict=True))
     assert not np.array_equal(once.chosen, other.chosen)
     assert len({tuple(row) for row in once.chosen.tolist()}) > 10  # pairs of one batch differ too
+
+
+@pytest.mark.parametrize("family", [bag_pairs, contrast_pairs, edit_pairs, positional_pairs, prefix_pairs])
+def test_a_prompt_is_one_token_unless_said_otherwise(family):
+    assert inspect.signature(family).parameters["prompt_length"].default == 1

@@ -487,3 +487,7 @@ def test_where_both_exponentials_overflow_the_order_of_log_ratios_decides():
     given = dict.fromkeys(("ref_chosen_logps", "ref_rejected_logps"), np.array([-3000.0] * 3))
     found = LOSSES["chi_po"](beta=0.1).value(logps, logps[[1, 0, 2]], **given)
     assert found.tolist() == [0, np.inf, pytest.approx(np.log(2))]
+    close = LOSSES["chi_po"](beta=0.1).value(
+        logps, logps - [0.5, -0.5, 0], **given
+    )  # a small difference decides as well
+    assert close.tolist() == [0, np.inf, pytest.approx(np.log(2))]

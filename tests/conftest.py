@@ -57,6 +57,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(f"{draws} draws")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def sweeps_of_figures_are_shared(tmp_path_factory):
+    """By all workers: the folder of each lies in one of the session. An environment variable, as few tests import it."""
+    folder = tmp_path_factory.getbasetemp()
+    os.environ["TOYMODEL_TEST_SWEEPS"] = str(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    yield
+    del os.environ["TOYMODEL_TEST_SWEEPS"]
+
+
 @pytest.fixture(autouse=True, scope="module")
 def compiled_programs_are_let_go():
     """Each holds memory maps, of which Linux allows a process 65,530. Until there are many, modules share programs."""

@@ -1,4 +1,4 @@
-"""Tables of the figures with fewer points: sweeps are computed once in a session, by whichever worker needs them first."""
+"""Tables of the figures with fewer points. A sweep is computed once in a session, by the workers that need it first."""
 
 import functools
 import importlib

@@ -1,6 +1,7 @@
 """Everything runs in float64, warnings are errors (pyproject.toml), and the number of examples is a profile."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def pytest_collection_modifyitems(items):
         test.hypothesis.inner_test = counted(test.hypothesis.inner_test)
 
 
+def pytest_collection_finish():
+    """All modules are loaded and stay: the collector need not go through them again, nor after every 700 objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
+
+
 def counted(test):
     @functools.wraps(test)
     def counting(*arguments, **named):
@@ -56,6 +64,15 @@ def pytest_testnodedown(node):
 def pytest_terminal_summary(terminalreporter):
     if draws:
         terminalreporter.line(f"{draws} draws")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def sweeps_of_figures_are_shared(tmp_path_factory):
+    """By all workers, whose folders lie in one of the session."""
+    folder = tmp_path_factory.getbasetemp()
+    os.environ["TOYMODEL_TEST_SWEEPS"] = str(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    yield
+    del os.environ["TOYMODEL_TEST_SWEEPS"]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,17 +1,17 @@
-"""Tables of the figures with fewer points: each is computed once in a process, and so is a sweep that figures share."""
+"""Tables of the figures with fewer points. A sweep is computed once in a session, by the workers that need it first."""
 
-import atexit
 import functools
 import importlib
-import tempfile
+import os
 from pathlib import Path
 
 from figures import style, sweeps
+from toymodel.sweep import Sweep
 
-_FOLDER = tempfile.TemporaryDirectory()
-atexit.register(_FOLDER.cleanup)
 
-swept = functools.partial(sweeps.swept, Path(_FOLDER.name))
+def swept(wanted: Sweep) -> style.Table:
+    """The rows of a sweep, kept in the folder that tests/conftest.py names."""
+    return sweeps.swept(Path(os.environ["TOYMODEL_TEST_SWEEPS"]), wanted)
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The experiment on a pretrained model, with a tiny one in its place, and what is told of it."""
 
+import contextlib
+import io
 import json
 import re
 from types import SimpleNamespace
@@ -19,10 +21,11 @@ from toymodel.models import llama, pretrained
 from toymodel.models.llama import Llama
 from toymodel.models.logps import pair_logps
 from toymodel.models.pretrained import Pretrained
-from toymodel.sweep import make_sweep, run
+from toymodel.sweep import make_sweep, read, run
 
 MODEL = Llama(vocab_size=48, layers=2, dim=16, heads=2, kv_heads=1, hidden=24)
 FAST = {"supervised_rate": 1e-2, "learning_rate": 3e-3}
+FAST_WORDS = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
 
 
 def tokenize(text):
@@ -57,8 +60,25 @@ def tiny():
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     """One run of the long suffix, as a sweep's table."""
-    rows = run(make_sweep(REAL_TRAINING, {"seed": [3], **FAST}), tmp_path_factory.mktemp("real")).collect()
-    return {column.name: np.asarray(column.to_numpy()) for column in rows}
+    return columns(run(make_sweep(REAL_TRAINING, {"seed": [3], **FAST}), tmp_path_factory.mktemp("real")))
+
+
+def columns(rows):
+    return {column.name: np.asarray(column.to_numpy()) for column in rows.collect()}
+
+
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory):
+    """Of one run of the last block: the folder of its results, the tables that are printed, and the same as JSON."""
+    folder = tmp_path_factory.mktemp("commanded")
+    arguments = ["real", "--seeds", "3", "--layers", "last:1", "--steps", "5", "--format", "long_suffix"]
+    arguments += ["--out", str(folder), *FAST_WORDS]
+    printed = []
+    for more in ([], ["--json"]):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            assert cli.main([*arguments, *more]) == 0
+        printed.append(out.getvalue())
+    return folder, printed[0], json.loads(printed[1])
 
 
 def test_looks_are_of_the_states_on_the_way(table):
@@ -164,17 +184,18 @@ def test_states_have_means_medians_and_shares(table):
 
 
 @pytest.mark.parametrize("learned", ["last_blocks", "low_rank"])
-def test_the_account_of_a_part_adds_up(learned):
+def test_the_account_of_a_part_adds_up(learned, commanded):
     """The sum over the sources misses the truth by a remainder of third order, here below a per cent of it."""
-    setting = PartialSetting(seed=1, learned=learned, blocks=1, rank=2, steps=5, **FAST)
-    row = jax.device_get(language_model_account.measure(setting))
-    told = row["contributions"].sum(axis=0)
-    assert abs(row["true_change"]).max() > 1e-3
-    assert abs(told - row["true_change"]).max() < 0.01 * abs(row["true_change"]).max()
-    table = {name: np.asarray(value)[None] for name, value in row.items()} | {
-        "format": np.array(["long_suffix"]),
-        "seed": np.array([1]),
-    }
+    if learned == "last_blocks":
+        table = columns(read(commanded[0] / REAL_ACCOUNT.name))
+    else:
+        setting = PartialSetting(seed=1, learned=learned, rank=2, steps=5, **FAST)
+        row = jax.device_get(language_model_account.measure(setting))
+        table = {name: np.asarray(value)[None] for name, value in row.items()}
+        table |= {"format": np.array(["long_suffix"]), "seed": np.array([1])}
+    told, true_change = table["contributions"][0].sum(axis=0), table["true_change"][0]
+    assert abs(true_change).max() > 1e-3
+    assert abs(told - true_change).max() < 0.01 * abs(true_change).max()
     (account,) = carry_over.accounts(table).values()
     np.testing.assert_allclose(account.first_order, account.true_change, rtol=0.01)
     assert account.sources["chosen label"]["chosen label"][1] < account.sources["chosen label"]["chosen label"][2]
@@ -209,27 +230,10 @@ def test_rules_of_the_settings(tmp_path):
         name_file(tmp_path / "c.gguf")
 
 
-def test_command_prints_tables_or_json_and_goes_on(tmp_path, capsys):
-    arguments = [
-        "real",
-        "--seeds",
-        "3",
-        "--format",
-        "long_suffix",
-        "--layers",
-        "last:1",
-        "--steps",
-        "5",
-        "--out",
-        str(tmp_path),
-    ]
-    arguments += [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
-    assert cli.main(arguments) == 0
-    printed = capsys.readouterr().out
+def test_command_prints_tables_or_json_and_goes_on(commanded):
+    _, printed, told = commanded
     for words in ("slopes of a pair's own step", "cosine: start", "by all sources"):
         assert words in printed
-    assert cli.main([*arguments, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
     assert {row["stage"] for row in told["states"]} == {"supervised", "preference"}
     assert len(told["claims"]) == len(carry_over.CLAIMS)
     assert told["accounts"]["long_suffix"]["sources"]
@@ -243,8 +247,7 @@ def test_pairs_of_a_user_are_trained_on_and_judged(tmp_path, capsys):
     rows.insert(5, {"prompt": "say it again", "chosen": " yes" * 12, "rejected": " no"})
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    fast = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
-    own = ["real", "--seeds", "3", "--pairs", str(path), "--set", "longest=12", "--steps", "5", *fast]
+    own = ["real", "--seeds", "3", "--pairs", str(path), "--set", "longest=12", "--steps", "5", *FAST_WORDS]
     own += ["--out", str(tmp_path / "out")]
     assert cli.main([*own, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

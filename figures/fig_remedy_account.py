@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from figures import remedy_runs, style
 from figures.remedy_runs import LOOKS, LOSSES, MODEL_NAMES, NAMES, QUICK, QUICK_SEEDS, SEEDS, SETTINGS, TASK_NAMES
 from figures.sentiment_runs import taught
-from figures.sweeps import Swept
+from figures.sweeps import Swept, swept_in_a_hurry
 from toymodel.experiments import setting
 from toymodel.experiments.account import CHOSEN, TOKENS, by_part
 from toymodel.experiments.experiment import Row, whole
@@ -79,7 +79,7 @@ def _accounts(model: str, runs: style.Table, quick: bool, swept: Swept) -> style
         names = IN_TRANSFORMER
     stops = _stops(runs, remedy_runs.states(quick), remedy_runs.MARGINS[model])
     each = {"zip": {"remedy": names, "stop": [stops[name] for name in names]}, "seed": seeds}
-    found = swept(make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
+    found = swept_in_a_hurry(swept, make_sweep(EXPERIMENT, settings | {"model": model, "loss": LOSS} | each))
     brought = {name: _brought(taught(style.rows(found, remedy=name), name)) for name in names}
     table = style.stacked(*(_rows(name, stops[name], brought) for name in names))
     return {"model": np.full(len(table["remedy"]), model)} | table

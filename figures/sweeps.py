@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,11 +27,12 @@ def swept(out: Path, wanted: Sweep) -> Table:
 
 def swept_in_a_hurry(swept: Swept, wanted: Sweep) -> Table:
     """`swept`, for few settings that need many programs: these are compiled with few optimisations, and then freed."""
+    untyped: Any = jax
     option = "jax_disable_most_optimizations"
-    before = jax.config.read(option)
-    jax.config.update(option, True)
+    before = untyped.config.read(option)
+    untyped.config.update(option, True)
     try:
         return swept(wanted)
     finally:
-        jax.config.update(option, before)
-        jax.clear_caches()
+        untyped.config.update(option, before)
+        untyped.clear_caches()

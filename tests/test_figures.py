@@ -6,12 +6,14 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from matplotlib.text import Text
 from quick_figures import quick, swept
 
 from figures import account_runs, build, fig_case_map, fig_overlap, fig_story, gallery, style, suffix_runs
+from figures.sweeps import swept_in_a_hurry
 from toymodel import theory
 from toymodel.data.sentiment import TASKS
 from toymodel.experiments.account import TOKENS, accounts
@@ -339,3 +341,18 @@ def test_an_error_inside_a_figure_names_it(tmp_path, monkeypatch):
 def test_the_gallery_makes_a_small_picture_of_a_table(built, tmp_path):
     gallery.write_picture(CHEAP, built, tmp_path)
     assert 5_000 < (tmp_path / f"{CHEAP}.png").stat().st_size < 100_000
+
+
+def test_a_hurry_ends_with_its_sweep():
+    """Few optimisations while the sweep runs, and the user's again after it, though it failed."""
+    option, seen = "jax_disable_most_optimizations", []
+
+    def failing(_wanted):
+        seen.append(jax.config.read(option))
+        raise KeyboardInterrupt
+
+    before = jax.config.read(option)
+    with pytest.raises(KeyboardInterrupt):
+        swept_in_a_hurry(failing, None)
+    assert seen == [True]
+    assert jax.config.read(option) == before

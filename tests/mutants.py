@@ -38,7 +38,7 @@ FOLDERS = ("theory", "gradients", "losses", "training", "remedies", "data", "dia
 ALL = {  # for every module of the folder, after its own
     "theory": ("domains", "theory_meets_measurement"),
     "gradients": ("factored", "transformer", "theory_meets_measurement"),
-    "losses": ("losses", "golden_losses", "losses_extreme"),
+    "losses": ("losses", "golden_losses", "losses_extreme", "errors"),
     "training": ("training",),
     "remedies": ("remedies",),
     "data": ("pairs", "families", "errors"),
@@ -57,7 +57,7 @@ OWN = {  # of single modules, where the name of the tests is not that of the mod
     "training/sources": ("account",),
     "remedies/common_step": ("common_step",),
     "remedies/split": ("remedies", "modified"),
-    "data/sentiment": ("sentiment",),
+    "data/sentiment": ("sentiment", "network_figures"),
     "data/packages": ("packages",),
     "diagnosis/gradients": ("diagnose",),
     "diagnosis/trend": ("log_verdicts",),

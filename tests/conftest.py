@@ -68,7 +68,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(autouse=True, scope="session")
 def sweeps_of_figures_are_shared(tmp_path_factory):
-    """By all workers, whose folders lie in one of the session."""
+    """All workers use one folder of sweeps: their own folders lie in one of the session."""
     folder = tmp_path_factory.getbasetemp()
     os.environ["TOYMODEL_TEST_SWEEPS"] = str(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
     yield

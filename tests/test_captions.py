@@ -45,7 +45,7 @@ def typed(text):
 
 
 def typed_in(template):
-    """Those outside of expressions, and those inside their quoted words."""
+    """Return the decimals outside of expressions, and those inside their quoted words."""
     words = [quoted for code in EXPRESSION.findall(template) for quoted in re.findall(r'"[^"]*"', code)]
     return typed(" ".join([EXPRESSION.sub("", template), *words]))
 

@@ -36,7 +36,7 @@ class Tree:
         return {figure.stem: code.hash_of(code.dependencies(figure), whole_catalogue=True) for figure in self.figures}
 
     def codes(self):
-        """Of every experiment, with each of these losses as the word of its setting."""
+        """Hash the code of every experiment, with each of these losses as the word of its setting."""
         return {
             (name, loss): self.code(self.root / f"{place.partition(':')[0].replace('.', '/')}.py", loss)
             for name, place in EXPERIMENTS.items()

@@ -145,19 +145,19 @@ def whole(layers):
 
 
 class Roundoff(NamedTuple):
-    """Of the norms of the gradients of all chosen and rejected tokens, and these norms."""
+    """Errors of the norms of the gradients of all chosen and rejected tokens, and these norms."""
 
     errors: list[np.ndarray]
     norms: list[np.ndarray]
 
     @property
     def tokens(self):
-        """Of all products of tokens."""
+        """Errors of all products of tokens."""
         return Roundoff.products(*self.errors, *self.norms)
 
     @property
     def gram(self):
-        """Of a `PairGram`."""
+        """Errors of a `PairGram`."""
         (e, f), (g, h) = ((a.sum(), b.sum()) for a, b in self)
         return PairGram(*(Roundoff.products(*of) for of in ((e, e, g, g), (f, f, h, h), (e, f, g, h))))
 
@@ -310,7 +310,7 @@ def test_layers_of_other_models_are_leaves_of_their_parameters():
 
 @pytest.mark.parametrize("name", ["mlp", "1 layer, untied"])
 def test_t2_residuals_through_the_tangent_kernel_are_the_token_gram(name):
-    """Of responses to no prompt at all."""
+    """The responses have no prompt at all."""
     model, pair = MODELS[name], pair_of([], [1, 2], [1, 4, 4])
     pair = replace(pair, prompt=pair.prompt[:0], prompt_mask=pair.prompt_mask[:0])
     params = random_params(model, jax.random.key(2), 1.0)

@@ -69,7 +69,7 @@ def columns(rows):
 
 @pytest.fixture(scope="module")
 def commanded(tmp_path_factory):
-    """Of one run of the last block: the folder of its results, the tables that are printed, and the same as JSON."""
+    """One run of the last block: the folder of its results, the tables that are printed, and the same as JSON."""
     folder = tmp_path_factory.mktemp("commanded")
     arguments = ["real", "--seeds", "3", "--layers", "last:1", "--steps", "5", "--format", "long_suffix"]
     arguments += ["--out", str(folder), *FAST_WORDS]

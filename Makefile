@@ -12,9 +12,12 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
 
-# Compiling takes longer than running here. Loops emitted the older way, a program left in one piece: half the time.
-# Another version of jaxlib than the locked one may not know these, and would stop.
-export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
+# Compiling takes longer than running here. A program left in one piece, loops emitted the older way: half the time.
+# jaxlib 0.10, which Python 3.11 gets, is the last to know the older way; a later one would stop.
+export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_parallel_codegen_split_count=1
+ifeq ($(shell $(firstword $(wildcard $(BIN)/python) $(PYTHON)) -c 'import sys; print(sys.version_info < (3, 12))'),True)
+XLA_FLAGS += --xla_cpu_use_fusion_emitters=false
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env figures paper real test proofs notebooks explorer docs bench reference lint format gallery lock clean

@@ -1,10 +1,13 @@
-"""The package, its citation and its changelog speak of one release; the workflow runs what .ci/run does."""
+"""The package, its citation and its changelog speak of one release; make and the workflow run what they should."""
 
+import os
 import re
+import subprocess
 import tomllib
 from datetime import date
 from pathlib import Path
 
+import pytest
 import yaml
 
 import toymodel
@@ -45,3 +48,22 @@ def test_the_workflow_makes_what_ci_run_makes():
     made = " ".join(command.replace("${{ matrix.make }}", " ".join(matrix)) for command in commands)
     wanted = re.findall(r"(?m)^make (.*)$", (ROOT / ".ci/run").read_text(encoding="utf-8"))
     assert sorted(made.replace("make ", "").split()) == sorted(" ".join(wanted).split())
+
+
+@pytest.mark.parametrize(("python", "knows"), [("3.11", True), ("3.13", False)])
+def test_xla_is_told_nothing_that_its_version_does_not_know(tmp_path, python, knows):
+    """It would end every process. The package manager takes jaxlib 0.10 for Python 3.11 alone."""
+    locked = (ROOT / "requirements/figures.txt").read_text(encoding="utf-8")
+    assert re.search(r"(?m)^jaxlib==0\.10\.\d+ ; python_full_version < '3\.12'", locked)
+    executable = tmp_path / "python3"
+    executable.write_text(
+        f"""#!/bin/sh
+exec python3 -c "import sys; sys.version_info = ({python.replace(".", ", ")}, 0); $2"
+"""
+    )
+    executable.chmod(0o755)
+    show = "show: ; @echo $$XLA_FLAGS"
+    command = ["make", "-s", f"VENV={tmp_path}", f"PYTHON={executable}", f"--eval={show}", "show"]
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    flags = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert ("fusion_emitters" in flags) == knows, flags

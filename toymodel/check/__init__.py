@@ -6,11 +6,13 @@ misses the claim of each label.
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.stages import Lowered
 from jaxtyping import Array, Float, Int
 
 from toymodel._checks import require_int
@@ -66,7 +68,7 @@ def run(
       examples: draws per label, spread evenly over models and shapes.
       seed: any whole number ≥ 0; the draws depend on nothing else.
       shapes: vocabulary sizes and longest responses. Compiling for each shape takes most of the time.
-      progress: called with the fraction done after each batch.
+      progress: called with the fraction done, whenever it has grown.
 
     Raises:
       ValueError: `examples` < 1 or `seed` < 0.
@@ -74,24 +76,39 @@ def run(
     require_int("examples", examples, low=1)
     require_int("seed", seed, low=0)
     # Two programs for each shape. What one model checks is apart from the rest: it takes more batches of that model.
-    programs = [[c for c in CHECKS if len(c.models) > 1], [c for c in CHECKS if len(c.models) == 1]]
-    kinds = [kind for kind in MODELS if any(kind in check.models for check in CHECKS)]
-    worlds = [(kind, *shape) for kind in kinds for shape in shapes]
+    programs = [tuple(c for c in CHECKS if len(c.models) > 1), tuple(c for c in CHECKS if len(c.models) == 1)]
+    jobs = [(shape, program) for shape in sorted(shapes, reverse=True) for program in programs if program]
     found: dict[str, list[np.ndarray]] = {check.label: [] for check in CHECKS}
-    for number, (kind, V, T) in enumerate(worlds):
-        fewest = min(len(check.models) for check in CHECKS if kind in check.models) * len(shapes)
-        rng = np.random.default_rng([seed, number])
-        for _ in range(math.ceil(examples / fewest / CHUNK)):
-            with jax.enable_x64(True):
-                noise = draw_noise(rng, V, T)
-                for program in programs:
-                    wanted = [check.label for check in program if kind in check.models]
-                    if wanted:
-                        values = _discrepancies(tuple(program), MODELS.index(kind), noise)
-                        for label in wanted:
-                            found[label].append(np.asarray(values[label]))
-        progress((number + 1) / len(worlds))
+    with ThreadPoolExecutor() as pool, jax.enable_x64(True):  # one program is traced while another compiles and runs
+        runs = []
+        for done, (shape, program) in enumerate(jobs, start=1):
+            lowered = _discrepancies.lower(program, 0, draw_noise(np.random.default_rng(seed), *shape))
+            fewest = min(len(check.models) for check in program) * len(shapes)
+            batches = math.ceil(examples / fewest / CHUNK)
+            runs.append(pool.submit(_run, lowered, program, shape, seed, batches))
+            progress(done / len(jobs) / 2)
+        for done, run in enumerate(as_completed(runs), start=1):
+            for label, values in run.result().items():
+                found[label] += values
+            progress((1 + done / len(jobs)) / 2)
     return [_result(check, np.concatenate(found[check.label])) for check in CHECKS]
+
+
+def _run(
+    lowered: Lowered, checks: Sequence[Check], shape: tuple[int, int], seed: int, batches: int
+) -> dict[str, list[np.ndarray]]:
+    """What each check finds on draws of one shape, so many batches of every model that it is for."""
+    found: dict[str, list[np.ndarray]] = {check.label: [] for check in checks}
+    program = lowered.compile()
+    for number, kind in enumerate(MODELS):
+        wanted = [check.label for check in checks if kind in check.models]
+        rng = np.random.default_rng([seed, number, *shape])
+        for _ in range(batches if wanted else 0):
+            with jax.enable_x64(True):
+                values = program(number, draw_noise(rng, *shape))
+            for label in wanted:
+                found[label].append(np.asarray(values[label]))
+    return found
 
 
 def _result(check: Check, values: np.ndarray) -> Result:

@@ -26,6 +26,7 @@ class Model(Protocol):
         """Logits before each token of one response; row i depends on the prompt and on tokens before i only."""
 
 
+@jax.jit  # traced once a shape: most programs contain it many times
 def log_softmax_at(logits: Float[Array, "*T V"], tokens: Int[Array, "*T"]) -> Float[Array, "*T"]:
     """log softmax(z)[y], in nats, written as −log(1 + Σ_{v≠y} exp(z_v − z_y)).
 

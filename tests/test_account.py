@@ -34,7 +34,7 @@ from toymodel.remedies import (
 )
 from toymodel.training import account, attribute, by_group, by_position, by_side, crossed, loop, same_or_other, train
 from toymodel.training.additive import check_additive, no_parts, split_step
-from toymodel.training.step import Plain, both_sides
+from toymodel.training.step import Plain
 
 PAIRS = PreferencePairs.from_lists(
     [[0], [1], [2], [3]],
@@ -315,7 +315,7 @@ def test_t23_of_every_remedy_the_account_is_of_the_very_run_that_train_makes(nam
 
 def test_t23_what_a_mask_leaves_out_brings_nothing_and_all_else_is_as_without():
     """One plain step of DPO, whose weights at the reference do not depend on what is masked."""
-    both = both_sides(PAIRS)
+    both = PAIRS.both_responses
     shared = np.broadcast_to((both.tokens[0] == both.tokens[1]) & both.mask.all(axis=0), both.mask.shape)
     assert shared.sum() == 4
     options = {"optimizer": optax.sgd, "steps": 1, "sources": crossed(SIDES, {"shared": shared, "own": ~shared})}

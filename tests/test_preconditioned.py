@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, event, given, target
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
-from neural import MODEL, NETWORKS, both, network_world, network_worlds, random_params
+from neural import MODEL, NETWORKS, network_world, network_worlds, random_params
 from oracles import assert_close, single
 from strategies import seeds, weights
 
@@ -40,7 +40,7 @@ def positive_scale(w, seed, decades=6):
 
 def logps(model, params, pair):
     """[2]: log π_w and log π_l."""
-    return jax.vmap(partial(response_logp, model, params))(both(pair))
+    return jax.vmap(partial(response_logp, model, params))(pair.both_responses)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -125,7 +125,7 @@ def build_draw(number: Int[Array, ""], noise: Noise) -> Draw:
     """The instance of one entry of `draw_noise`, with the model of that number in `MODELS`."""
     model, pair = _build_model(number, noise), noise.pair
     params = jnp.where(number == MODELS.index("positional_offset"), 0, noise.sharpness * noise.params)
-    responses = both(pair)
+    responses = pair.both_responses
     states = jax.vmap(model.states, in_axes=(None, 0))(params, responses)
     return Draw(
         model=model,
@@ -179,11 +179,6 @@ def _size(states: LinearStates) -> Float[Array, " T"]:
     return jnp.linalg.norm(s, axis=1) * jnp.linalg.norm(features, axis=1) * states.mask
 
 
-def both(pair: PreferencePairs) -> Response:
-    """The chosen response and the rejected one, along a leading axis of 2."""
-    return jax.tree.map(lambda *sides: jnp.stack(sides), pair.chosen_response, pair.rejected_response)
-
-
 def _apart(tree: Any) -> Any:
     """The two entries of the leading axis."""
     return tuple(jax.tree.map(lambda leaf, i=i: leaf[i], tree) for i in range(2))
@@ -197,7 +192,7 @@ def of_one_pair(function: Callable[..., Any], model: Model, params: Params, pair
 
 def logps(model: Model, params: Params, pair: PreferencePairs) -> Float[Array, " 2"]:
     """Log π of the chosen and of the rejected response."""
-    return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, both(pair))
+    return jax.vmap(response_logp, in_axes=(None, None, 0))(model, params, pair.both_responses)
 
 
 def two_pairs(draw: Draw) -> tuple[LinearSoftmax, Array, PreferencePairs, Float[Array, " 4"]]:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from toymodel import gradients, theory
 from toymodel._public import own_names
 from toymodel.check.discrepancy import ROUNDOFF, checks, excess, relative, wrong
-from toymodel.check.draws import OFFSET, Draw, both, logps, of_one_pair, step_size
+from toymodel.check.draws import OFFSET, Draw, logps, of_one_pair, step_size
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.logps import Model, Params
@@ -86,7 +86,7 @@ def _t13(draw: Draw) -> Array:
     slope = jnp.array(theory.slopes(of_one_pair(gradients.pair_gram, model, params, pair)))
     chosen, rejected = of_one_pair(gradients.pair_gradients, model, params, pair)
     flat, unravel = jax.flatten_util.ravel_pytree(params)
-    responses = both(pair)
+    responses = pair.both_responses
 
     def logits(eta: Array) -> Float[Array, "2 T V"]:
         moved = unravel(flat + eta * (chosen - rejected))

@@ -7,7 +7,7 @@ from jaxtyping import Array
 from toymodel import gradients, theory
 from toymodel._public import own_names
 from toymodel.check.discrepancy import BY_SIGN, ROUNDOFF, checks, relative, wrong
-from toymodel.check.draws import OFFSET, Draw, both, of_one_pair
+from toymodel.check.draws import OFFSET, Draw, of_one_pair
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models import linear
 from toymodel.models.logps import token_logps
@@ -19,7 +19,7 @@ __dir__ = own_names(globals())
 def _t6(draw: Draw) -> Array:
     """A positional offset shares φ between the contexts at one position: the diagonal of the token Gram."""
     entries = (draw.tokens[0] * draw.tokens[1]).sum(axis=1)
-    p, q = jnp.exp(jax.vmap(token_logps, in_axes=(None, None, 0))(draw.model, draw.params, both(draw.pair)))
+    p, q = jnp.exp(jax.vmap(token_logps, in_axes=(None, None, 0))(draw.model, draw.params, draw.pair.both_responses))
     shortfall = jnp.maximum(theory.suffix_token_bound(p, q) - entries, 0)
     return relative(jnp.where(_same_token_positions(draw), shortfall, 0), jnp.ones(()))
 

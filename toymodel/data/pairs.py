@@ -131,6 +131,21 @@ class PreferencePairs:
         """The rejected responses with their prompts, for a model to read."""
         return Response(self.prompt, self.prompt_mask, self.rejected, self.rejected_mask)
 
+    @property
+    def both_responses(self) -> Response:
+        """Chosen and rejected along a new first axis of 2, padded to one width: a model reads them in one pass."""
+        width = max(self.chosen.shape[-1], self.rejected.shape[-1])
+
+        def stack(*sides: Array) -> Array:
+            return jnp.stack([jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, width - a.shape[-1])]) for a in sides])
+
+        return Response(
+            jnp.stack([self.prompt] * 2),
+            jnp.stack([self.prompt_mask] * 2),
+            stack(self.chosen, self.rejected),
+            stack(self.chosen_mask, self.rejected_mask),
+        )
+
     def swapped(self) -> "PreferencePairs":
         """The same pairs with chosen and rejected exchanged."""
         return replace(

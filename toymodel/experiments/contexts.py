@@ -4,6 +4,7 @@ A context is the last hidden state before a token, chosen answers first. Pairs h
 answers share, and no padding.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -67,9 +68,8 @@ def read_contexts(network: Network, params: Params, pairs: PreferencePairs) -> C
     def of_response(response: Response) -> tuple[Array, Array]:
         return hidden_states(network, params, response), jax.nn.softmax(network.logits(params, response))
 
-    sides = (pairs.chosen_response, pairs.rejected_response)
-    each = [jax.lax.map(of_response, side, batch_size=AT_ONCE) for side in sides]
-    hidden, probs = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    each = partial(jax.lax.map, of_response, batch_size=AT_ONCE)
+    hidden, probs = jax.lax.map(each, pairs.both_responses)
     return Contexts(hidden, probs, jnp.stack([pairs.chosen, pairs.rejected]))
 
 

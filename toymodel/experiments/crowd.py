@@ -12,6 +12,7 @@ the last hidden states; `drop_assumptions` says which of its assumptions the net
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ from toymodel.experiments.sentiment import (
 )
 from toymodel.experiments.training import OPTIMIZERS
 from toymodel.losses.supervised import SHARE, CrossEntropy
-from toymodel.models.logps import Params, pair_logps, response_logp
+from toymodel.models.logps import Params, response_logp
 from toymodel.models.stages import Network
 from toymodel.training.loop import train
 
@@ -61,6 +62,11 @@ class CrowdSetting(SentimentSetting):
     mark_steps: int = whole(800, low=1, compiled=True)
 
 
+def mean_chosen(network: Network, params: Params, pairs: PreferencePairs) -> Float[Array, ""]:
+    """The mean log-probability of the chosen answers."""
+    return jax.vmap(partial(response_logp, network, params))(pairs.chosen_response).mean()
+
+
 def mean_slopes(
     network: Network, params: Params, judged: PreferencePairs, training: PreferencePairs
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -70,16 +76,11 @@ def mean_slopes(
     """
 
     def margin(params: Params, pair: PreferencePairs) -> Float[Array, ""]:
-        chosen, rejected = (
-            response_logp(network, params, side) for side in (pair.chosen_response, pair.rejected_response)
-        )
+        chosen, rejected = jax.vmap(partial(response_logp, network, params))(pair.both_responses)
         return chosen - rejected
 
-    def mean_chosen(params: Params) -> Float[Array, ""]:
-        return jax.vmap(response_logp, in_axes=(None, None, 0))(network, params, judged.chosen_response).mean()
-
     def along(step: Params) -> Float[Array, ""]:
-        return jax.jvp(mean_chosen, (params,), (step,))[1]
+        return jax.jvp(lambda params: mean_chosen(network, params, judged), (params,), (step,))[1]
 
     # Not of all pairs at once: what a backward pass keeps of a thousand would be gigabytes.
     of_pairs = jax.lax.map(lambda pair: jax.grad(margin)(params, pair), training, batch_size=PAIRS_AT_ONCE)
@@ -163,7 +164,7 @@ def _measure_one(setting: CrowdSetting, reference: Reference) -> Row:
         checkpoints = prefer(setting, kept).checkpoints
         assert checkpoints is not None
         states = reference.to_measure(checkpoints[jnp.array([0, 1, -1])])
-        logps = jax.lax.map(lambda state: pair_logps(network, state, unseen)[0].mean(), states)
+        logps = jax.lax.map(lambda state: mean_chosen(network, state, unseen), states)
         return *mean_slopes(network, params, unseen, kept.training), logps[1:] - logps[0]
 
     head_slope, slope, changes = jax.lax.map(at, lengths)

@@ -131,5 +131,6 @@ def mean_step(model: Model, params: Params, batch: PreferencePairs, unseen: Pref
 
 def map_tokens(model: Model, params: Params, pairs: PreferencePairs) -> Float[Array, "2 n T"]:
     """Log-probabilities of all tokens, a few responses at a time."""
-    sides = pairs.chosen_response, pairs.rejected_response
-    return jnp.stack([jax.lax.map(partial(token_logps, model, params), side, batch_size=AT_ONCE) for side in sides])
+    each = partial(jax.lax.map, partial(token_logps, model, params), batch_size=AT_ONCE)
+    found: Array = jax.lax.map(each, pairs.both_responses)
+    return found

@@ -26,7 +26,7 @@ from toymodel._checks import Domain
 from toymodel._public import own_names
 from toymodel._pytree import pytree
 from toymodel.data import sentiment
-from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs
 from toymodel.data.sentiment import Task
 from toymodel.experiments.experiment import (
     Columns,
@@ -43,7 +43,6 @@ from toymodel.experiments.sentiment import (
     FINE_TUNING,
     RULES,
     SentimentSetting,
-    first_token_logps,
     label_accuracy,
     reference_policy,
 )
@@ -52,7 +51,7 @@ from toymodel.gradients import pair_gram
 from toymodel.losses import LOSSES
 from toymodel.losses.catalogue import Loss
 from toymodel.models.flat import Flat
-from toymodel.models.logps import Model, Params, pair_logps
+from toymodel.models.logps import Model, Params, log_softmax_at, logps_of_logits, pair_logps
 from toymodel.models.readout import readout
 from toymodel.remedies import REMEDIES, fit_both
 from toymodel.training.arguments import PairLoss
@@ -220,35 +219,33 @@ def _measure(model: Model, reference: Params, pairs: PreferencePairs, checkpoint
         _as_network(model, reference)[0],
         [_as_network(model, jax.tree.map(lambda leaf: leaf.astype(float), p))[1] for p in (reference, checkpoints)],
     )
-    logps = jnp.stack(jax.lax.map(lambda params: pair_logps(model, params, pairs), checkpoints))  # [2, states, n]
-    last = jax.tree.map(lambda leaf: leaf[-1], checkpoints)
-    changes = logps[:, -1] - jnp.stack(pair_logps(model, reference, pairs))
+    before, last = (jax.tree.map(itemgetter(which), checkpoints) for which in (slice(-1), -1))
+    both = pairs.both_responses
+    each = jax.vmap(jax.vmap(model.logits, in_axes=(None, 0)), in_axes=(None, 0))
+    logits, ref_logits = each(last, both), each(reference, both)  # [2, n, T, V]
+    logps_of = jax.vmap(jax.vmap(logps_of_logits))
+    at_last, at_reference = logps_of(logits, both).sum(axis=-1), logps_of(ref_logits, both).sum(axis=-1)
+    earlier = jax.lax.map(lambda params: jnp.stack(pair_logps(model, params, pairs)), before)  # [states, 2, n]
+    logps = jnp.concatenate([earlier, at_last[None]]).swapaxes(0, 1)
+    changes = at_last - at_reference
     columns = {"chosen_logps": logps[0].mean(axis=-1), "rejected_logps": logps[1].mean(axis=-1)}
     moves = theory.case_of_slopes(*changes)
     columns |= {move: (moves == index).mean(dtype=logps.dtype) for index, move in enumerate(MOVES)}
-    at_label = jnp.stack([jnp.exp(first_token_logps(model, last, side)) for side in _sides(pairs)])
+    at_label = jnp.exp(log_softmax_at(logits[:, :, 0], both.tokens[..., 0]))
     return columns | {
         "chosen_change": changes[0].mean(),
         "rejected_change": changes[1].mean(),
         "others": (1 - at_label.sum(axis=0)).mean(),  # mass of other words where the label stands
         "accuracy": (logps[0, -1] > logps[1, -1]).mean(dtype=logps.dtype),
-        "kl": jnp.stack([_kl(model, last, reference, side) for side in _sides(pairs)]).mean(),
+        "kl": _kl(logits, ref_logits, both.mask).mean(),
         "cosine": theory.cosine(pair_gram(model, last, pairs)).mean(),
     }
 
 
-def _sides(pairs: PreferencePairs) -> tuple[Response, Response]:
-    return pairs.chosen_response, pairs.rejected_response
-
-
-def _kl(model: Model, params: Params, reference: Params, responses: Response) -> Float[Array, " n"]:
+def _kl(logits: Array, ref_logits: Array, mask: Array) -> Float[Array, "2 n"]:
     """KL(π ‖ π_ref) of the next word, summed over the places of each response."""
-
-    def of_response(response: Response) -> Array:
-        logp, ref_logp = (jax.nn.log_softmax(model.logits(p, response)) for p in (params, reference))
-        return ((jnp.exp(logp) * (logp - ref_logp)).sum(axis=-1) * response.mask).sum()
-
-    return jax.vmap(of_response)(responses)
+    logp, ref_logp = jax.nn.log_softmax(logits), jax.nn.log_softmax(ref_logits)
+    return ((jnp.exp(logp) * (logp - ref_logp)).sum(axis=-1) * mask).sum(axis=-1)
 
 
 def _with_tuned(columns: Columns) -> Columns:

@@ -5,6 +5,7 @@ pairs whose prompts were in neither training.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -232,9 +233,7 @@ def measure(setting: SentimentSetting, tuned: Row) -> Row:
 def label_accuracy(reference: Reference) -> Float[Array, ""]:
     """Share of evaluation prompts at which the right label is the likelier one."""
     model, params, pairs = reference.network, reference.to_measure(reference.params), reference.evaluation
-    chosen, rejected = (
-        first_token_logps(model, params, side) for side in (pairs.chosen_response, pairs.rejected_response)
-    )
+    chosen, rejected = jax.vmap(partial(first_token_logps, model, params))(pairs.both_responses)
     return (chosen > rejected).mean(dtype=chosen.dtype)
 
 

@@ -1,5 +1,6 @@
 """The interface of every language model here, and its log-probabilities of responses."""
 
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -40,8 +41,13 @@ def log_softmax_at(logits: Float[Array, "*T V"], tokens: Int[Array, "*T"]) -> Fl
 
 def token_logps(model: Model, params: Params, response: Response) -> Float[Array, " T"]:
     """Log p(y^i | x, y^{<i}) of each token of one response, in nats; 0 at padding."""
+    return logps_of_logits(model.logits(params, response), response)
+
+
+def logps_of_logits(logits: Float[Array, "T V"], response: Response) -> Float[Array, " T"]:
+    """Log-probability of each token of one response, from the logits before it; 0 at padding."""
     tokens = jnp.where(response.mask, response.tokens, 0)  # padding may hold any id
-    return jnp.where(response.mask, log_softmax_at(model.logits(params, response), tokens), 0)
+    return jnp.where(response.mask, log_softmax_at(logits, tokens), 0)
 
 
 def response_logp(model: Model, params: Params, response: Response) -> Float[Array, ""]:
@@ -61,8 +67,8 @@ def pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Fl
 
 @jax.jit
 def _pair_logps(model: Model, params: Params, pairs: PreferencePairs) -> tuple[Array, Array]:
-    logps = jax.vmap(response_logp, in_axes=(None, None, 0))
-    return logps(model, params, pairs.chosen_response), logps(model, params, pairs.rejected_response)
+    chosen, rejected = jax.vmap(jax.vmap(partial(response_logp, model, params)))(pairs.both_responses)
+    return chosen, rejected
 
 
 def check_inputs(model: Model, params: Params, pairs: PreferencePairs, *, one_pair: bool = False) -> None:

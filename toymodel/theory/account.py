@@ -9,6 +9,7 @@ over a run. The true change is the sum of these and a remainder: each step moves
 in them, so the remainder is at most 0 and at least −Σ_t Σ_i (max v_i − min v_i)²/8, as in T12 for one step.
 """
 
+from functools import partial
 from typing import Literal
 
 import jax
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from toymodel._checks import ABOVE_ZERO, REAL, Domain, require
 from toymodel._public import own_names
-from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.pairs import PreferencePairs
 from toymodel.gram import Scalars
 from toymodel.models.linear import LinearSoftmax, LinearStates
 from toymodel.models.logps import check_inputs
@@ -121,8 +122,7 @@ def _check_widths(*batches: PreferencePairs) -> None:
 
 def _states(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> LinearStates:
     """Both sides' states, [2, n, T, …]."""
-    both: Response = jax.tree.map(lambda *sides: jnp.stack(sides), pairs.chosen_response, pairs.rejected_response)
-    states: LinearStates = jax.vmap(jax.vmap(model.states, in_axes=(None, 0)), in_axes=(None, 0))(params, both)
+    states: LinearStates = jax.vmap(jax.vmap(partial(model.states, params)))(pairs.both_responses)
     return states
 
 

@@ -89,17 +89,8 @@ def as_group(
       ValueError: no batch of pairs; a weight is not finite, or neither one number nor one per pair.
     """
     require_batch(pairs)
-    B, T = len(pairs), max(pairs.chosen.shape[-1], pairs.rejected.shape[-1])
-
-    def both(chosen: Array, rejected: Array) -> Array:
-        return jnp.concatenate([jnp.pad(a, ((0, 0), (0, T - a.shape[1]))) for a in (chosen, rejected)])
-
-    responses = Response(
-        jnp.concatenate([pairs.prompt] * 2),
-        jnp.concatenate([pairs.prompt_mask] * 2),
-        both(pairs.chosen, pairs.rejected),
-        both(pairs.chosen_mask, pairs.rejected_mask),
-    )
+    B, both = len(pairs), pairs.both_responses
+    responses: Response = jax.tree.map(lambda leaf: leaf.reshape(2 * B, leaf.shape[-1]), both)
     d_w, d_l = per_pair("d_chosen", d_chosen, B), per_pair("d_rejected", d_rejected, B)
     return responses, jnp.concatenate([d_w, -d_l]) / B
 

@@ -31,7 +31,7 @@ from toymodel.training.additive import Additive, check_additive, no_parts, split
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, check_pairs
 from toymodel.training.loop import Optimizer, run_steps
 from toymodel.training.sources import DECAY, Sources, number_sources
-from toymodel.training.step import Batch, Plain, State, Update, Weighted, both_sides, descend
+from toymodel.training.step import Batch, Plain, State, Update, Weighted, descend
 from toymodel.training.trajectory import Run
 
 __dir__ = own_names(globals())
@@ -328,4 +328,4 @@ class _Pairs(_Ledger):
 
 def _judged(setting: Setting, batch: Batch) -> Batch:
     """The judged pairs in place of the batch's, only for log-probabilities and their gradients."""
-    return batch._replace(responses=both_sides(setting.judged))
+    return batch._replace(responses=setting.judged.both_responses)

@@ -26,7 +26,7 @@ from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
 from toymodel.models.logps import Model, Params
 from toymodel.training.arguments import Key, PairLoss, Setting, check_options, prepare
-from toymodel.training.step import Batch, Ledger, Plain, State, Update, both_sides
+from toymodel.training.step import Batch, Ledger, Plain, State, Update
 from toymodel.training.trajectory import Diverged, Run, Trajectory
 from toymodel.training.vectorise import device_mesh, each_run
 
@@ -344,7 +344,7 @@ def _vectorise(program: _Program, setting: Setting, function: Callable[..., Any]
 
 def _all_pairs(program: _Program, setting: Setting) -> Batch:
     """All n pairs of one run as one batch, whose reference and number each step fills in."""
-    responses = both_sides(setting.pairs)
+    responses = setting.pairs.both_responses
     lengths = responses.mask.sum(axis=-1).astype(setting.learning_rate.dtype)
     return Batch(
         model=setting.model,

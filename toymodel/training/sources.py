@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int
 from toymodel._checks import describe, is_boolean, is_concrete
 from toymodel._public import own_names
 from toymodel.data.pairs import PreferencePairs
-from toymodel.training.step import both_sides
 
 __dir__ = own_names(globals())
 
@@ -96,7 +95,7 @@ def number_sources(
     count = masks.sum(axis=0)
     if is_concrete(pairs):
         with jax.ensure_compile_time_eval():  # the pairs may be known inside a trace too
-            real = np.moveaxis(np.asarray(both_sides(pairs).mask), 0, -3)  # after the runs
+            real = np.moveaxis(np.asarray(pairs.both_responses.mask), 0, -3)  # after the runs
         count = np.where(real, count, 1)
     several, none = (count > 1).sum(), (count == 0).sum()
     if several or none:

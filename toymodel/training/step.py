@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from toymodel._public import own_names
 from toymodel._pytree import pytree
-from toymodel.data.pairs import PreferencePairs, Response
+from toymodel.data.pairs import Response
 from toymodel.models.logps import Model, Params, response_logp, token_logps
 
 __dir__ = own_names(globals())
@@ -170,17 +170,6 @@ class Ledger(Protocol):
 
     def close(self, setting: Any, batch: Batch, after: State, entries: Any) -> Any:
         """The result after the last step."""
-
-
-def both_sides(pairs: PreferencePairs) -> Response:
-    """Chosen and rejected responses in arrays [2, …], padded on the right to one width with a mask of False."""
-
-    def stack(chosen: Array, rejected: Array) -> Array:
-        width = max(chosen.shape[-1], rejected.shape[-1])
-        return jnp.stack([jnp.pad(a, ((0, 0), (0, width - a.shape[-1]))) for a in (chosen, rejected)])
-
-    both: Response = jax.tree.map(stack, pairs.chosen_response, pairs.rejected_response)
-    return both
 
 
 def descend(batch: Batch, gradient: Params, before: State, memory: Any = None, **extra: Any) -> tuple[State, Params]:

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from operator import itemgetter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,23 @@ from toymodel import PreferencePairs, Vocabulary
 
 tokens = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 prompts = st.lists(st.integers(0, 4), max_size=3)
+
+
+@given(st.lists(st.tuples(prompts, tokens, tokens), min_size=1, max_size=4))
+def test_both_responses_are_the_two_sides_in_one_array_of_any_widths(triples):
+    prompt, chosen, rejected = map(list, zip(*triples, strict=True))
+    pairs = PreferencePairs.from_lists(prompt, chosen, rejected, vocab_size=5)
+    cut = max(map(len, chosen))  # may be narrower than the rejected side
+    pairs = replace(pairs, chosen=pairs.chosen[:, :cut], chosen_mask=pairs.chosen_mask[:, :cut])
+    for each in (pairs, pairs[0]):
+        both = each.both_responses
+        both.check(vocab_size=5)
+        for side, expected in enumerate((each.chosen_response, each.rejected_response)):
+            for mask, array in (("mask", "tokens"), ("prompt_mask", "prompt")):
+                got = jax.tree.map(itemgetter(side), both)
+                assert unpadded(*map(np.atleast_2d, (getattr(got, array), getattr(got, mask)))) == unpadded(
+                    *map(np.atleast_2d, (getattr(expected, array), getattr(expected, mask)))
+                )
 
 
 @given(st.lists(st.tuples(prompts, tokens, tokens), min_size=1, max_size=4))

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -600,7 +601,9 @@ def test_the_compilers_alarms_do_not_reach_the_terminal():
 import jax, jax.numpy as jnp
 jax.jit(lambda: jax.lax.reduce_window(jnp.ones((40, 40)), 0.0, jax.lax.add, (50, 50), (1, 1), "SAME").sum())()
 """
-    assert "slow_operation_alarm" in run_python(code).stderr
+    if "slow_operation_alarm" not in run_python(code).stderr:
+        assert not version("jaxlib").startswith("0.10.")
+        pytest.skip("this version of XLA does not fold the constant, so there is no alarm to be silenced")
     quiet = run_python(
         "from toymodel.commands import _environment; _environment.prepare()" + code, TOYMODEL_CACHE="off"
     )

@@ -104,8 +104,9 @@ def test_t23_a_row_is_the_account_of_sources_that_are_written_out(row_and_refere
         np.testing.assert_allclose(row["contributions"][:, j].sum(axis=0), first_order, **close)
         np.testing.assert_allclose(row["true_change"][j], of_part(found.true_change, part), **close)
     assert tuple(PARTS) == TOKENS
-    # Four steps of 1e-4 hardly bend; sums of some hundred terms in float32.
-    assert abs(row["contributions"].sum(axis=0) - row["true_change"]).max() < 1e-4 * abs(row["true_change"]).max()
+    # Four steps of 1e-4 hardly bend; contributions, of which some cancel, are rounded as above.
+    missed = abs(row["contributions"].sum(axis=0) - row["true_change"]).max()
+    assert missed < 1e-4 * abs(row["true_change"]).max() + close["atol"]
 
 
 def test_a_row_is_of_the_run_that_the_sentiment_experiment_makes(row_and_reference):

@@ -214,9 +214,9 @@ def test_it_opens_with_dpo_on_the_pair_of_the_story_and_arrow_keys_shorten_it_un
 )
 def test_a_preset_shows_its_case(opened, preset, case):
     page = opened()
-    page.get_by_role("button", name="Both rise" if preset == "Both fall" else "Both fall").click()
-    page.get_by_role("button", name=preset).click()
-    page.wait_for_function("wanted => document.querySelector('#verdict')?.dataset.case === wanted", arg=case)
+    for name, wanted in (("Both rise", "both_up"), ("Both fall", "both_down"), (preset, case)):
+        page.get_by_role("button", name=name).click()
+        page.wait_for_function("wanted => document.querySelector('#verdict')?.dataset.case === wanted", arg=wanted)
     settings, seen, numbers = shown(page)
     assert seen == case
     if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others

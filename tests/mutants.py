@@ -50,7 +50,7 @@ OWN = {  # of single modules, where the name of the tests is not that of the mod
     "theory/remedies": ("remedy_theory",),
     "theory/suffix": ("theory_meets_measurement",),
     "gradients/preconditioned": ("preconditioned",),
-    "gradients/built": ("preconditioned", "torch_gradients"),
+    "gradients/built": ("preconditioned", "groups", "torch_gradients"),
     "losses/supervised": ("supervised",),
     "training/accounting": ("account",),
     "training/additive": ("account",),
@@ -99,7 +99,8 @@ def _can_change(node: ast.AST) -> bool:
     if isinstance(node, ast.UnaryOp):
         return isinstance(node.op, ast.USub | ast.Not)
     if isinstance(node, ast.Call):  # two arguments exchanged
-        return len(node.args) >= 2 and not any(isinstance(arg, ast.Starred) for arg in node.args[:2])
+        first = [ast.dump(arg) for arg in node.args[:2] if not isinstance(arg, ast.Starred)]
+        return len(set(first)) == 2
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
 
 

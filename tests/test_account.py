@@ -57,6 +57,10 @@ def momentum(rate, mu=0.5):
     return optax.sgd(rate, momentum=mu)
 
 
+def elementwise(function):
+    return optax.stateless(lambda gradient, _params: jax.tree.map(function, gradient))
+
+
 OPTIMIZERS = {
     "sgd": optax.sgd,
     "momentum": momentum,
@@ -68,6 +72,7 @@ OPTIMIZERS = {
     "rmsprop": partial(optax.rmsprop, momentum=0.5, centered=True),
     "adagrad": optax.adagrad,
     "decay_into_momentum": lambda rate: optax.chain(optax.add_decayed_weights(0.1), optax.sgd(rate, momentum=0.9)),
+    "chosen_by_the_rate": lambda rate: elementwise(lambda g: jnp.where(rate > 1, -g, -rate * g)),
     "warm_up": lambda rate: optax.adamw(optax.linear_schedule(0.0, rate, 3), weight_decay=0.1),
 }
 DECAYING = {"adamw", "decay_into_momentum", "warm_up"}
@@ -122,10 +127,6 @@ def test_t23_adams_parts_are_its_definition():
         np.testing.assert_allclose(steps[:2], expected, rtol=1e-12)
         np.testing.assert_allclose(steps[2], -0.1 * 0.3 * params, rtol=1e-12)
         _, state = made.update(jnp.asarray(g.sum(axis=0)), state, params)
-
-
-def elementwise(function):
-    return optax.stateless(lambda gradient, _params: jax.tree.map(function, gradient))
 
 
 REFUSED = {

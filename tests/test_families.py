@@ -89,6 +89,11 @@ def test_edit(seed, V, L, data):
         assert len(rejected) == L - deletions + insertions
 
 
+def test_edit_keeps_tokens_at_places_of_their_own_in_both():
+    pairs = edit_pairs(jax.random.key(0), 64, vocab_size=12, length=6, deletions=3, insertions=3)
+    assert len(set(overlap(pairs).matches.tolist())) > 2  # the same places would make it 3, the number kept
+
+
 SHARED = {"positional": "matches", "prefix": "prefix", "contrast": "suffix", "bag": "bag"}
 
 

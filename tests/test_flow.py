@@ -41,6 +41,12 @@ LOSSES = {
 }
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_features_have_norm_one_unless_said_otherwise(name):
+    _, flow, _ = LOSSES[name]
+    assert flow(2.0, 0.3) == flow(2.0, 0.3, 1.0) != flow(2.0, 0.3, 2.0)
+
+
 class Token(NamedTuple):
     """One context with features φ ∈ R² and logits Wφ, and a pair of one token each."""
 

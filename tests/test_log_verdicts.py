@@ -19,7 +19,7 @@ from toymodel import cli
 from toymodel.diagnosis import diagnose_log, diagnose_pairs, diagnose_tokens, load
 from toymodel.diagnosis.checkpoints import load_pairs
 from toymodel.diagnosis.evidence import Evidence, LogFile, Series
-from toymodel.diagnosis.health import ANSWERS, advise
+from toymodel.diagnosis.health import ANSWERS, FAQ, advise
 from toymodel.diagnosis.plot import plot_logs
 from toymodel.diagnosis.report import report, report_runs
 from toymodel.diagnosis.runs import compare_runs, difference
@@ -287,6 +287,9 @@ def test_every_warning_points_to_an_answer():
     faq = (Path(__file__).parents[1] / "docs" / "faq.md").read_text(encoding="utf-8")
     for code, heading in ANSWERS.items():
         assert f"\n## {heading}\n" in faq or f"\n### {heading}\n" in faq, code
+    for warning in found(*np.zeros((2, 30)))["warnings"]:
+        heading = ANSWERS.get(warning["code"])
+        assert warning.get("see") == (heading and f"{FAQ}: {heading}")
 
 
 def test_what_to_do_fits_the_verdict():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -575,6 +576,8 @@ BAD = {
     ),
     "loss by its name": (lambda: run(loss="dpo"), "`loss` must be a loss with its hyperparameters, .*, got 'dpo'"),
     "loss without hyperparameters": (lambda: run(loss=LOSSES["dpo"]), "`loss` must be a loss with its hyperparameters"),
+    "loss without weights": (lambda: run(loss=SimpleNamespace(value=abs)), "`loss` must be a loss with its hyperparam"),
+    "loss without a value": (lambda: run(loss=SimpleNamespace(weights=abs)), "`loss` must be a loss with its hyperpar"),
     "one pair": (lambda: run(pairs=PAIRS[0]), "`pairs` must be a batch"),
 }
 

@@ -228,7 +228,7 @@ def _is_linear(operation: JaxprEqn, kinds: list[int], splits: list[bool]) -> boo
     if name in SUMS:
         return FROZEN not in kinds
     if name == "select_n":
-        return kinds[0] == FREE and FROZEN not in kinds
+        return kinds[0] in (ZERO, FREE) and FROZEN not in kinds
     if name in PRODUCTS:
         return sum(splits) == 1
     if name == "div":

@@ -57,6 +57,7 @@ OWN = {  # of single modules, where the name of the tests is not that of the mod
     "training/sources": ("account",),
     "remedies/common_step": ("common_step",),
     "remedies/split": ("remedies", "modified"),
+    "data/pairs": ("pairs", "shell"),
     "data/sentiment": ("sentiment", "network_figures"),
     "data/packages": ("packages",),
     "diagnosis/gradients": ("diagnose",),

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from toymodel import check, theory
+from toymodel.check.discrepancy import checks
 
 FAST = {"xla_backend_optimization_level": 0}  # to compile, as in the check itself
 
@@ -26,6 +27,17 @@ def test_every_label_passes(results):
 def test_the_seed_alone_decides(results):
     assert check.run(examples=1, seed=20) == results
     assert check.run(examples=1, seed=21) != results
+
+
+def test_every_model_takes_part(monkeypatch):
+    """With the model's number as the discrepancy, in place of two labels: of any model, and of one."""
+    number = checks("T1", "", tolerance=1.0)(lambda draw: draw.model.number * 1.0)
+    models = check.MODELS
+    alone = number._replace(label="T2", models=models[2:3])
+    monkeypatch.setattr(check, "CHECKS", (number, alone))
+    any_model, one = check.run(examples=1, seed=0, shapes=((3, 4),))
+    assert (any_model.worst, any_model.draws, any_model.passed) == (len(models) - 1, 64 * len(models), False)
+    assert (one.worst, one.draws) == (2, 64)
 
 
 def scaled(function, factor):

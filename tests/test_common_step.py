@@ -322,6 +322,11 @@ def test_parallel_gradients_have_no_price():
         theory.step_price(PairGram(1.0, 4.0, 2.0), 1.0, 1.0)
 
 
+def test_gradients_of_very_different_lengths_have_a_price():
+    """A slope of 1 along the short one alone, at a cosine of 1/2; four roundings."""
+    assert_close(theory.step_price(PairGram(1e-10, 1e10, 0.5), 1.0, 0.0), 1e10 / 0.75, 1e10, 4 * 2**-52)
+
+
 def test_a_singular_gram_matrix_is_not_bad():
     """More gradients than parameters, identical ones, whole numbers and zeros are all answered."""
     assert not theory.find_common_step(np.ones((2, 2), int)).exists  # chosen = rejected

@@ -631,6 +631,12 @@ def test_rows_without_a_step_go_by_their_epochs(tmp_path):
     assert (states(found.chosen)[2], codes) == (7, ["replaced_rows"])
 
 
+def test_rows_that_share_an_epoch_within_a_run_stay_rows_of_their_own(tmp_path):
+    """Epochs that are rounded, in a log that a resumed run begins again: only the order can be told."""
+    rows = [{"epoch": epoch, "rewards/chosen": 1.0, "rewards/rejected": 0.0} for epoch in (0.1, 0.1, 0.2, 0.2) * 2]
+    assert list(only(written(tmp_path, "log.json", rows))[0].chosen.steps) == list(range(1, 9))
+
+
 STEP_NAMES = [
     "step",
     "Step",

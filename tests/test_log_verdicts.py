@@ -356,6 +356,7 @@ def test_pairs_over_checkpoints():
     assert summary["chosen_error"] == pytest.approx(stats.sem([-1, 1, -3]))
     assert summary["rejected_error"] == pytest.approx(stats.sem([-4, -2, -9]))
     assert diagnose_pairs(*np.array(PAIRS, float), tolerance=2).falls == [2]
+    assert diagnose_pairs(*np.zeros((2, 2, 3))).falls == []  # what does not move does not fall
 
 
 def test_pairs_from_files(tmp_path, capsys):

@@ -36,7 +36,7 @@ def trained():
 
 
 def runs(name):
-    """Of one loss: scalars [seeds], the rest [seeds, states]."""
+    """The runs of one loss: scalars [seeds], the rest [seeds, states]."""
     return style.rows(trained(), loss=name)
 
 

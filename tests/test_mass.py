@@ -60,7 +60,7 @@ def squeezed(logits, token, etas):
 
 
 def softmax_roundoff(logits, etas=0.0):
-    """Of a log-probability after a step: the residuals enter η times, and move no logit by more than η."""
+    """Round-off of a log-probability after a step: the residuals enter η times, and move no logit by more than η."""
     return 4 * EPS * (logits.size + 2 * float(abs(logits).max())) * (1 + np.asarray(etas))
 
 
@@ -155,12 +155,12 @@ class FreeToken(NamedTuple):
 
     @property
     def roundoff(self):
-        """Of sums of V·3 terms, after a softmax that loses as many unit round-offs as its largest logit."""
+        """Round-off of sums of V·3 terms, after a softmax that loses as many units of it as its largest logit."""
         return 4 * EPS * (self.head.size + 2 * float(abs(self.head @ self.hidden).max()))
 
     @property
     def size(self):
-        """Of the terms summed: ‖h‖² and ⟨W_z, W_w − W_l⟩."""
+        """Size of the terms summed: ‖h‖² and ⟨W_z, W_w − W_l⟩."""
         rows = jnp.linalg.norm(self.head, axis=1)
         return float((self.hidden**2).sum() + rows.max() * (rows[self.chosen] + rows[self.rejected]))
 

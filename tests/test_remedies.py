@@ -401,7 +401,7 @@ def test_the_lowest_scores_are_kept():
 
 
 def test_fitting_both_raises_both():
-    """Of two single tokens: more of one alone would be less of the other."""
+    """Two single tokens, where more of one alone would be less of the other."""
     model, params = linear.unigram(4), jnp.zeros((4, 1))
     pair = PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=4)
     after = pair_logps(model, remedies.fit_both(model, params, pair, optax.sgd, 0.1, steps=20), pair)

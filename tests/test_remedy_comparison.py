@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from neural import NETWORKS, random_params
 
 from figures import tune_remedies
-from toymodel import pytree, theory
+from toymodel import PreferencePairs, pytree, theory
 from toymodel.data.sentiment import FEW, draw_prompts, sentiment_pairs
 from toymodel.experiments import remedies as comparison
-from toymodel.experiments.remedies import COMPARED, MODELS, REMEDY_COMPARISON, TASKS, RemedySetting, measure
+from toymodel.experiments.remedies import COMPARED, MODELS, MOVES, REMEDY_COMPARISON, TASKS, RemedySetting, measure
 from toymodel.experiments.sentiment import fine_tune, reference_policy
 from toymodel.experiments.tuned import CANDIDATES, NOT_TRIED, RATES, candidates, found_best, tuned
 from toymodel.losses import LOSSES
@@ -35,7 +36,7 @@ PAIRS = sentiment_pairs(
 
 
 def setting(loss, **chosen):
-    """As `measure` has it in a sweep, with the loss's place."""
+    """The setting as a sweep gives it to `measure`, with the loss's place."""
     return RemedySetting(**SMALL | chosen, loss=jnp.asarray(COMPARED.index(loss)))
 
 
@@ -79,6 +80,38 @@ def test_without_a_remedy_it_is_ordinary_training(name):
     # nothing to first order, and 6 steps of size 5e-4 to second order by 1e-5 of a curvature of about 1.
     np.testing.assert_allclose(found["chosen_change"][last], after - before, rtol=0, atol=1e-5)
     assert abs(after - before) > 1e-3
+
+
+def test_what_is_measured_of_a_run_is_what_its_names_say():
+    """Of three states, the last against the reference; each number by its definition, to round-off of short sums."""
+    model = NETWORKS["mlp"]
+    reference, *states = (random_params(jax.random.key(i), model) for i in range(4))
+    pairs = PreferencePairs.from_lists([[1, 4], [2, 2], []], [[0, 2], [1], [3]], [[1], [4, 4], [0]], vocab_size=5)
+    checkpoints = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    found = comparison._measure(model, reference, pairs, checkpoints)
+    logps = np.array([pair_logps(model, params, pairs) for params in states])  # [states, 2, n]
+    change = logps[-1] - np.array(pair_logps(model, reference, pairs))
+    kl, at_label = 0.0, 0.0
+    for i in range(3):
+        for response in (pairs[i].chosen_response, pairs[i].rejected_response):
+            p, q = (np.asarray(jax.nn.softmax(model.logits(w, response))) for w in (states[-1], reference))
+            kl += (p * np.log(p / q))[np.asarray(response.mask)].sum() / 6
+            at_label += p[0, response.tokens[0]] / 3
+    expected = {
+        "chosen_logps": logps[:, 0].mean(axis=-1),
+        "rejected_logps": logps[:, 1].mean(axis=-1),
+        "chosen_change": change[0].mean(),
+        "rejected_change": change[1].mean(),
+        "others": 1 - at_label,
+        "accuracy": (logps[-1, 0] > logps[-1, 1]).mean(),
+        "kl": kl,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-12, atol=1e-14)
+    up = change > 0
+    for name, (chosen_up, rejected_up) in dict(zip(MOVES, ((1, 0), (0, 0), (1, 1), (0, 1)), strict=True)).items():
+        assert found[name] == ((up[0] == chosen_up) & (up[1] == rejected_up)).mean()
+    assert 0 < found["accuracy"] < 1
 
 
 def test_a_remedy_of_your_own_takes_part(monkeypatch):

@@ -78,7 +78,7 @@ def one_run(setting: RunSetting) -> dict[str, Array]:
     references, lengths = state.logps, jnp.concatenate(_lengths(pairs))
     states, weights = [state], []
     for _ in range(STEPS):
-        weights.append(_weights(loss, *state.logps, *references, *lengths))
+        weights.append(_weights(loss, state.logps, references, lengths))
         state = _descend(model, pairs, state, weights[-1], setting.learning_rate)
         states.append(state)
     taken = np.minimum(STATES, STEPS - 1)
@@ -93,8 +93,8 @@ def _look(model: LinearSoftmax, params: Array, pairs: PreferencePairs) -> _State
 
 
 @jax.jit
-def _weights(loss: Loss, *inputs: Array) -> Float[Array, " 2"]:
-    return jnp.stack(loss.weights(*inputs))
+def _weights(loss: Loss, logps: Array, references: Array, lengths: Array) -> Array:
+    return jnp.stack(loss.weights(*logps, *references, *lengths))
 
 
 @jax.jit
@@ -163,16 +163,10 @@ def starts(quick: bool, swept: Swept) -> style.Table:
 def trained(quick: bool, swept: Swept) -> style.Table:
     """A row per loss and seed, the seeds of a loss in order, as in `starts`."""
     start = starts(quick, swept)
-    weights = (jax.vmap(partial(_weights, LOSSES[name]()))(*inputs(start)) for name in LOSSES)
-    rates = [FIRST_STEP / np.hypot(*of_loss.T).mean() for of_loss in weights]
+    logps, lengths = (jnp.stack([start[name] for name in names]) for names in (SEEN[:2], SEEN[2:]))
+    rates = [FIRST_STEP / np.hypot(*_weights(LOSSES[name](), logps, logps, lengths)).mean() for name in LOSSES]
     losses = {"zip": {"loss": list(LOSSES), "learning_rate": rates}}
     return swept(make_sweep(LOSS_RUNS, losses | {"seed": start["seed"]}))
-
-
-def inputs(start: style.Table) -> tuple[Array, ...]:
-    """The inputs of a loss for the pairs in `starts`."""
-    chosen, rejected, *lengths = (jnp.asarray(start[name]) for name in SEEN)
-    return chosen, rejected, chosen, rejected, *lengths
 
 
 def cases(runs: style.Table) -> Int[np.ndarray, "rows states"]:

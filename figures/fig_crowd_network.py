@@ -12,7 +12,7 @@ from toymodel.experiments.sentiment import LEARNT
 from toymodel.sweep import make_sweep
 
 SEEDS = range(100, 108)
-QUICK_MARK = {"mark_steps": 200, "mark_rate": 1e-2}
+QUICK_MARK = {"mark_steps": 200, "mark_rate": 1e-2, "pairs": 256}
 LENGTH = np.array(LENGTHS, float)
 FORMULA = style.Look(style.BLACK, "", "-")
 SLOPES = {"head alone": style.Look(style.BLUE, "o", ":"), "all parameters": style.Look(style.ORANGE, "s", ":")}

@@ -19,7 +19,7 @@ OF_ROWS = ("model", "remedy", "loss", "seed", "learning_rate", "strength")
 SETTINGS = {name: field.default for name, field in REMEDY_COMPARISON.fields.items() if name not in OF_ROWS}
 LOSSES = COMPARED
 QUICK = {"dim": 8, "hidden_dim": 32, "supervised_prompts": 2048, "supervised_rate": 2e-2, "supervised_steps": 600}
-QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 18}
+QUICK |= {"pairs": 32, "evaluation_pairs": 16, "steps": 6}
 MLP = {"hidden_dim": 64, "supervised_rate": 1e-2}  # as in fig_network_overlap
 # Nats: remedies are tuned where training has gained that much, the largest of ½, 1 and 2 that training without a
 # remedy reached around each of the four losses on the seeds of the tuning. Figures compare them at three

@@ -27,7 +27,7 @@ ACCOUNTED = [  # remedies whose step is a sum over training tokens
 ]
 LINEAR = 0.1  # nats: axes are linear up to here, and logarithmic beyond
 TICKS = {-10: "−10", -1: "", -0.1: "−.1", 0: "0", 0.1: ".1", 1: "", 10: "10"}
-QUICK_REMEDIES = ["none", "penalty", "oracle_mask", "rejected_mask"]
+QUICK_REMEDIES = ["none", "oracle_mask", "rejected_mask"]
 IN_TRANSFORMER = ["none", "penalty"]  # of others the true change is hardly told apart from none's
 # Both labels follow the same prompt. Of one pair their gradients cancel, in rows of other words, to what Adam takes for
 # nothing and divides by; so they are told together. Where other sources cancel by chance, single seeds are far away:

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.optimize import nnls
 
 from toymodel._checks import FROM_ZERO, REAL, is_concrete, require, require_finite
 from toymodel._public import own_names
@@ -52,6 +51,8 @@ def find_common_step(gram: Float[np.ndarray, "2*N 2*N"]) -> CommonStep:
       ValueError: no pair, a matrix of another shape, one that is not finite, not symmetric, or not positive
         semidefinite.
     """
+    from scipy.optimize import nnls  # takes a second to import
+
     entries, cosines, norms = check_gram(gram)
     n = len(norms)
     up = np.where(np.arange(n) < n // 2, 1, -1)

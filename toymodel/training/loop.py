@@ -137,7 +137,8 @@ def run_steps(
                 raise Diverged(int(reached), _join(program, setting, loop, rows, int(reached)))
             if progress is not None:
                 progress(done)
-    return _join(program, setting, loop, rows, steps), _close(program, setting, loop)
+    results = None if ledger is None else _close(program, setting, loop)
+    return _join(program, setting, loop, rows, steps), results
 
 
 class _Program(NamedTuple):
@@ -303,12 +304,10 @@ def _keep(program: _Program, checkpoints: Params, taken: Array, number: Array, p
 @partial(jax.jit, static_argnames="program")
 def _close(program: _Program, setting: Setting, loop: _Loop) -> Any:
     """The results of the ledger after the last step."""
-    ledger = program.ledger
-    if ledger is None:
-        return None
 
     def close(setting: Setting, loop: _Loop) -> Any:
-        return ledger.close(setting, _all_pairs(program, setting), loop.state, loop.entries)
+        assert program.ledger is not None
+        return program.ledger.close(setting, _all_pairs(program, setting), loop.state, loop.entries)
 
     return _vectorise(program, setting, close, (program.axes, 0))(setting, loop)
 

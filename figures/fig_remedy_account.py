@@ -62,7 +62,7 @@ def measure(setting: AccountSetting, row: Row) -> Row:
 
 
 EXPERIMENT = dataclasses.replace(
-    REMEDY_COMPARISON, name="remedy_account", setting=AccountSetting, measure=measure, whole=True, block=10, shard=10
+    REMEDY_COMPARISON, name="remedy_account", setting=AccountSetting, measure=measure, whole=True, block=5, shard=10
 )
 
 

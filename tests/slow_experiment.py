@@ -1,17 +1,20 @@
-"""The tiny experiment made slow: a shard of 8 settings takes a tenth of a second, so there is time to disturb it."""
+"""The tiny experiment made slow: a shard takes a twentieth of a second, asleep, so there is time to disturb it."""
 
 import dataclasses
+import time
 
 import jax
 import tiny_experiment
 
-TURNS = 100_000
-
 
 def measure(setting):
-    row = tiny_experiment.measure(setting)
-    wait = jax.lax.fori_loop(0, TURNS, lambda _, x: jax.numpy.sin(x), setting.scale)
-    return row | {"wait": wait}
+    wait = jax.pure_callback(wake_late, setting.scale, setting.scale, vmap_method="broadcast_all")
+    return tiny_experiment.measure(setting) | {"wait": wait}
+
+
+def wake_late(scales):
+    time.sleep(0.05)
+    return scales
 
 
 SLOW = dataclasses.replace(tiny_experiment.TINY, name="slow", measure=measure)

@@ -57,7 +57,7 @@ def wait_until(condition, seconds=90):
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def files(folder):

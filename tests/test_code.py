@@ -7,7 +7,7 @@ import shutil
 import sys
 import types
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import pytest
@@ -32,16 +32,19 @@ class Tree:
         self.root = root
         self.figures = sorted((root / "figures").glob("fig_*.py"))
 
-    def figure_hashes(self):
-        return {figure.stem: code.hash_of(code.dependencies(figure), whole_catalogue=True) for figure in self.figures}
-
-    def codes(self):
-        """Hash the code of every experiment, with each of these losses as the word of its setting."""
-        return {
+    def hashes(self):
+        """The hash of every figure, and of every experiment with each of these losses as the word of its setting."""
+        figures = {f.stem: code.hash_of(code.dependencies(f), whole_catalogue=True) for f in self.figures}
+        experiments = {
             (name, loss): self.code(self.root / f"{place.partition(':')[0].replace('.', '/')}.py", loss)
             for name, place in EXPERIMENTS.items()
             for loss in ("dpo", "ipo_sum", "simpo")
         }
+        return figures, experiments
+
+    @cached_property
+    def untouched(self):
+        return self.hashes()
 
     def code(self, file, *words):
         """The code of an experiment whose `measure` is in this file."""
@@ -71,10 +74,10 @@ class Tree:
 
     def stale_after(self, place, change):
         """Names of the figures, and of experiments with a loss, that are stale when a file is changed."""
-        before = self.figure_hashes(), self.codes()
+        before = self.untouched
         with self.edited(place, change):
-            after = self.figure_hashes(), self.codes()
-        assert (self.figure_hashes(), self.codes()) == before
+            after = self.hashes()
+        assert self.hashes() == before
         return tuple({name for name in was if was[name] != now[name]} for was, now in zip(before, after, strict=True))
 
 
@@ -160,7 +163,7 @@ SQUARE = "    return Margin(square(1 / (2 * tau)), logratio)\n"
 
 def test_code_of_a_loss_counts_where_it_is_named(tree):
     figures, experiments = tree.stale_after("toymodel/losses/margins.py", replacing(SQUARE, SQUARE.replace("2", "3")))
-    with_losses = {key for key in tree.codes() if key[0] != "gram"}
+    with_losses = {key for key in tree.untouched[1] if key[0] != "gram"}
     # Remedies are compared for four losses that their module names, and this is one of them.
     assert experiments == {key for key in with_losses if key[1] == "ipo_sum" or key[0] == "remedies"}
     assert 0 < len(figures) < len(tree.figures)
@@ -174,14 +177,14 @@ def test_code_that_is_imported_counts_and_only_there(tree):
     figures, experiments = tree.stale_after(suffix, appending("\nA_CONSTANT = 3\n"))
     assert figures == users
     assert {name for name, _ in experiments} >= {"gram"}
-    assert experiments == {key for key in tree.codes() if key[0] in {name for name, _ in experiments}}
+    assert experiments == {key for key in tree.untouched[1] if key[0] in {name for name, _ in experiments}}
 
 
 def test_how_results_are_stored_does_not_count_for_them(tree):
     for file in ("store", "runner", "grid", "config", "cluster"):
         assert not tree.stale_after(f"toymodel/sweep/{file}.py", appending("\nA_CONSTANT = 3\n"))[1], file
     _, experiments = tree.stale_after("toymodel/sweep/program.py", appending("\nA_CONSTANT = 3\n"))
-    assert experiments == set(tree.codes())
+    assert experiments == set(tree.untouched[1])
 
 
 def names_of(files, root):

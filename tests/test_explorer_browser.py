@@ -88,16 +88,23 @@ def _wait_for(address, process, log):
     pytest.fail(f"no answer after {SECONDS} s: {log.read_text(encoding='utf-8')}")
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """One for all pages, so that marimo's scripts are loaded once."""
+    with browser.new_context() as context:
+        context.set_default_timeout(1000 * SECONDS)
+        yield context
+
+
 @pytest.fixture
-def opened(server, browser):
+def opened(server, context):
     """Opens the app in a window of some size. At the end: no error on the console, no request but to the server."""
-    contexts, errors, outside = [], [], []
+    pages, errors, outside = [], [], []
 
     def open_page(width=1280, height=900):
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(1000 * SECONDS)
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("websocket", lambda socket: noted(socket.url.replace("ws://", "http://")))
@@ -111,19 +118,25 @@ def opened(server, browser):
             outside.append(url)
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert not errors
     assert not outside
 
 
+def wait_until(page, condition, arg=None):
+    """Until it holds in the page, asked now and then: asking at every frame keeps the browser busy."""
+    page.wait_for_function(condition, arg=arg, polling=50)
+
+
 def shown(page):
     """The settings, the case, and every number on the page at full precision, once all are of the same settings."""
-    page.wait_for_function(
+    wait_until(
+        page,
         """(() => {
           const [verdict, pictures] = ['#verdict', '#pictures'].map(id => document.querySelector(id)?.dataset.settings);
           return verdict !== undefined && verdict === pictures; // while a preset is set, there may be neither
-        })()"""
+        })()""",
     )
     verdict = page.locator("#verdict")
     numbers = dict(page.locator("data[data-name]").evaluate_all("all => all.map(e => [e.dataset.name, +e.value])"))
@@ -132,7 +145,7 @@ def shown(page):
 
 def choose_family(page):
     page.get_by_label("a family of overlap").check()
-    page.wait_for_function("document.querySelector('#pictures').dataset.settings.includes('family')")
+    wait_until(page, "document.querySelector('#pictures').dataset.settings.includes('family')")
 
 
 def pair_of(settings):
@@ -170,7 +183,7 @@ def press(page, key):
     """Press it, and wait for the page that it leads to."""
     before = page.evaluate("latencies.length")
     page.keyboard.press(key)
-    page.wait_for_function("before => latencies.length > before", arg=before)
+    wait_until(page, "before => latencies.length > before", before)
 
 
 def test_it_opens_with_dpo_on_the_pair_of_the_story_and_arrow_keys_shorten_it_until_only_the_rejected_falls(opened):
@@ -203,30 +216,28 @@ def test_it_opens_with_dpo_on_the_pair_of_the_story_and_arrow_keys_shorten_it_un
     assert median < 1000 * SLOWEST
 
 
-@pytest.mark.parametrize(
-    ("preset", "case"),
-    [
+def test_a_preset_shows_its_case(opened):
+    page = opened()
+    for preset, case in (
+        ("Both rise", "both_up"),
+        ("Both fall", "both_down"),
         ("Put right by the ratio", "chosen_up_rejected_down"),
         ("Both rise", "both_up"),
         ("The crowd", "chosen_up_rejected_down"),
         ("Both fall", "both_down"),
-    ],
-)
-def test_a_preset_shows_its_case(opened, preset, case):
-    page = opened()
-    for name, wanted in (("Both rise", "both_up"), ("Both fall", "both_down"), (preset, case)):
-        page.get_by_role("button", name=name).click()
-        page.wait_for_function("wanted => document.querySelector('#verdict')?.dataset.case === wanted", arg=wanted)
-    settings, seen, numbers = shown(page)
-    assert seen == case
-    if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others
-        V = settings["vocab_size"]
-        known = (1 / V, 1 / V, settings["a"], settings["b"], V)
-        crowd = theory.crowd_threshold(*known, Cosines(0.6, 0.1, 1.0), 8)
-        same(numbers, {"crowd_longest": crowd})
-        assert crowd < settings["suffix_length"] < theory.threshold_length(*known)
-    else:
-        assert "crowd_longest" not in numbers
+    ):
+        page.get_by_role("button", name=preset).click()
+        wait_until(page, "wanted => document.querySelector('#verdict')?.dataset.case === wanted", case)
+        settings, seen, numbers = shown(page)
+        assert seen == case
+        if preset == "The crowd":  # the pair alone survives a suffix that lowers it among others
+            V = settings["vocab_size"]
+            known = (1 / V, 1 / V, settings["a"], settings["b"], V)
+            crowd = theory.crowd_threshold(*known, Cosines(0.6, 0.1, 1.0), 8)
+            same(numbers, {"crowd_longest": crowd})
+            assert crowd < settings["suffix_length"] < theory.threshold_length(*known)
+        else:
+            assert "crowd_longest" not in numbers
 
 
 def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
@@ -234,7 +245,7 @@ def test_a_family_of_overlap_under_a_loss_and_its_training(opened):
     choose_family(page)
     page.get_by_label("loss").click()
     page.get_by_role("option", name="dpo", exact=True).click()
-    page.wait_for_function("document.querySelector('#pictures').dataset.settings.includes('dpo')")
+    wait_until(page, "document.querySelector('#pictures').dataset.settings.includes('dpo')")
     settings, case, numbers = shown(page)
     expected_case, expected = diagnosed(pair_of(settings), LOSSES["dpo"](beta=settings["beta"]))
     assert case == expected_case

@@ -29,6 +29,12 @@ def written(folder, name, content):
     return folder / name
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One for all examples of a property."""
+    return tmp_path_factory.mktemp("logs")
+
+
 def lines(rows):
     return "\n".join(map(json.dumps, rows)) + "\n"
 
@@ -193,11 +199,9 @@ def test_where_it_broke():
 # --- One history in every format ------------------------------------------------------------------------------------
 
 quarters = st.integers(-4000, -40).map(lambda k: k / 4)  # exact in any number of decimals that a writer keeps
-histories = st.lists(st.tuples(quarters, quarters), min_size=2, max_size=6).flatmap(
-    lambda pairs: st.lists(st.integers(2, 5000), min_size=len(pairs), max_size=len(pairs), unique=True).map(
-        lambda steps: [(step, *pair) for step, pair in zip(sorted(steps), pairs, strict=True)]
-    )
-)
+histories = st.lists(
+    st.tuples(st.integers(2, 5000), quarters, quarters), min_size=2, max_size=6, unique_by=lambda row: row[0]
+).map(sorted)
 
 
 def trl(history):
@@ -372,16 +376,15 @@ FORMATS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMATS)
 @given(history=histories)
-def test_every_format_gives_what_was_written(form, history, tmp_path_factory):
-    path = written(tmp_path_factory.mktemp("log"), "log.of_any_name", FORMATS[form](trl(history)))
-    found, codes = only(path)
-    assert states(found.chosen) == {step: w for step, w, _ in history}
-    assert states(found.rejected) == {step: l for step, _, l in history}  # noqa: E741
-    kind = "example" if form == "reference dpo's console" else "step"
-    assert (found.split, found.source, found.unit, found.step_kind) == ("evaluation", "logps", "nats", kind)
-    assert (codes, found.broke_at) == ([], None)
+def test_every_format_gives_what_was_written(history, folder):
+    for form, write in FORMATS.items():
+        found, codes = only(written(folder, "log.of_any_name", write(trl(history))))
+        assert states(found.chosen) == {step: w for step, w, _ in history}, form
+        assert states(found.rejected) == {step: l for step, _, l in history}, form  # noqa: E741
+        kind = "example" if form == "reference dpo's console" else "step"
+        assert (found.split, found.source, found.unit, found.step_kind) == ("evaluation", "logps", "nats", kind), form
+        assert (codes, found.broke_at) == ([], None), form
 
 
 # --- What is said of a log ------------------------------------------------------------------------------------------
@@ -391,8 +394,7 @@ CHOSEN = {10: -0.1, 20: -0.2, 30: pytest.approx(-0.3)}
 
 
 @given(history=histories, data=st.data())
-def test_the_order_of_rows_does_not_matter(history, data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("log")
+def test_the_order_of_rows_does_not_matter(history, data, folder):
     rows = data.draw(st.permutations(trl(history)))
     found, codes = only(written(folder, "log.json", rows))
     assert states(found.chosen) == {step: w for step, w, _ in history}

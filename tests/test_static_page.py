@@ -65,8 +65,7 @@ def drawn(count):
 
 def suffix_gram(a, b, V):
     """What one suffix token adds: entries of the two residuals, in T2's form."""
-    p, q = ((1 - prob) / (V - 1) * jnp.ones(V) for prob in (a, b))
-    one, other = ((jnp.arange(V) == 0) - probs.at[0].set(prob) for probs, prob in ((p, a), (q, b)))
+    one, other = ((np.arange(V) == 0) - np.append(prob, np.full(V - 1, (1 - prob) / (V - 1))) for prob in (a, b))
     return PairGram(one @ one, other @ other, one @ other)
 
 
@@ -96,7 +95,7 @@ def expected(s):
     """What the package says of a setting of the page, under the page's names."""
     V, batch_size = s["V"], None if s["B"] == math.inf else s["B"]
     labels, probs = (s["pw"], s["pl"]), (s["a"], s["b"])
-    p = jnp.full(V, (1 - sum(labels)) / (V - 2)).at[:2].set(jnp.asarray(labels))
+    p = np.append(labels, np.full(V - 2, (1 - sum(labels)) / (V - 2)))
     gram = PairGram(
         *(
             one + s["n"] * more

@@ -118,12 +118,7 @@ def test_client_and_worker_are_killed_and_the_cluster_ends_with_the_table_of_one
     done = len(files(out))
     assert done < len(expected) - 30
     wait_until(lambda: len(files(out)) >= done + 10)  # no client is there
-
-    def kill_one():
-        processes.kill("worker 0")
-        processes.start_worker(2)
-
-    killing = Disturbance(out, done + 15, kill_one)
+    killing = Disturbance(out, done + 15, lambda: processes.kill("worker 0"))
     assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", str(processes.file), "--resume"]) == 0
     killing.join()
     assert killing.seen < len(expected)
@@ -135,8 +130,7 @@ def test_client_and_worker_are_killed_and_the_cluster_ends_with_the_table_of_one
 
 def test_a_restarted_scheduler_is_found_again(slow, processes, tmp_path, capsys):
     (path, expected), out = slow, tmp_path / "out"
-    for number in range(2):
-        processes.start_worker(number)
+    processes.start_worker(0)
 
     def restart():
         processes.close()

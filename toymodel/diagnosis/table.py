@@ -45,6 +45,7 @@ class Table:
         sided = [name for name in self.names if is_sided(name)]
         self.rows = [{} if _any_number(row, _END) and not _any_number(row, sided) else row for row in rows]
         self._numbers: dict[str, np.ndarray] = {}
+        self._steps: dict[str, np.ndarray] = {}
         of_evaluation = self._rows_are_evaluations(sided)
         self.places: dict[Place, dict[str, str]] = {}
         for name in self.names:
@@ -117,7 +118,9 @@ class Table:
         def first(value: Any) -> Any:
             return value.partition("/")[0].replace(",", "") if isinstance(value, str) else value  # "5/40", "1,000"
 
-        return np.array([_to_number(first(row.get(name))) for row in self.rows], dtype=np.float64)
+        if name not in self._steps:
+            self._steps[name] = np.array([_to_number(first(row.get(name))) for row in self.rows], dtype=np.float64)
+        return self._steps[name]
 
     def _row_numbers(self, of_set: np.ndarray, epoch: str | None) -> Steps:
         """1, 2, … in the order of the file; or of epochs, where they fall. A resumed run repeats epochs."""

@@ -174,7 +174,7 @@ def _fit(side: Series, nodes: np.ndarray) -> Line:
     neighbours = residuals[1:] @ residuals[:-1] / square if square > 0 else 0.0
     unbiased = min(0.97, (n * neighbours + k) / (n - k - 2))  # E ≈ ρ − (k + (k + 2)ρ)/n
     rho = min(0.97, max(0.0, unbiased + CAUTION * math.sqrt(max(0.0, 1 - unbiased**2) / n)))
-    correlations = rho ** abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    correlations = (rho ** np.arange(n))[abs(np.subtract.outer(np.arange(n), np.arange(n)))]
     news = residuals[1:] - rho * residuals[:-1]
     variance = news @ news / (n - 1 - k) / (1 - rho**2)
     inverse = np.linalg.pinv(r)  # a side may have no row between two nodes
@@ -186,8 +186,9 @@ def _best_bend(side: Series, nodes: np.ndarray) -> tuple[float, float]:
     """The size of the best further bend in units of its error, 0 if none can be told from noise; and its step."""
     gap = max(4, len(side.values) // 12)
     places = np.searchsorted(side.steps, nodes)
-    free = [i for i in range(len(side.steps)) if min(abs(places - i)) >= gap and len(side.steps) - i >= gap]
-    if not free:
+    free = np.arange(len(side.steps) - gap + 1)
+    free = free[(abs(np.subtract.outer(free, places)) >= gap).all(axis=1)]
+    if not free.size:
         return 0.0, 0.0
     q, _ = np.linalg.qr(_hats(side.steps, nodes))
     hinges = np.maximum(0, side.steps[:, None] - side.steps[free])

@@ -36,10 +36,10 @@ class Entry(NamedTuple):
 class Source(NamedTuple):
     """A module as code."""
 
-    body: tuple[str, ...]  # its statements, without docstrings and entries
+    body: str  # hash of its statements, without docstrings and entries
     entries: dict[str, Entry]
-    words: frozenset[str]  # that stand in it as strings or are imported, as `_plain` has them
-    takes_all: bool  # it uses the catalogue of losses other than entry by entry
+    words: frozenset[str]  # outside the catalogue: that stand in it as strings or are imported, as `_plain` has them
+    takes_all: bool  # outside this package: it uses the catalogue of losses other than entry by entry
     imports: frozenset[Path]
 
 
@@ -48,7 +48,7 @@ def sources_of(measure: Callable[..., Any]) -> dict[Path, Source]:
     file = getattr(sys.modules[measure.__module__], "__file__", None)
     if file and Path(file).is_file():
         return dependencies(Path(file), RUNS)
-    cell = Source((inspect.getsource(measure),), {}, frozenset(), False, frozenset())  # of a notebook
+    cell = Source(_hash(inspect.getsource(measure)), {}, frozenset(), False, frozenset())  # of a notebook
     return {path: read(path) for path in sorted((ROOT / "toymodel").rglob("*.py"))} | {Path(): cell}
 
 
@@ -83,8 +83,8 @@ def hash_of(
       whole_catalogue: every loss counts if a module outside this package uses the whole catalogue.
     """
     entries = {name: entry for source in sources.values() for name, entry in source.entries.items()}
-    named = set(map(_plain, words)).union(*(s.words for file, s in sources.items() if CATALOGUE not in file.parents))
-    everything = whole_catalogue and any(s.takes_all for f, s in sources.items() if ROOT / "toymodel" not in f.parents)
+    named = set(map(_plain, words)).union(*(source.words for source in sources.values()))
+    everything = whole_catalogue and any(source.takes_all for source in sources.values())
     waiting = [name for name, entry in entries.items() if _plain(name) in named or (everything and entry.is_loss)]
     taken = set[str]()
     while waiting:
@@ -93,10 +93,14 @@ def hash_of(
             taken.add(name)
             waiting += entries[name].uses & entries.keys()
     parts = sorted(  # in no order of folders
-        "\n".join([*source.body, *(entry.code for name, entry in sorted(source.entries.items()) if name in taken)])
+        "\n".join([source.body, *(entry.code for name, entry in sorted(source.entries.items()) if name in taken)])
         for source in sources.values()
     )
-    return hashlib.sha256("\n\n".join([also, *parts]).encode()).hexdigest()
+    return _hash("\n\n".join([also, *parts]))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read(file: Path) -> Source:
@@ -109,22 +113,24 @@ def read(file: Path) -> Source:
 def _read(file: Path, _mtime: int, _size: int) -> Source:
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
-        return Source((text,), {}, frozenset(), False, frozenset())
+        return Source(_hash(text), {}, frozenset(), False, frozenset())
     tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [  # type: ignore[attr-defined]
                 part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
             ]
-    entries = dict(_entries(tree)) if CATALOGUE in file.parents else {}
-    body = tuple(ast.dump(node) for node in tree.body)
+    in_catalogue, in_package = CATALOGUE in file.parents, ROOT / "toymodel" in file.parents
+    entries = dict(_entries(tree)) if in_catalogue else {}
+    body = _hash("\n".join(map(ast.dump, tree.body)))
     nodes = list(ast.walk(tree))
     words = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     imports = frozenset((*_imports(nodes, file), *_data(words, file)))
     words |= {alias.name for n in nodes if isinstance(n, ast.ImportFrom) for alias in n.names}
+    named = frozenset() if in_catalogue else frozenset(map(_plain, words))
     by_entry = {id(n.value) for n in nodes if isinstance(n, ast.Subscript) and isinstance(n.slice, ast.Constant)}
-    takes_all = any(isinstance(n, ast.Name) and n.id == "LOSSES" and id(n) not in by_entry for n in nodes)
-    return Source(body, entries, frozenset(map(_plain, words)), takes_all, imports)
+    whole = any(isinstance(n, ast.Name) and n.id == "LOSSES" and id(n) not in by_entry for n in nodes)
+    return Source(body, entries, named, whole and not in_package, imports)
 
 
 def _entries(tree: ast.Module) -> Iterable[tuple[str, Entry]]:
@@ -186,14 +192,21 @@ def _package(file: Path, level: int) -> tuple[str, ...]:
 
 def _behind(folder: Path, name: str) -> Iterable[Path]:
     """The files that run when a dotted name is imported from a folder."""
-    parts = name.split(".")
-    for depth in range(1, len(parts) + 1):  # a package's `__init__` runs before its modules
-        place = folder.joinpath(*parts[:depth])
-        yield from _module(place)
-        if depth < len(parts) and (stub := place / "__init__.pyi").is_file():  # loads its names when they are used
-            for node in ast.parse(stub.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.ImportFrom) and node.module and parts[depth] in {a.name for a in node.names}:
-                    yield from _behind(place, f"{node.module}.{parts[depth]}")
+    first, _, rest = name.partition(".")
+    place = folder / first
+    yield from _module(place)  # a package's `__init__` runs before its modules
+    if rest and place.is_dir():
+        if (stub := place / "__init__.pyi").is_file():  # loads its names when they are used
+            second = rest.partition(".")[0]
+            if module := _modules_by_name(stub, stub.stat().st_mtime_ns).get(second):
+                yield from _behind(place, f"{module}.{second}")
+        yield from _behind(place, rest)
+
+
+@cache
+def _modules_by_name(stub: Path, _mtime: int) -> dict[str, str]:
+    imports = (node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom))
+    return {alias.name: node.module for node in imports if node.module for alias in node.names}
 
 
 def _module(place: Path) -> Iterable[Path]:

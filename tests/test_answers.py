@@ -52,6 +52,7 @@ def rows_of(n, prompts=None):
 
 def texts_of(pairs):
     """Prompt, chosen and rejected as texts, without padding."""
+    pairs = jax.device_get(pairs)
     for n in range(len(pairs)):
         names = ("prompt", "chosen", "rejected")
         yield tuple(decode(getattr(pairs, name)[n][getattr(pairs, f"{name}_mask")[n]]) for name in names)

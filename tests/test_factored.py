@@ -308,16 +308,21 @@ def test_layers_of_other_models_are_leaves_of_their_parameters():
     np.testing.assert_allclose(layers["head"].inner + layers["hidden"].inner, total.inner, rtol=1e-14)
 
 
+@partial(jax.jit, static_argnums=0)
+def residuals_of(model, params, response):
+    return theory.residuals(model.logits(params, response), response.tokens)
+
+
 @pytest.mark.parametrize("name", ["mlp", "1 layer, untied"])
 def test_t2_residuals_through_the_tangent_kernel_are_the_token_gram(name):
     """The responses have no prompt at all."""
     model, pair = MODELS[name], pair_of([], [1, 2], [1, 4, 4])
     pair = replace(pair, prompt=pair.prompt[:0], prompt_mask=pair.prompt_mask[:0])
     params = random_params(model, jax.random.key(2), 1.0)
-    kernel = gradients.tangent_kernel(model, params, pair)
+    kernel = np.asarray(gradients.tangent_kernel(model, params, pair))
     assert kernel.shape == (T_W, T_L, V, V)
     residuals = [
-        theory.residuals(model.logits(params, r), r.tokens) * r.mask[:, None]
+        np.asarray(residuals_of(model, params, r)) * r.mask[:, None]
         for r in (pair.chosen_response, pair.rejected_response)
     ]
     # Residuals share a token's error with its gradient; the kernel is a sum over V × V logits' gradients.
@@ -332,7 +337,7 @@ def test_float32_stays_float32():
     params = random_params(model, jax.random.key(3), 1.0)
     sides = built(model, params, pair)
     allowed = roundoff(model, params, pair, sides, eps=2.0**-23)
-    half = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    half = jax.tree.map(np.float32, params)
     tokens = gradients.token_gram(model, half, pair)
     assert tokens.dtype == jnp.float32
     assert_close(tokens, whole(sides[0])[:T_W] @ whole(sides[1]).T, allowed.tokens[:T_W], 1)
@@ -392,12 +397,12 @@ def test_float32_gradients_of_many_tokens_are_those_of_float64():
     """64 tokens of 72 places: all at once, compiled code was seen to be off by 0.18, in both ways to the cosines."""
     model = Transformer(16, context_length=72, layers=2, dim=16, heads=2)
     pair = positional_pairs(jax.random.key(0), 1, vocab_size=16, length=64, matches=32, prompt_length=8)[0]
-    params = transformer.init_params(jax.random.key(1), model, dtype=np.float32)
+    params = jax.device_get(transformer.init_params(jax.random.key(1), model, dtype=np.float32))
     exact = gradients.token_cosines(model, jax.tree.map(lambda leaf: leaf.astype(np.float64), params), pair)
     chosen, rejected = (
-        gradient / jnp.linalg.norm(gradient, axis=1, keepdims=True)
+        gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
         for response in (pair.chosen_response, pair.rejected_response)
-        for gradient in [gradients.token_gradients(model, params, response)]
+        for gradient in [np.asarray(gradients.token_gradients(model, params, response))]
     )
     # Each gradient is a sum over 72 places, in layers whose inner sums have 64 terms: about √(72 · 64) roundings of
     # 6e-8, in each of 2 layers and 2 gradients.

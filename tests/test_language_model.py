@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from toymodel import cli, theory
+from toymodel.commands import real
 from toymodel.data import tweets
 from toymodel.experiments import carry_over, language_model, language_model_account
 from toymodel.experiments.language_model import LOOKS, MAPPED, REAL_TRAINING, RealSetting, name_file
@@ -25,6 +26,7 @@ from toymodel.sweep import make_sweep, read, run
 
 MODEL = Llama(vocab_size=48, layers=2, dim=16, heads=2, kv_heads=1, hidden=24)
 FAST = {"supervised_rate": 1e-2, "learning_rate": 3e-3}
+SIZES = {"FINE_TUNING": 96, "TRAINING": 96, "EVALUATION": 32}  # as `answers.splits` cuts 128 pairs of a user
 FAST_WORDS = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
 
 
@@ -36,14 +38,14 @@ def tokenize(text):
 
 
 def texts():
-    """Half of each sentiment, told by a word; eight others follow."""
+    """Half of each sentiment, told by a word; eight others follow. As many as the parts take."""
     rng = np.random.default_rng(0)
     return [
         tweets.Text(
             " ".join(["great" if number % 2 else "awful", *map(str, rng.integers(100, 999, 8))]),
             3 * (-1.0) ** (number + 1),
         )
-        for number in range(700)
+        for number in range(sum(SIZES.values()))
     ]
 
 
@@ -54,6 +56,9 @@ def tiny():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrained, "load", lambda _path=None: loaded)
         patch.setattr(tweets, "read", texts)
+        patch.setattr(real, "release_memory", lambda: None)  # a second run finds the programs of the first
+        for name, size in SIZES.items():
+            patch.setattr(tweets, name, size)
         yield
 
 
@@ -67,12 +72,14 @@ def columns(rows):
     return {column.name: np.asarray(column.to_numpy()) for column in rows.collect()}
 
 
+LAST_BLOCK = ["real", "--seeds", "3", "--layers", "last:1", "--steps", "5", *FAST_WORDS]
+
+
 @pytest.fixture(scope="module")
 def commanded(tmp_path_factory):
     """One run of the last block: the folder of its results, the tables that are printed, and the same as JSON."""
     folder = tmp_path_factory.mktemp("commanded")
-    arguments = ["real", "--seeds", "3", "--layers", "last:1", "--steps", "5", "--format", "long_suffix"]
-    arguments += ["--out", str(folder), *FAST_WORDS]
+    arguments = [*LAST_BLOCK, "--format", "long_suffix", "--out", str(folder)]
     printed = []
     for more in ([], ["--json"]):
         with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -98,6 +105,19 @@ def test_looks_are_of_the_states_on_the_way(table):
         np.testing.assert_allclose(table[f"preference_{name}"][0, 0], entries, rtol=1e-9)
     assert not np.allclose(before[2], before[3])
     assert not np.allclose(after[2], after[3])
+
+
+def test_remedies_on_request_change_the_training():
+    plain, masked = (
+        jax.device_get(
+            language_model_account.measure_change(
+                PartialSetting(seed=3, learned="all", evaluation_pairs=32, remedy=remedy, **FAST)
+            )
+        )
+        for remedy in ("none", "oracle_mask")
+    )
+    np.testing.assert_array_equal(plain["token_logps"][0], masked["token_logps"][0])
+    assert not np.allclose(plain["token_logps"][1], masked["token_logps"][1])
 
 
 def test_gram_entries_are_those_of_two_plain_gradients(table):
@@ -201,17 +221,6 @@ def test_the_account_of_a_part_adds_up(learned, commanded):
     assert account.sources["chosen label"]["chosen label"][1] < account.sources["chosen label"]["chosen label"][2]
 
 
-def test_remedies_on_request_change_the_training():
-    plain, masked = (
-        jax.device_get(
-            language_model_account.measure_change(PartialSetting(seed=1, blocks=1, remedy=remedy, steps=5, **FAST))
-        )
-        for remedy in ("none", "oracle_mask")
-    )
-    np.testing.assert_array_equal(plain["token_logps"][0], masked["token_logps"][0])
-    assert not np.allclose(plain["token_logps"][1], masked["token_logps"][1])
-
-
 def test_rules_of_the_settings(tmp_path):
     for experiment, settings, words in (
         (REAL_TRAINING, {"steps": 7}, "multiple of 5"),
@@ -240,20 +249,23 @@ def test_command_prints_tables_or_json_and_goes_on(commanded):
 
 
 def test_pairs_of_a_user_are_trained_on_and_judged(tmp_path, capsys):
+    prompts = ["say" + " it" * (number % 16) + " so" * (number // 16) for number in range(127)]
     rows = [
-        {"prompt": f"say {number}", "chosen": " yes" * (number % 3 + 1), "rejected": " no never"}
-        for number in range(80)
+        {"prompt": prompt, "chosen": " yes" * (number % 3 + 1), "rejected": " no never"}
+        for number, prompt in enumerate(prompts)
     ]
-    rows.insert(5, {"prompt": "say it again", "chosen": " yes" * 12, "rejected": " no"})
+    # As many and as wide as the tweets here, so that the programs are those of `commanded`.
+    rows.append({"prompt": "say" + " it" * (tweets.PLACES - 1), "chosen": " yes" * tweets.VARIED, "rejected": " no"})
+    longest = tweets.PLACES + tweets.VARIED + 1
+    rows.insert(5, {"prompt": "say it again", "chosen": " yes" * longest, "rejected": " no"})
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    own = ["real", "--seeds", "3", "--pairs", str(path), "--set", "longest=12", "--steps", "5", *FAST_WORDS]
-    own += ["--out", str(tmp_path / "out")]
+    own = [*LAST_BLOCK, "--pairs", str(path), "--set", f"longest={longest}", "--out", str(tmp_path / "out")]
     assert cli.main([*own, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["left_out"] == 1
     assert cli.main(own) == 0
-    assert "Pairs of more than 12 tokens, left out: 1;" in capsys.readouterr().out
+    assert f"Pairs of more than {longest} tokens, left out: 1;" in capsys.readouterr().out
     assert {row["format"] for row in told["states"]} == {"own"}
     claims = {claim["prediction"]: claim for claim in told["claims"]}
     assert claims["slopes of a pair's own step"]["holds"] == "holds"
@@ -261,6 +273,30 @@ def test_pairs_of_a_user_are_trained_on_and_judged(tmp_path, capsys):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:20]))
     assert cli.main(["real", "--seeds", "3", "--pairs", str(path)]) == 2
     assert "64 pairs at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("layers", "learned", "in_account"),
+    [
+        ("all", {"learned": "all"}, {"learned": "last_blocks", "blocks": 8}),
+        ("last:1", {"learned": "last_blocks", "blocks": 1}, {"learned": "last_blocks", "blocks": 1}),
+        ("lora:2", {"learned": "low_rank", "rank": 2}, {"learned": "low_rank", "rank": 2}),
+    ],
+)
+def test_layers_are_learned_in_both_experiments_but_not_all_of_them_in_an_account(
+    monkeypatch, layers, learned, in_account
+):
+    asked = {}
+
+    def stop(wanted, _out):
+        asked.update(wanted)
+        raise ValueError("that is enough")
+
+    monkeypatch.setattr(real, "_run", stop)
+    assert cli.main(["real", "--seeds", "3", "--layers", layers]) == 2
+    for experiment, found in ((REAL_TRAINING, learned), (REAL_ACCOUNT, in_account)):
+        (setting,) = make_sweep(experiment, asked[experiment] | {"format": "varied"}).settings.to_dicts()
+        assert setting.items() >= found.items()
 
 
 @pytest.mark.parametrize(

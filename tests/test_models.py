@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_close, unpadded
+from scipy.special import log_softmax, softmax
 from strategies import MODELS, pairs_of, seeds, world, worlds
 
 from toymodel import PreferencePairs, contrast_pairs, gradients, theory
 from toymodel.models import linear
 from toymodel.models.logps import log_softmax_at, pair_logps, response_logp, token_logps
 
-of_tokens, of_response = jax.jit(token_logps), jax.jit(response_logp)
+of_tokens_and_response = jax.jit(lambda *given: (token_logps(*given), response_logp(*given)))
 logits = jax.jit(lambda model, params, response: model.logits(params, response))
 
 
@@ -24,17 +25,23 @@ logits = jax.jit(lambda model, params, response: model.logits(params, response))
 def test_log_probabilities_are_those_of_the_softmax(w):
     pair = w.pairs[0]
     states = w.states[0]
-    reference = np.asarray(jax.nn.log_softmax(states.logits))[np.arange(states.tokens.size), states.tokens]
-    logps, total = (np.asarray(f(w.model, w.params, pair.chosen_response)) for f in (of_tokens, of_response))
+    reference = log_softmax(states.logits, axis=-1)[np.arange(states.tokens.size), states.tokens]
+    logps, total = map(np.asarray, of_tokens_and_response(w.model, w.params, pair.chosen_response))
     assert_close(logps, np.where(states.mask, reference, 0), 1 + abs(reference), w.roundoff)
     assert_close(total, logps.sum(), 1 + abs(logps).sum(), w.roundoff)
     assert_close(pair_logps(w.model, w.params, w.pairs)[0][0], logps.sum(), 1 + abs(logps).sum(), w.roundoff)
 
 
+@jax.jit
+@jax.grad
+def gradient_of_first(z):
+    return log_softmax_at(z[None], jnp.zeros(1, int))[0]
+
+
 @given(st.floats(0, 700))
 def test_gradient_of_a_nearly_certain_token_keeps_its_digits(gap):
     """Two tokens, logits (gap, 0): d log p_0/dz_0 = p_1 = 1/(1 + e^gap), far below the resolution of 1 − p_0."""
-    gradient = jax.grad(lambda z: log_softmax_at(z[None], jnp.zeros(1, int))[0])(jnp.array([gap, 0.0]))
+    gradient = gradient_of_first(np.array([gap, 0.0]))
     exact = np.exp(-gap) / (1 + np.exp(-gap))
     assert_close(gradient, [exact, -exact], exact, 1e-13)  # exp of 700 loses 700 unit round-offs
     assert exact > 0
@@ -47,7 +54,8 @@ def test_logits_depend_on_earlier_tokens_only(w, data):
     token = data.draw(st.integers(0, w.model.vocab_size - 1))
     changed = np.array(response.tokens)
     changed[place] = token
-    before, after = (logits(w.model, w.params, r)[: place + 1] for r in (response, replace(response, tokens=changed)))
+    both = (np.asarray(logits(w.model, w.params, r)) for r in (response, replace(response, tokens=changed)))
+    before, after = (z[: place + 1] for z in both)
     np.testing.assert_array_equal(before, after)
 
 
@@ -85,7 +93,7 @@ def test_every_model_by_name_is_the_one_of_its_constructor():
 
 @given(worlds(temperature=st.just(float("inf"))))
 def test_temperature_infinity_is_exactly_uniform(w):
-    probabilities = jax.nn.softmax(w.states[0].logits)
+    probabilities = softmax(w.states[0].logits, axis=-1)
     np.testing.assert_array_equal(probabilities, np.full(probabilities.shape, 1 / w.model.vocab_size))
 
 
@@ -93,7 +101,7 @@ def test_temperature_infinity_is_exactly_uniform(w):
 def test_low_temperature_is_nearly_deterministic(kind):
     pairs = PreferencePairs.from_lists([[0]], [[0, 1, 2, 0]], [[1, 1, 2, 0]], vocab_size=3)
     w = world(kind, pairs, 3, seed=0, temperature=0.003)
-    assert min(jax.nn.softmax(states.logits).max() for states in w.states) > 1 - 1e-9
+    assert min(softmax(states.logits, axis=-1).max() for states in w.states) > 1 - 1e-9
 
 
 def test_which_contexts_are_shared():
@@ -131,9 +139,9 @@ def test_random_features_have_the_correlation_that_was_asked_for(pairs, seed, co
     chosen, rejected = w.states
     cosines = (chosen.features * rejected.features).sum(axis=1)
     both = chosen.mask & rejected.mask
-    expected = jnp.where(chosen.contexts == rejected.contexts, 1.0, correlation)
-    assert_close(jnp.where(both, cosines, 0), jnp.where(both, expected, 0), 1, 1e-14)  # unit vectors of 4 entries
-    assert_close(jnp.where(chosen.mask, jnp.linalg.norm(chosen.features, axis=1), 1), 1, 1, 1e-14)
+    expected = np.where(chosen.contexts == rejected.contexts, 1.0, correlation)
+    assert_close(np.where(both, cosines, 0), np.where(both, expected, 0), 1, 1e-14)  # unit vectors of 4 entries
+    assert_close(np.where(chosen.mask, np.linalg.norm(chosen.features, axis=1), 1), 1, 1, 1e-14)
 
 
 def test_random_features_refuse_contexts_shared_between_pairs():

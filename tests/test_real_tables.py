@@ -35,12 +35,13 @@ def test_the_account_of_the_pretrained_model_adds_up():
 def test_a_stored_number_is_found_again_from_nothing():
     """Before any training, to float32's round-off in sums over layers: 1e-3 of a cosine."""
     setting = RealSetting(format="long_suffix", seed=0)
+    measure = jax.jit(pair_gram, compiler_options={"xla_backend_optimization_level": 2})  # it runs for long
     with jax.enable_x64(False):
         try:
             model, params, parts = prepare(setting)
         except ValueError as error:
             pytest.skip(str(error))
-        gram = pair_gram(model, params, parts.evaluation[: setting.evaluation_pairs])
+        gram = measure(model, params, parts.evaluation[: setting.evaluation_pairs])
     cosine = np.asarray(theory.cosine(gram)).mean()
     row = style.rows(real_runs.stored("states"), format="long_suffix", seed=0, stage="supervised", step=0)
     np.testing.assert_allclose(cosine, row["cosine"], atol=1e-3)

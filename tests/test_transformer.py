@@ -56,7 +56,7 @@ def case(request):
     layers, tied = outside.CASES[request.param]
     sizes = {"vocab_size": outside.V, "context_length": outside.CONTEXT, "dim": outside.DIM, "heads": outside.HEADS}
     model = Transformer(**sizes, layers=layers, tied=tied)
-    params = jax.tree.map(jnp.asarray, ours_of(of_case(stored(), request.param, "weight"), model))
+    params = jax.device_get(ours_of(of_case(stored(), request.param, "weight"), model))
     return request.param, model, outside_models.measure(model, params, RESPONSES)
 
 
@@ -96,7 +96,8 @@ def test_logits_depend_on_earlier_tokens_only(w, data):
     place = data.draw(st.integers(0, LENGTH - 1))
     tokens = np.array(response.tokens)
     tokens[place] = data.draw(st.integers(0, w.model.vocab_size - 1))
-    before, after = (logits(w.model, w.params, r)[: place + 1] for r in (response, replace(response, tokens=tokens)))
+    both = (np.asarray(logits(w.model, w.params, r)) for r in (response, replace(response, tokens=tokens)))
+    before, after = (z[: place + 1] for z in both)
     np.testing.assert_array_equal(before, after)
 
 
@@ -137,7 +138,7 @@ def test_ids_inside_padding_change_nothing(w, seed):
     )
     before, after = (logps_and_gradient(w.model, w.params, r) for r in (response, other))
     jax.tree.map(np.testing.assert_array_equal, before, after)
-    assert not before[0][~response.mask].any()
+    assert not np.asarray(before[0])[~response.mask].any()
 
 
 @given(network_worlds(("tied",)), st.integers(0, 1))
@@ -154,7 +155,7 @@ def test_more_padding_changes_nothing(w, length):
     bare = replace(response, prompt=response.prompt[2 - length :], prompt_mask=np.ones(length, bool))
     size = abs(ravel_pytree(w.params)[0]) @ abs(gradient) + abs(before).sum() + LENGTH
     for other in (wider, bare):
-        assert_close(logps_of(w.model, w.params, other)[:LENGTH], before, size, w.unit)
+        assert_close(np.asarray(logps_of(w.model, w.params, other))[:LENGTH], before, size, w.unit)
 
 
 logps_of = jax.jit(token_logps)
@@ -187,7 +188,7 @@ features = jax.jit(stages.features)
 def test_temperature_infinity_is_exactly_uniform(w):
     assert not logits(w.model, w.params, w.pairs[0].chosen_response).any()
     chosen = w.pairs[0].chosen_response
-    logps = logps_of(w.model, w.params, chosen)
+    logps = np.asarray(logps_of(w.model, w.params, chosen))
     assert_close(logps[chosen.mask], -np.log(w.model.vocab_size), 2, EPS)
 
 
@@ -255,21 +256,21 @@ def close_to(model, params, response, logps, eps):
 
 
 def test_float32():
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(jax.random.key(0), MODEL))
+    params = jax.tree.map(np.float32, random_params(jax.random.key(0), MODEL))
     response = PAIRS[0].chosen_response
     rounded = logps_of(MODEL, params, response)
     assert rounded.dtype == jnp.float32
-    double = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+    double = jax.tree.map(np.float64, params)
     close_to(MODEL, double, response, rounded, float(jnp.finfo(jnp.float32).eps))
     drawn = transformer.init_params(jax.random.key(0), MODEL, dtype=jnp.float32, temperature=2.0)
     assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype("float32")}
 
 
 def test_vmapped_over_parameters():
-    every = [random_params(jax.random.key(seed), MODEL) for seed in range(3)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
+    every = [jax.device_get(random_params(jax.random.key(seed), MODEL)) for seed in range(3)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
     response = PAIRS[0].chosen_response
-    together = jax.jit(jax.vmap(lambda params: token_logps(MODEL, params, response)))(stacked)
+    together = np.asarray(jax.jit(jax.vmap(lambda params: token_logps(MODEL, params, response)))(stacked))
     for params, logps in zip(every, together, strict=True):
         close_to(MODEL, params, response, logps, EPS)
 

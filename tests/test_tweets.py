@@ -4,6 +4,7 @@ import io
 import tarfile
 from dataclasses import fields
 
+import jax
 import numpy as np
 import pytest
 
@@ -31,6 +32,7 @@ TEXTS = [
 
 
 def answers(pairs):
+    pairs = jax.device_get(pairs)
     for n in range(len(pairs.chosen)):
         yield (
             decode(pairs.prompt[n][pairs.prompt_mask[n]]),
@@ -56,7 +58,7 @@ def test_answers_differ_in_the_label_alone_and_the_right_one_is_chosen(format):
                 assert chosen == right + tweets.SUFFIXES[format]
             rights.append(right)
         assert rights.count(" positive") == size / 2
-        assert (part.chosen[:, 0] != part.rejected[:, 0]).all()
+        assert (np.asarray(part.chosen)[:, 0] != np.asarray(part.rejected)[:, 0]).all()
         assert (part.prompt.shape[1], part.chosen.shape[1], part.rejected.shape[1]) == (29, 7, 7)
 
 
@@ -74,7 +76,8 @@ def test_no_text_is_in_two_parts_and_seeds_choose_others():
 
 
 def test_suffixes_of_varied_are_different_ones_of_six_tokens():
-    suffixes = [tuple(np.asarray(row[1:])) for part in splits(TEXTS, encode, "varied", 3)[:3] for row in part.chosen]
+    parts = splits(TEXTS, encode, "varied", 3)[:3]
+    suffixes = [tuple(row[1:]) for part in parts for row in np.asarray(part.chosen)]
     assert {len(suffix) for suffix in suffixes} == {tweets.VARIED}
     assert len(set(suffixes)) > len(suffixes) / 2
 

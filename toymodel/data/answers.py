@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from toymodel._public import counted, own_names
@@ -112,6 +113,6 @@ def splits(
         )
     ids = [[getattr(pair, name) for pair in pairs] for name in TokenPair._fields]
     highest = max(max(tokens) for column in ids for tokens in column)
-    arrays = PreferencePairs.from_lists(*ids, vocab_size=highest + 1)
+    arrays = jax.device_get(PreferencePairs.from_lists(*ids, vocab_size=highest + 1))
     trained = arrays[np.array(training)]
     return Splits(trained, trained, arrays[np.array(judged)], left_out)

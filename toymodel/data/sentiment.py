@@ -6,6 +6,7 @@ words of praise or of blame. A pair's answers share these words and differ in th
 experiment of arXiv 2410.13828 (Figs. 3 and 4), whose data are tweets.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -68,6 +69,11 @@ def draw_prompts(key: Key, n: int) -> Prompts:
       ValueError: `n` is not a whole number from 1 to the number of prompts.
     """
     require_int("n", n, low=1, high=PROMPTS)
+    return _draw_prompts(key, n)
+
+
+@partial(jax.jit, static_argnums=1)
+def _draw_prompts(key: Key, n: int) -> Prompts:
     places = _draw_numbers(key, n)[:, None] // len(_CLAUSES) ** np.arange(CLAUSES) % len(_CLAUSES)
     return Prompts(jnp.asarray(_CLAUSES)[places].reshape(n, -1), jnp.asarray(_VERDICTS)[places].sum(axis=1) > 0)
 
@@ -154,11 +160,13 @@ def sharing_more(key: Key, suffix: Int[Array, "n s"]) -> Int[Array, "s+1 n s"]:
     return jnp.where(order < jnp.arange(suffix.shape[-1] + 1)[:, None, None], suffix, another)
 
 
+@jax.jit
 def _make_pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array, "n T"]) -> PreferencePairs:
     of_prompt, of_answer = jnp.ones_like(prompts.tokens, bool), jnp.ones_like(chosen, bool)
     return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer, vocabulary=WORDS)
 
 
+@jax.jit
 def _write_answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:
     label = jnp.where(is_positive, _IDS[POSITIVE], _IDS[NEGATIVE])
     return jnp.concatenate([label[:, None], suffix], axis=1, dtype=jnp.int32)
@@ -169,9 +177,14 @@ def _draw_suffix(
 ) -> Int[Array, "n s"]:
     """Draw words that go with the label with probability `fit`, uniformly among those of praise or of blame."""
     _require_probability("suffix_fit", fit)
+    return _draw_words(key, is_positive, length, jnp.asarray(fit, float))  # wants a float, and 0 and 1 are whole
+
+
+@partial(jax.jit, static_argnums=2)
+def _draw_words(key: Key, is_positive: Bool[Array, " n"], length: int, fit: Float[Array, ""]) -> Int[Array, "n s"]:
     shape = len(is_positive), length
     of_fit, of_word = jax.random.split(key)
-    fits = jax.random.bernoulli(of_fit, jnp.asarray(fit, float), shape)  # wants a float, and 0 and 1 are whole
+    fits = jax.random.bernoulli(of_fit, fit, shape)
     praised = is_positive[:, None] ^ ~fits
     words = jnp.array([[_IDS[word] for word in group] for group in (BLAME, PRAISE)])
     return words[praised.astype(int), jax.random.randint(of_word, shape, 0, len(PRAISE))]

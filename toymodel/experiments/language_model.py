@@ -171,7 +171,7 @@ def prepare(setting: RealSetting) -> tuple[Learned, Params, tweets.Splits]:
 
     own = _file("pairs", setting.pairs)
     if own is None:
-        parts = tweets.splits(tweets.read(), encode, setting.format, setting.seed)
+        parts = jax.device_get(tweets.splits(tweets.read(), encode, setting.format, setting.seed))
     else:
         parts = answers.splits(own, encode, loaded.end, setting.seed, longest=setting.longest, drop_longer=True)
     params = jax.tree.map(jnp.asarray, loaded.params)

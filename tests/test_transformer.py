@@ -255,7 +255,7 @@ def close_to(model, params, response, logps, eps):
 
 
 def test_float32():
-    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(jax.random.key(0), MODEL))
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), random_params(0, MODEL))
     response = PAIRS[0].chosen_response
     rounded = logps_of(MODEL, params, response)
     assert rounded.dtype == jnp.float32
@@ -266,7 +266,7 @@ def test_float32():
 
 
 def test_vmapped_over_parameters():
-    every = [random_params(jax.random.key(seed), MODEL) for seed in range(3)]
+    every = [random_params(seed, MODEL) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *every)
     response = PAIRS[0].chosen_response
     together = jax.jit(jax.vmap(lambda params: token_logps(MODEL, params, response)))(stacked)
@@ -286,7 +286,7 @@ def test_learns():
 
 PAIRS = PreferencePairs.from_lists([[1, 4], [2]], [[0, 2, 3], [1]], [[1, 2], [0, 3]], vocab_size=5, length=4)
 MODEL = TRANSFORMERS["tied"]
-PARAMS = transformer.init_params(jax.random.key(0), MODEL)
+PARAMS = random_params(0, MODEL)
 
 
 def sized(**sizes):

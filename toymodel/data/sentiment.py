@@ -6,6 +6,7 @@ words of praise or of blame. A pair's answers share these words and differ in th
 experiment of arXiv 2410.13828 (Figs. 3 and 4), whose data are tweets.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -68,6 +69,11 @@ def draw_prompts(key: Key, n: int) -> Prompts:
       ValueError: `n` is not a whole number from 1 to the number of prompts.
     """
     require_int("n", n, low=1, high=PROMPTS)
+    return _draw_prompts(key, n)
+
+
+@partial(jax.jit, static_argnames="n")
+def _draw_prompts(key: Key, n: int) -> Prompts:
     places = _draw_numbers(key, n)[:, None] // len(_CLAUSES) ** np.arange(CLAUSES) % len(_CLAUSES)
     return Prompts(jnp.asarray(_CLAUSES)[places].reshape(n, -1), jnp.asarray(_VERDICTS)[places].sum(axis=1) > 0)
 
@@ -120,6 +126,7 @@ def sentiment_pairs(
       ValueError: an unknown task, a `suffix_fit` outside [0, 1], or an empty suffix for a task that has one.
     """
     length = suffix_length_of(task, suffix_length)
+    _require_probability("suffix_fit", suffix_fit)
     suffix = _draw_suffix(key, prompts.is_positive, length, suffix_fit)
     chosen, rejected = (_write_answers(label, suffix) for label in (prompts.is_positive, ~prompts.is_positive))
     return _make_pairs(prompts, chosen, rejected)
@@ -136,6 +143,7 @@ def annotated_pairs(
       ValueError: as for `sentiment_pairs`.
     """
     length, labels = suffix_length_of(task, suffix_length), (prompts.is_positive, ~prompts.is_positive)
+    _require_probability("suffix_fit", suffix_fit)
     answers = (
         _write_answers(label, _draw_suffix(one, label, length, suffix_fit))
         for one, label in zip(jax.random.split(key), labels, strict=True)
@@ -159,16 +167,17 @@ def _make_pairs(prompts: Prompts, chosen: Int[Array, "n T"], rejected: Int[Array
     return PreferencePairs(prompts.tokens, of_prompt, chosen, of_answer, rejected, of_answer, vocabulary=WORDS)
 
 
+@jax.jit
 def _write_answers(is_positive: Bool[Array, " n"], suffix: Int[Array, "n s"]) -> Int[Array, "n 1+s"]:
     label = jnp.where(is_positive, _IDS[POSITIVE], _IDS[NEGATIVE])
     return jnp.concatenate([label[:, None], suffix], axis=1, dtype=jnp.int32)
 
 
+@partial(jax.jit, static_argnames="length")
 def _draw_suffix(
     key: Key, is_positive: Bool[Array, " n"], length: int, fit: float | Float[Array, ""]
 ) -> Int[Array, "n s"]:
     """Draw words that go with the label with probability `fit`, uniformly among those of praise or of blame."""
-    _require_probability("suffix_fit", fit)
     shape = len(is_positive), length
     of_fit, of_word = jax.random.split(key)
     fits = jax.random.bernoulli(of_fit, jnp.asarray(fit, float), shape)  # wants a float, and 0 and 1 are whole

@@ -137,7 +137,7 @@ def run_steps(
                 raise Diverged(int(reached), _join(program, setting, loop, rows, int(reached)))
             if progress is not None:
                 progress(done)
-    return _join(program, setting, loop, rows, steps), _close(program, setting, loop)
+    return _join(program, setting, loop, rows, steps), ledger and _close(program, ledger, setting, loop)
 
 
 class _Program(NamedTuple):
@@ -300,12 +300,9 @@ def _keep(program: _Program, checkpoints: Params, taken: Array, number: Array, p
     return jax.tree.map(lambda rows, leaf: rows.at[row].set(leaf, mode="drop"), checkpoints, params)
 
 
-@partial(jax.jit, static_argnames="program")
-def _close(program: _Program, setting: Setting, loop: _Loop) -> Any:
+@partial(jax.jit, static_argnames=("program", "ledger"))
+def _close(program: _Program, ledger: Ledger, setting: Setting, loop: _Loop) -> Any:
     """The results of the ledger after the last step."""
-    ledger = program.ledger
-    if ledger is None:
-        return None
 
     def close(setting: Setting, loop: _Loop) -> Any:
         return ledger.close(setting, _all_pairs(program, setting), loop.state, loop.entries)

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 from strategies import pairs_of, seeds
 
 from toymodel import PreferencePairs
-from toymodel.models import mlp, transformer
+from toymodel.models import mlp
 from toymodel.models.logps import response_logp
 from toymodel.models.mlp import NGramMLP
 from toymodel.models.transformer import Transformer
@@ -56,17 +56,8 @@ def mlp_worlds(draw, n=1, temperature=temperatures):
     return mlp_world(jax.tree.map(lambda *a: np.concatenate(a), *pairs), draw(seeds), draw(temperature))
 
 
-@partial(jax.jit, static_argnums=1)
-def _init(key, model, temperature):
-    params = mlp.init_params(key, model, temperature=temperature)
-    # Biases that are not zero either.
-    return params | {
-        name: params[name] + jnp.linspace(-0.5, 0.5, params[name].size) for name in ("hidden_bias", "head_bias")
-    }
-
-
 def mlp_world(pairs, seed=0, temperature=1.0) -> MLPWorld:
-    return MLPWorld(_init(jax.random.key(seed), MODEL, temperature), pairs)
+    return MLPWorld(random_params(seed, MODEL, temperature), pairs)
 
 
 class NetworkWorld(NamedTuple):
@@ -130,20 +121,24 @@ def network_worlds(draw, models=("mlp", "tied"), temperature=temperatures):
 
 
 def network_world(model, pairs, *, seed=0, temperature=1.0) -> NetworkWorld:
-    return NetworkWorld(model, random_params(jax.random.key(seed), model, temperature), pairs)
+    return NetworkWorld(model, random_params(seed, model, temperature), pairs)
 
 
-@partial(jax.jit, static_argnums=1)
-def random_params(key, model, temperature=1.0):
-    """As its `init_params`, but biases are not zero, and gains not one."""
-    if isinstance(model, NGramMLP):
-        return _init(key, model, temperature)
-    weights, shifts = jax.random.split(key)
-    params = transformer.init_params(weights, model, temperature=temperature)
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.tree.unflatten(tree, list(jax.random.split(shifts, len(leaves))))
+def random_params(seed, model, temperature=1.0):
+    """Normal weights scaled by 1/√(inputs), the head divided by `temperature`; biases are not zero, and gains not one.
 
-    def shifted(path, leaf, key):
-        return leaf + 0.3 * jax.random.normal(key, leaf.shape) if path[-1].key in ("bias", "gain") else leaf
+    Drawn by NumPy, as JAX takes seconds to compile such a draw.
+    """
+    rng = np.random.default_rng(seed)
 
-    return jax.tree.map_with_path(shifted, params, keys)
+    def draw(path, shape):
+        *_, name = (key.key for key in path)
+        normal = rng.standard_normal(shape)
+        if name.endswith(("gain", "bias")):
+            return (name == "gain") + 0.3 * normal
+        return normal / shape[-2 if name == "weight" else -1] ** 0.5
+
+    params = jax.tree.map_with_path(draw, model.shapes, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    head = "head_weight" if isinstance(model, NGramMLP) else "token_embedding" if model.tied else "head"
+    params[head] /= temperature
+    return jax.device_put(params)  # which compiles nothing either, unlike `jnp.asarray`

@@ -5,6 +5,7 @@ squared gradients, which amplifies it; entries with a gradient near 0, by up to 
 """
 
 from functools import partial
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from neural import MODEL, mlp_world
-from strategies import seeds
+from strategies import as_numpy, seeds
 
 from toymodel import PreferencePairs, theory
 from toymodel.losses import LOSSES
@@ -46,9 +47,18 @@ PAIRS = PreferencePairs.from_lists(
 JUDGED = PreferencePairs.from_lists([[2], [4]], [[1, 0], [2, 1, 1]], [[3, 0], [4]], vocab_size=5, length=4)
 DPO = LOSSES["dpo"](beta=0.5)
 BIGRAM = linear.bigram(5)
-START = linear.init_params(jax.random.key(0), BIGRAM)
+
+
+def start_of(seed):
+    """Parameters of `BIGRAM`."""
+    return jax.device_put(np.random.default_rng(seed).standard_normal((5, BIGRAM.features.shape[1])))
+
+
+START = start_of(0)
 KEY = jax.random.key(3)
 STEPS = 6
+token_account = jax.jit(theory.token_account)
+remainder_bounds = jax.jit(theory.remainder_bounds, static_argnames="at")
 SIDES = by_side(PAIRS)
 TOKENS = crossed(SIDES, by_position(PAIRS))
 
@@ -94,39 +104,52 @@ def accounted(
 def test_t23_parts_of_every_step_add_up_to_the_step(name):
     """Three parts nearly cancel in some entries, over four steps; a part alone is what its sum says."""
     optimizer, rng = OPTIMIZERS[name], np.random.default_rng(0)
-    params = {"a": jnp.array([1.0, 2.0, 3.0]), "b": jnp.array([[0.5, -1.0]])}
+    params = jax.device_put({"a": np.array([1.0, 2.0, 3.0]), "b": np.array([[0.5, -1.0]])})
     additive = check_additive(optimizer, params)
     assert additive.decays == (name in DECAYING)
     made = optimizer(0.1)
     state = made.init(params)
     parts = no_parts(additive, state, 3)
-    for _ in range(4):
-        of_parts = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=(3, *leaf.shape))), params)
+
+    @jax.jit
+    def take_step(of_parts, parts, state, params):
         whole = jax.tree.map(lambda leaf: leaf.sum(axis=0), of_parts)
         steps, parts = split_step(made, additive, whole, of_parts, state, parts, params)
         moved, state = made.update(whole, state, params)
+        return steps, moved, parts, state, optax.apply_updates(params, moved)
+
+    for _ in range(4):
+        of_parts = jax.tree.map(lambda leaf: rng.normal(size=(3, *leaf.shape)), params)
+        steps, moved, parts, state, params = take_step(of_parts, parts, state, params)
+        steps, moved = as_numpy((steps, moved))
         for step, move in zip(jax.tree.leaves(steps), jax.tree.leaves(moved), strict=True):
             assert step.shape == (3 + additive.decays, *move.shape)
             # Some ten roundings, and parts that may cancel in their sum: relative to the largest part.
             np.testing.assert_allclose(step.sum(axis=0), move, rtol=1e-13, atol=1e-14 * abs(step).max())
-        params = optax.apply_updates(params, moved)
 
 
 def test_t23_adams_parts_are_its_definition():
     """Against Adam written out: momenta of their own, divided by the root of the whole gradient's second moment."""
     rng, b1, b2, eps = np.random.default_rng(1), 0.9, 0.999, 1e-8
-    made, params = optax.adamw(0.1, weight_decay=0.3), jnp.array([1.0, -2.0])
+    made, params = optax.adamw(0.1, weight_decay=0.3), np.array([1.0, -2.0])
     additive, state = check_additive(partial(optax.adamw, weight_decay=0.3), params), made.init(params)
     parts, m, v = no_parts(additive, state, 2), np.zeros((2, 2)), np.zeros(2)
+
+    @jax.jit
+    def take_step(g, parts, state):
+        whole = g.sum(axis=0)
+        steps, parts = split_step(made, additive, whole, g, state, parts, params)
+        return steps, parts, made.update(whole, state, params)[1]
+
     for t in range(1, 5):
         g = rng.normal(size=(2, 2))
-        steps, parts = split_step(made, additive, jnp.asarray(g.sum(axis=0)), jnp.asarray(g), state, parts, params)
+        steps, parts, state = take_step(g, parts, state)
+        steps = np.asarray(steps)
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g.sum(axis=0) ** 2
         expected = -0.1 * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
         # 1 − b2^t loses three digits of sixteen to cancellation at t = 1, here and there; the decay is one product.
         np.testing.assert_allclose(steps[:2], expected, rtol=1e-12)
         np.testing.assert_allclose(steps[2], -0.1 * 0.3 * params, rtol=1e-12)
-        _, state = made.update(jnp.asarray(g.sum(axis=0)), state, params)
 
 
 REFUSED = {
@@ -156,16 +179,16 @@ def test_optimisers_whose_steps_are_no_sums_are_refused(name):
 def test_t23_an_account_is_of_the_very_run_that_train_makes(name):
     """Minibatches, checkpoints and all; step by step, what the sources brought is what the step predicts."""
     options = {"steps": STEPS, "batch_size": 3, "key": KEY, "checkpoint_every": 1}
-    found = accounted(OPTIMIZERS[name], judged=PAIRS, **options)
-    run = train(BIGRAM, START, PAIRS, DPO, OPTIMIZERS[name], 0.1, **options)
+    found = as_numpy(accounted(OPTIMIZERS[name], judged=PAIRS, **options))
+    run = as_numpy(train(BIGRAM, START, PAIRS, DPO, OPTIMIZERS[name], 0.1, **options))
     # One program more beside the step, which a compiler may order in another way; Adam divides by small gradients.
     close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-9)
     jax.tree.map(close, found.run, run._replace(trajectory=None))
     t = run.trajectory
-    predicted = jnp.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
+    predicted = np.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
     # AdamW's `decay` moves parameters beside the trajectory's prediction, which has it too.
     close(found.first_order.sum(axis=-1), predicted)
-    true_change = jnp.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
+    true_change = np.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
     close(found.true_change.sum(axis=-1), true_change)
     assert abs(found.remainder).max() > 1e-5  # a few steps bend, so that the two tests above differ
 
@@ -174,11 +197,11 @@ def test_t23_an_account_is_of_the_very_run_that_train_makes(name):
 @given(seeds, st.floats(-2, 0).map(lambda exponent: 10.0**exponent))
 def test_t23_brought_is_what_the_closed_form_of_linear_models_says(seed, rate):
     """Momentum and minibatches, against residuals and features alone."""
-    params = linear.init_params(jax.random.key(seed), BIGRAM)
-    found = accounted(params=params, rate=rate, batch_size=3, key=KEY, checkpoint_every=1)
+    params = start_of(seed)
+    found = as_numpy(accounted(params=params, rate=rate, batch_size=3, key=KEY, checkpoint_every=1))
     path = found.run.checkpoints
     weights = weights_on(path[:-1], params, found.run.batches)
-    predicted = theory.token_account(BIGRAM, path, PAIRS, JUDGED, weights, rate, 0.5)
+    predicted = token_account(BIGRAM, path, PAIRS, JUDGED, weights, rate, 0.5)
     size = rate * 2 * 2 * 2 * STEPS  # ⟨s, s′⟩ ≤ 2, Σ μ^k ≤ 2, weights add up to at most 2β = 1 a side
     for name, mask in TOKENS.items():
         expected = np.einsum("snt...,snt->...", predicted, mask)
@@ -205,10 +228,10 @@ def test_t23_single_pairs_add_up_to_the_same_account(name):
     """By inner products with whole gradients, against derivatives along the steps of each pair's tokens."""
     w = mlp_world(PAIRS)
     options = {"model": MODEL, "params": w.params, "batch_size": 3, "key": KEY, "rate": 0.01}
-    pairs = accounted(OPTIMIZERS[name], how=attribute, **options)
+    pairs = as_numpy(accounted(OPTIMIZERS[name], how=attribute, **options))
     groups = by_group(PAIRS, np.arange(4), "abcd")
-    tokens = accounted(OPTIMIZERS[name], sources=groups, **options)
-    each = jnp.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"])
+    tokens = as_numpy(accounted(OPTIMIZERS[name], sources=groups, **options))
+    each = np.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"])
     close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-9)  # Adam's division: see above
     close(pairs.contributions, each)
     close(pairs.first_order, tokens.first_order.sum(axis=-1))
@@ -226,41 +249,42 @@ def test_t23_a_source_that_trains_alone_brings_what_it_brings_in_the_account():
     found = accounted(optax.sgd, steps=1, judged=PAIRS)
     d = 0.5 / 2  # β/2, of every pair at the reference
 
-    def of_source(params, mask):
-        logps = [jax.vmap(partial(token_logps, BIGRAM, params))(r) for r in responses]
-        return (d / 4 * (jnp.array([1, -1])[:, None, None] * jnp.stack(logps) * mask)).sum()
+    def token_logps_of(params):
+        return jax.vmap(jax.vmap(partial(token_logps, BIGRAM, params)))(PAIRS.both_responses)
 
-    responses = PAIRS.chosen_response, PAIRS.rejected_response
+    def of_source(params, mask):
+        return (d / 4 * (jnp.array([1, -1])[:, None, None] * token_logps_of(params) * mask)).sum()
+
+    @jax.jit
+    def brought(mask):
+        return jax.jvp(token_logps_of, (START,), (0.1 * jax.grad(of_source)(START, mask),))[1]
+
     for name, mask in TOKENS.items():
-        step = 0.1 * jax.grad(of_source)(START, jnp.asarray(mask))
-        for side, response in enumerate(responses):
-            logps = partial(lambda response, params: jax.vmap(partial(token_logps, BIGRAM, params))(response), response)
-            _, along = jax.jvp(logps, (START,), (step,))
-            # A sum over four pairs, at most 0.1 d/4 · 4 · 4 = 0.1 in all: round-off of a few units.
-            np.testing.assert_allclose(found.contributions[name][side], along, rtol=0, atol=1e-15)
+        # A sum over four pairs, at most 0.1 d/4 · 4 · 4 = 0.1 in all: round-off of a few units.
+        np.testing.assert_allclose(found.contributions[name], brought(mask), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("how", [account, attribute])
 def test_many_runs_at_once_are_the_single_runs(how):
-    rates, keys = jnp.array([0.05, 0.2]), jax.random.split(KEY, 2)
-    judged = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), JUDGED)
+    rates, keys = np.array([0.05, 0.2]), jax.random.split(KEY, 2)
+    judged = jax.tree.map(lambda leaf: np.stack([leaf, leaf[::-1]]), as_numpy(JUDGED))
     options = {"how": how, "batch_size": 3, "optimizer": optax.adam}
-    together = accounted(rate=rates, key=keys, judged=judged, over=("learning_rate", "key", "judged"), **options)
+    together = as_numpy(
+        accounted(rate=rates, key=keys, judged=judged, over=("learning_rate", "key", "judged"), **options)
+    )
     for number in range(2):
-        alone = accounted(rate=rates[number], key=keys[number], judged=JUDGED[:: 1 - 2 * number], **options)
-        mine = jax.tree.map(lambda leaf, number=number: leaf[number], together)
+        mine, its_judged = (jax.tree.map(itemgetter(number), tree) for tree in (together, judged))
+        alone = accounted(rate=rates[number], key=keys[number], judged=its_judged, **options)
         # Sums in another order; Adam's division amplifies that.
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-9), mine, alone)
 
 
 def test_sources_may_differ_between_runs_and_inside_a_trace():
-    swapped = {"one": jnp.stack([SIDES["chosen"], SIDES["rejected"]])}
+    swapped = {"one": np.stack([SIDES["chosen"], SIDES["rejected"]])}
     swapped["other"] = ~swapped["one"]
-    both = accounted(sources=swapped, rate=jnp.array([0.1, 0.1]), over=("sources", "learning_rate"))
+    both = accounted(sources=swapped, rate=np.array([0.1, 0.1]), over=("sources", "learning_rate"))
     plain = accounted(sources=SIDES)
-    traced = jax.jit(lambda masks: accounted(sources=masks).contributions)(
-        {k: jnp.asarray(v) for k, v in SIDES.items()}
-    )
+    traced = jax.jit(lambda masks: accounted(sources=masks).contributions)(SIDES)
     known = jax.jit(lambda params: accounted(params=params, sources=SIDES).contributions)(START)  # but for parameters
     close = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
     close(known["rejected"], plain.contributions["rejected"])
@@ -299,18 +323,18 @@ def test_t23_of_every_remedy_the_account_is_of_the_very_run_that_train_makes(nam
     """What tokens bring adds up to what every step predicts, and pair by pair to what single pairs bring."""
     loss, update = REMEDIES[name]
     options = {"loss": loss, "update": update, "batch_size": 3, "key": KEY}
-    tokens = accounted(**options, judged=PAIRS, sources=by_group(PAIRS, np.arange(4), "abcd"))
+    tokens = as_numpy(accounted(**options, judged=PAIRS, sources=by_group(PAIRS, np.arange(4), "abcd")))
     pairs = accounted(**options, judged=PAIRS, how=attribute)
-    run = train(BIGRAM, START, PAIRS, optimizer=momentum, learning_rate=0.1, steps=STEPS, **options)
+    run = as_numpy(train(BIGRAM, START, PAIRS, optimizer=momentum, learning_rate=0.1, steps=STEPS, **options))
     # Sums in another order, of terms that partly cancel and were divided by norms; the common step solves for weights.
     close = partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
     jax.tree.map(close, tokens.run, run._replace(trajectory=None))
     t = run.trajectory
-    predicted = jnp.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
+    predicted = np.stack([t.chosen_predicted.sum(axis=0), t.rejected_predicted.sum(axis=0)])
     assert abs(predicted).max() > 1e-3
     close(tokens.first_order.sum(axis=-1), predicted)
-    close(pairs.contributions, jnp.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"]))
-    true_change = jnp.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
+    close(pairs.contributions, np.stack([tokens.contributions[name].sum(axis=-1) for name in "abcd"]))
+    true_change = np.stack([t.chosen_logps[-1] - t.chosen_logps[0], t.rejected_logps[-1] - t.rejected_logps[0]])
     close(tokens.true_change.sum(axis=-1), true_change)
 
 
@@ -342,15 +366,15 @@ def test_updates_that_do_not_say_their_weights_are_refused(how):
 
 
 def remainder_and_bounds(found, model=BIGRAM, judged=JUDGED, at="start"):
-    low, high = theory.remainder_bounds(model, found.run.checkpoints, judged, at)
+    low, high = remainder_bounds(model, found.run.checkpoints, judged, at)
     return found.remainder.sum(axis=-1), low, high
 
 
 @settings(max_examples=15)
 @given(seeds, st.floats(-2, 1).map(lambda exponent: 10.0**exponent))
 def test_t23_the_remainder_of_linear_models_is_within_t12s_bounds_over_whole_runs(seed, rate):
-    params = linear.init_params(jax.random.key(seed), BIGRAM)
-    found = accounted(params=params, rate=rate, checkpoint_every=1)
+    params = start_of(seed)
+    found = as_numpy(accounted(params=params, rate=rate, checkpoint_every=1))
     remainder, low, high = remainder_and_bounds(found)
     roundoff = 1e-13 * STEPS * (1 + abs(found.first_order).sum(axis=-1) - low)
     assert (remainder <= high + roundoff).all()
@@ -360,8 +384,8 @@ def test_t23_the_remainder_of_linear_models_is_within_t12s_bounds_over_whole_run
 @settings(max_examples=15)
 @given(seeds, st.floats(-2, 1).map(lambda exponent: 10.0**exponent))
 def test_t23_from_the_middle_of_steps_the_remainder_is_of_third_order(seed, rate):
-    params = linear.init_params(jax.random.key(seed), BIGRAM)
-    found = accounted(params=params, rate=rate, checkpoint_every=1, at="middle")
+    params = start_of(seed)
+    found = as_numpy(accounted(params=params, rate=rate, checkpoint_every=1, at="middle"))
     remainder, low, high = remainder_and_bounds(found, at="middle")
     roundoff = 1e-13 * STEPS * (1 + abs(found.first_order).sum(axis=-1))
     assert (abs(remainder) <= high + roundoff).all()
@@ -375,7 +399,7 @@ ONE = PreferencePairs.from_lists([[]], [[0]], [[1]], vocab_size=2)
 @pytest.mark.parametrize(("logit", "least", "most"), [(0.0, 0.98, 1.0), (8.0, 0.0, 0.01)])
 def test_t23_both_bounds_are_nearly_reached(logit, least, most):
     """Two even tokens have the largest variance, a quarter of the squared range; a token nearly certain has none."""
-    params = jnp.array([[logit], [0.0]])
+    params = np.array([[logit], [0.0]])
     found = accounted(
         optax.sgd, 0.01, model=UNIGRAM, params=params, pairs=ONE, judged=ONE, sources=by_side(ONE), checkpoint_every=1
     )
@@ -388,7 +412,7 @@ def test_t23_both_bounds_are_nearly_reached(logit, least, most):
 @pytest.mark.parametrize(("probability", "least", "most"), [(0.5 - 12**-0.5, 0.98, 1.0), (0.5, -0.01, 0.01)])
 def test_t23_the_bound_from_the_middle_is_nearly_reached(probability, least, most):
     """By two tokens of the probabilities (1 ± 1/√3)/2, which have the largest third moment; two even ones have none."""
-    params = jnp.array([[jnp.log(probability / (1 - probability))], [0.0]])
+    params = np.array([[np.log(probability / (1 - probability))], [0.0]])
     options = {"model": UNIGRAM, "params": params, "pairs": ONE, "judged": ONE, "sources": by_side(ONE)}
     found = accounted(optax.sgd, 0.01, steps=1, checkpoint_every=1, at="middle", **options)
     remainder, _, high = remainder_and_bounds(found, UNIGRAM, ONE, "middle")
@@ -405,7 +429,7 @@ def test_where_gradients_are_taken_must_be_known():
 
 def test_t23_with_learned_features_the_remainder_may_be_positive():
     """Logits that are not linear in the parameters: log π is not concave in them."""
-    w = mlp_world(PAIRS, seed=1)
+    w = mlp_world(PAIRS, seed=4)
     found = accounted(optax.sgd, 0.3, model=MODEL, params=w.params, judged=PAIRS)
     assert found.remainder.sum(axis=-1).max() > 1e-3
 

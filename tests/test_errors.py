@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from neural import random_params
 
 from toymodel import (
     PairGram,
@@ -355,7 +356,7 @@ def test_bad_input(call, message):
 
 
 NETWORK = transformer.Transformer(vocab_size=3, context_length=4, layers=1, dim=2, heads=1)
-WEIGHTS = transformer.init_params(KEY, NETWORK)
+WEIGHTS = random_params(0, NETWORK)
 CLOSED = {
     "pair_gram": (PAIRS,),
     "token_gram": (PAIRS[0],),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import neural
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -355,7 +356,7 @@ BIGRAM = linear.bigram(V)
 W = linear.init_params(jax.random.key(0), BIGRAM)
 MLP = MODELS["mlp"]
 SHORT = Transformer(V, context_length=5, layers=1, dim=2, heads=1)
-MLP_PARAMS = random_params(MLP, jax.random.key(0), 1.0)
+MLP_PARAMS = neural.random_params(0, MLP)
 ONE_PAIR = ("token_gram", "token_cosines", "token_row", "tangent_kernel")
 BAD = {
     **{f"{name} of a batch": (name, (BIGRAM, W, PAIRS), "`pair` must be one pair") for name in ONE_PAIR},
@@ -374,7 +375,7 @@ BAD = {
         "pair_gram",
         (
             SHORT,
-            transformer.init_params(jax.random.key(0), SHORT),
+            neural.random_params(0, SHORT),
             PAIRS,
         ),
         "`response` must fit 5 positions",

@@ -16,6 +16,7 @@ import pytest
 from data import make_llama_reference as outside
 from hypothesis import given
 from hypothesis import strategies as st
+from neural import random_params
 from outside_models import of_case
 
 from toymodel import PreferencePairs, Response
@@ -28,7 +29,7 @@ RESPONSES = PreferencePairs.from_lists(
     outside.PROMPTS, outside.RESPONSES, outside.RESPONSES, vocab_size=outside.SIZES["vocab_size"]
 ).chosen_response
 MODEL = Llama(vocab_size=5, layers=2, dim=8, heads=2, kv_heads=1, hidden=6)
-PARAMS = llama.init_params(jax.random.key(0), MODEL)
+PARAMS = random_params(0, MODEL)
 RESPONSE = Response(np.array([3, 1]), np.ones(2, bool), np.array([0, 2, 4]), np.ones(3, bool))
 logps_of = jax.jit(token_logps)
 

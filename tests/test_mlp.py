@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from neural import LENGTH, MODEL, mlp_worlds
+from neural import LENGTH, MODEL, mlp_worlds, random_params
 from oracles import assert_close, single, unpadded
 from strategies import seeds, weights
 
@@ -138,7 +138,7 @@ def test_embeddings_scales_are_what_init_says():
 
 
 PAIRS = PreferencePairs.from_lists([[0]], [[1, 2]], [[3]], vocab_size=5)
-PARAMS = mlp.init_params(jax.random.key(0), MODEL)
+PARAMS = random_params(0, MODEL)
 BAD = {
     "no context": (lambda: NGramMLP(5, 0, 2, 4), "`context_length` must be a whole number at least 1, got 0"),
     "vocabulary of one": (lambda: NGramMLP(1, 1, 2, 4), "`vocab_size` must be a whole number at least 2, got 1"),

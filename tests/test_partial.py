@@ -7,7 +7,6 @@ from neural import LENGTH, TRANSFORMERS, random_params
 from oracles import assert_close
 
 from toymodel import PreferencePairs
-from toymodel.models import llama
 from toymodel.models.llama import Llama
 from toymodel.models.logps import token_logps
 from toymodel.models.partial import LastBlocks, last_blocks, low_rank
@@ -15,8 +14,8 @@ from toymodel.models.partial import LastBlocks, last_blocks, low_rank
 EPS = float(np.finfo(np.float64).eps)
 PAIRS = PreferencePairs.from_lists([[1, 4], [2]], [[0, 2, 3], [1]], [[1, 2], [0, 3]], vocab_size=5, length=LENGTH)
 LLAMA = Llama(vocab_size=5, layers=3, dim=8, heads=2, kv_heads=1, hidden=6)
-OF = {"llama": (LLAMA, jax.device_get(llama.init_params(jax.random.key(0), LLAMA)))}
-OF["transformer"] = TRANSFORMERS["tied"], jax.device_get(random_params(jax.random.key(0), TRANSFORMERS["tied"]))
+OF = {"llama": (LLAMA, random_params(0, LLAMA))}
+OF["transformer"] = TRANSFORMERS["tied"], random_params(0, TRANSFORMERS["tied"])
 
 
 def logps(model, params, response):

@@ -1,6 +1,7 @@
 """Pictures show the numbers that they are given."""
 
 import sys
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,14 @@ from toymodel.models import linear
 from toymodel.training import account, by_side, train
 
 MODEL = linear.unigram(4)
-PARAMS = linear.init_params(jax.random.key(0), MODEL)
+PARAMS = jnp.array([[0.3], [-1.2], [0.7], [0.1]])
 PAIRS = PreferencePairs.from_texts(["a", "a"], ["b c", "b"], ["c d", "c c"])
 OPTIONS = (LOSSES["dpo"](), optax.sgd, 0.5)
 
 
-RUN = train(MODEL, PARAMS, PAIRS, *OPTIONS, steps=5).trajectory
+@cache
+def run():
+    return train(MODEL, PARAMS, PAIRS, *OPTIONS, steps=5).trajectory
 
 
 @pytest.fixture
@@ -34,10 +37,11 @@ def lines(ax):
 
 
 def test_a_run_is_its_mean_change_since_the_start(ax):
-    assert plot.logps(RUN, ax, margin=True) is ax
-    for name, values in (("chosen", RUN.chosen_logps), ("rejected", RUN.rejected_logps), ("margin", RUN.margin)):
+    found = run()
+    assert plot.logps(found, ax, margin=True) is ax
+    for name, values in (("chosen", found.chosen_logps), ("rejected", found.rejected_logps), ("margin", found.margin)):
         np.testing.assert_allclose(lines(ax)[name].get_ydata(), (values - values[0]).mean(axis=1), rtol=1e-14)
-    bare = plot.logps(RUN, Figure().subplots())
+    bare = plot.logps(run(), Figure().subplots())
     assert set(lines(bare)) == {"chosen", "rejected"}
     assert "nats" in ax.get_ylabel()
 
@@ -109,7 +113,7 @@ def test_an_account_is_a_bar_for_each_source_the_sum_and_the_truth(ax):
     [
         (lambda: plot.token_map(jnp.zeros((2, 3)), PAIRS[0]), r"`entries` must have the shape \(2, 2\)"),
         (lambda: plot.token_map(jnp.zeros((2, 2)), PAIRS), "`words` are those of one pair"),
-        (lambda: plot.logps(jax.tree.map(lambda leaf: leaf[None], RUN)), "`trajectory` must be that of one run"),
+        (lambda: plot.logps(jax.tree.map(lambda leaf: leaf[None], run())), "`trajectory` must be that of one run"),
     ],
 )
 def test_what_does_not_fit_is_said(call, message):
@@ -127,10 +131,10 @@ def test_without_axes_they_are_made(monkeypatch):
     from matplotlib import pyplot
 
     monkeypatch.setattr(pyplot, "subplots", lambda **_: (None, Figure().subplots()))
-    assert set(lines(plot.logps(RUN))) == {"chosen", "rejected"}
+    assert set(lines(plot.logps(run()))) == {"chosen", "rejected"}
 
 
 def test_without_matplotlib_it_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ValueError, match="needs the package `matplotlib`"):
-        plot.logps(RUN)
+        plot.logps(run())

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, GGUFWriter
+from neural import random_params
 from safetensors.numpy import load_file, save_file
 
 from toymodel import Response
 from toymodel.data import packages
-from toymodel.models import checkpoint, llama, pretrained
+from toymodel.models import checkpoint, pretrained
 from toymodel.models.llama import Llama
 
 TOKENS = ["<|end|>", *"abcdefgh0123", "Ġ", "ab", "Ġab"]
 MERGES = ["a b", "Ġ ab"]
 MODEL = Llama(len(TOKENS), layers=2, dim=32, heads=2, kv_heads=1, hidden=64, epsilon=1e-3, theta=100.0)
-PARAMS = jax.tree.map(np.asarray, llama.init_params(jax.random.key(0), MODEL, dtype=jnp.float32))
+PARAMS = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), random_params(0, MODEL))
 CHANNELS = MODEL.dim // MODEL.heads
 
 

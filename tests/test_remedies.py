@@ -6,6 +6,7 @@ allows a few hundred unit round-offs of the largest entry, which is what such sh
 
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 from neural import LENGTH, MODEL, mlp_worlds
+from strategies import as_numpy
 
 from toymodel import PreferencePairs, gradients, pytree, remedies, theory
 from toymodel.data.families import contrast_pairs
@@ -59,6 +61,7 @@ UPDATES = {
     "fair_coin": Split("coin"),
     "virtual_split": VirtualSplit(),
 }
+common_weights = jax.jit(theory.common_weights)
 worlds = mlp_worlds(3, temperature=st.sampled_from([3.0, 1.0, 0.3]))
 
 
@@ -80,7 +83,12 @@ class Constant:
 def moved(w, update, *, loss=DPO, rate=0.1, optimizer=optax.sgd, steps=1):
     """By how much training moved the parameters, as one vector."""
     run = train(MODEL, w.params, w.pairs, loss, optimizer, rate, steps=steps, update=update, record="loss")
-    return ravel_pytree(run.params)[0] - ravel_pytree(w.params)[0]
+    return flat(run.params) - flat(w.params)
+
+
+def flat(params):
+    """All parameters as one vector."""
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
 
 
 def assert_same(actual, expected, rtol=RTOL):
@@ -97,27 +105,44 @@ def gradient_pairs(w):
 # Losses around losses
 
 
+def batches(*columns):
+    """Inputs of a loss, four pairs as its columns: [columns, 4]."""
+    return st.lists(st.tuples(*columns), min_size=4, max_size=4).map(lambda rows: np.array(rows, float).T)
+
+
+LOGPS = [st.floats(-30, -0.01)] * 4
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def slopes_and_weights(name, inner, strength, arguments):
+    """Derivatives of a wrapped loss's sum in both log-probabilities, and its weights, each [2, n]."""
+    loss = WRAPPERS[name](LOSSES[inner](), strength)
+    return jax.grad(lambda logps: loss.value(*logps, *arguments[2:]).sum())(arguments[:2]), loss.weights(*arguments)
+
+
 @pytest.mark.parametrize("name", WRAPPERS)
 @given(
-    st.lists(st.tuples(*[st.floats(-30, -0.01)] * 4, st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4),
+    batches(*LOGPS, st.integers(1, 9), st.integers(1, 9)),
     st.floats(0.01, 5),
     st.sampled_from(["dpo", "ipo_sum", "simpo", "cpo_nll_mean"]),
 )
-def test_weights_are_the_derivatives_of_the_value(name, rows, strength, inner):
-    arguments = jnp.array(rows).T
-    loss = WRAPPERS[name](LOSSES[inner](), strength)
-    slopes = jax.grad(lambda w, l: loss.value(w, l, *arguments[2:]).sum(), argnums=(0, 1))(*arguments[:2])  # noqa: E741
-    d_chosen, d_rejected = loss.weights(*arguments)
-    assert_same(-slopes[0], d_chosen)
-    assert_same(slopes[1], d_rejected)
+def test_weights_are_the_derivatives_of_the_value(name, arguments, strength, inner):
+    slopes, weights = slopes_and_weights(name, inner, strength, arguments)
+    assert_same(-slopes[0], weights[0])
+    assert_same(slopes[1], weights[1])
 
 
-@given(st.lists(st.tuples(*[st.floats(-30, -0.01)] * 4), min_size=1, max_size=4), st.floats(0.01, 50))
-def test_the_penalty_around_dpo_is_dpo_positive(rows, strength):
-    arguments = jnp.array(rows).T
-    ours, known = WithPenalty(LOSSES["dpo"](beta=0.3), strength), LOSSES["dpop"](beta=0.3, lam=strength)
-    assert_same(ours.value(*arguments), known.value(*arguments))
-    np.testing.assert_allclose(ours.weights(*arguments), known.weights(*arguments), rtol=1e-9)
+@jax.jit
+def with_penalty_and_dpop(strength, arguments):
+    losses = WithPenalty(LOSSES["dpo"](beta=0.3), strength), LOSSES["dpop"](beta=0.3, lam=strength)
+    return [(loss.value(*arguments), loss.weights(*arguments)) for loss in losses]
+
+
+@given(batches(*LOGPS), st.floats(0.01, 50))
+def test_the_penalty_around_dpo_is_dpo_positive(arguments, strength):
+    ours, known = with_penalty_and_dpop(strength, arguments)
+    assert_same(ours[0], known[0])
+    np.testing.assert_allclose(ours[1], known[1], rtol=1e-9)
 
 
 def test_a_gate_is_half_open_at_its_threshold_and_shut_below():
@@ -171,7 +196,7 @@ def test_calibration_reaches_the_centre_of_the_band():
     update = Calibrated(0.5)
     run = partial(train, MODEL, w.params, w.pairs, Constant(3.0, 0.2), optax.sgd, 1e-9, update=update, record="pairs")
     # The parameters hardly move at this rate: the step's ratio of weights is read off its first-order changes.
-    trajectory = run(steps=6).trajectory
+    trajectory = as_numpy(run(steps=6).trajectory)
     gram = PairGram(trajectory.chosen_sq[:, 0], trajectory.rejected_sq[:, 0], trajectory.inner[:, 0])
     u_w, u_l = trajectory.chosen_predicted[:, 0], trajectory.rejected_predicted[:, 0]
     # u_w = η(a‖g_w‖² − b⟨⟩), u_l = η(a⟨⟩ − b‖g_l‖²), solved for a/b.
@@ -188,7 +213,7 @@ def test_calibration_averages_over_steps():
     run = train(MODEL, w.params, w.pairs, Constant(3.0, 0.2), optax.sgd, 0.3, **options)
     ratios = []
     for state in range(2):
-        params = jax.tree.map(lambda leaf, state=state: leaf[state], run.checkpoints)
+        params = jax.tree.map(itemgetter(state), as_numpy(run.checkpoints))
         chosen, rejected = (g.mean(axis=0) for g in gradients.pair_gradients(MODEL, params, w.pairs))
         ratios.append(np.log(0.2 * np.linalg.norm(rejected) / (3 * np.linalg.norm(chosen))))
     assert abs(ratios[1] - ratios[0]) > 0.01
@@ -219,7 +244,7 @@ def test_the_common_step_is_right_for_every_pair_and_as_long_as_the_plain_one(w)
 def test_the_damped_common_step_takes_the_damped_weights_and_ends_as_the_plain_step(w, power):
     gradient, advantages = all_gradients(w)
     damping = 10**power
-    weights = np.sign(advantages) * theory.common_weights(gradient @ gradient.T, advantages, damping)
+    weights = np.sign(advantages) * common_weights(gradient @ gradient.T, advantages, damping)
     length = np.linalg.norm(advantages @ gradient)
     assume(np.linalg.norm(weights @ gradient) > 1e-2 * abs(weights) @ np.linalg.norm(gradient, axis=1))
     expected = weights @ gradient * length / np.linalg.norm(weights @ gradient)
@@ -231,11 +256,11 @@ def test_where_no_common_step_exists_it_is_the_plain_one():
     """Two pairs with chosen and rejected exchanged, of unequal weights, want the opposite of each other."""
     w = one_world(pairs=1)
     both = PreferencePairs(
-        *(jnp.concatenate([getattr(w.pairs, name)] * 2) for name in ("prompt", "prompt_mask")),
-        jnp.concatenate([w.pairs.chosen, w.pairs.rejected]),
-        jnp.concatenate([w.pairs.chosen_mask, w.pairs.rejected_mask]),
-        jnp.concatenate([w.pairs.rejected, w.pairs.chosen]),
-        jnp.concatenate([w.pairs.rejected_mask, w.pairs.chosen_mask]),
+        *(np.concatenate([getattr(w.pairs, name)] * 2) for name in ("prompt", "prompt_mask")),
+        np.concatenate([w.pairs.chosen, w.pairs.rejected]),
+        np.concatenate([w.pairs.chosen_mask, w.pairs.rejected_mask]),
+        np.concatenate([w.pairs.rejected, w.pairs.chosen]),
+        np.concatenate([w.pairs.rejected_mask, w.pairs.chosen_mask]),
     )
     w = replace_world(w, both)
     loss = LOSSES["simpo"]()
@@ -261,12 +286,12 @@ def test_a_common_step_follows_the_signs_of_the_loss():
 
 def contrast_world(suffix=3, n=4, seed=0):
     pairs = contrast_pairs(jax.random.key(seed), n, vocab_size=5, length=1 + suffix, contrast_position=0)
-    return replace_world(one_world(seed=seed), pairs)
+    return replace_world(one_world(seed=seed), as_numpy(pairs))
 
 
 def test_an_oracle_mask_trains_on_the_contrast_tokens_alone():
     w = contrast_world()
-    first = jnp.arange(4) == 0
+    first = np.arange(4) == 0
     alone = replace(w.pairs, chosen_mask=w.pairs.chosen_mask & first, rejected_mask=w.pairs.rejected_mask & first)
     # DPO knows no lengths, so masked tokens might as well not be there.
     assert_same(moved(w, OracleMask(), steps=3), moved(replace_world(w, alone), None, steps=3), 1e-10)
@@ -275,7 +300,7 @@ def test_an_oracle_mask_trains_on_the_contrast_tokens_alone():
 def test_a_rejected_mask_trains_the_whole_chosen_and_of_the_rejected_its_contrast_tokens():
     """With weights that do not change: the rejected answers' other tokens might as well not be there."""
     w = contrast_world()
-    cut = replace(w.pairs, rejected_mask=w.pairs.rejected_mask & (jnp.arange(4) == 0))
+    cut = replace(w.pairs, rejected_mask=w.pairs.rejected_mask & (np.arange(4) == 0))
     mine, theirs = moved(w, RejectedMask(), loss=Constant(), steps=3), replace_world(w, cut)
     assert_same(mine, moved(theirs, None, loss=Constant(), steps=3), 1e-10)
     assert np.abs(mine - moved(w, None, loss=Constant(), steps=3)).max() > 1e-3
@@ -304,13 +329,11 @@ def test_a_mask_stays_in_its_range_and_forgets_everything_at_a_high_price():
 # Split updates
 
 
-def inner_product_gradient(w):
+@jax.jit
+@jax.grad
+def inner_product_gradient(params, pairs):
     """∇⟨g_w, g_l⟩, summed over pairs of pairs as the means of both sides meet: one pair here."""
-
-    def inner(params):
-        return gradients.pair_gram(MODEL, params, w.pairs).inner[0]
-
-    return ravel_pytree(jax.grad(inner)(w.params))[0]
+    return gradients.pair_gram(MODEL, params, pairs).inner[0]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -318,7 +341,7 @@ def inner_product_gradient(w):
 def test_splitting_descends_the_inner_product(ways, seed):
     """Both orders' mean less the joint step is −(h²/2)∇⟨g_w, g_l⟩ up to h³: the error falls by 8 as h halves."""
     w = one_world(pairs=1, seed=seed)
-    predicted = inner_product_gradient(w)
+    predicted = flat(inner_product_gradient(w.params, w.pairs))
     errors = []
     for h in (4e-3, 2e-3):
         split = np.mean([moved(w, way, loss=Constant(), rate=h) for way in ways], axis=0)
@@ -335,11 +358,11 @@ def test_a_virtual_split_with_kappa_0_is_the_joint_update():
 def test_a_split_takes_both_halves():
     w = one_world()
     chosen, rejected = (moved(w, None, loss=Constant(*weights)) for weights in ((1.0, 0.0), (0.0, 1.0)))
-    between = w._replace(params=jax.tree.map(jnp.add, w.params, unflat(w, chosen)))
+    between = w._replace(params=jax.tree.map(np.add, w.params, unflat(w, chosen)))
     assert_same(
         moved(w, Split("chosen"), loss=Constant()), chosen + moved(between, None, loss=Constant(0.0, 1.0)), 1e-10
     )
-    between = w._replace(params=jax.tree.map(jnp.add, w.params, unflat(w, rejected)))
+    between = w._replace(params=jax.tree.map(np.add, w.params, unflat(w, rejected)))
     assert_same(
         moved(w, Split("rejected"), loss=Constant()), rejected + moved(between, None, loss=Constant(1.0, 0.0)), 1e-10
     )
@@ -389,15 +412,15 @@ def test_a_virtual_split_bursts_adam_where_the_halves_cancel():
 
 def test_the_lowest_scores_are_kept():
     w = one_world()
-    kept = remedies.keep_lowest(w.pairs, jnp.array([3.0, -1.0, 2.0]), 2)
-    np.testing.assert_array_equal(kept.chosen, w.pairs.chosen[jnp.array([1, 2])])
+    kept = remedies.keep_lowest(w.pairs, np.array([3.0, -1.0, 2.0]), 2)
+    np.testing.assert_array_equal(kept.chosen, w.pairs.chosen[[1, 2]])
     for scores, keep, words in (
         ([1.0, 2.0], 1, "one number per pair"),
         ([1.0, 2.0, np.nan], 1, "finite"),
         ([1.0, 2.0, 3.0], 4, "`keep`"),
     ):
         with pytest.raises(ValueError, match=words):
-            remedies.keep_lowest(w.pairs, jnp.array(scores), keep)
+            remedies.keep_lowest(w.pairs, np.array(scores), keep)
 
 
 def test_fitting_both_raises_both():
@@ -414,15 +437,13 @@ def test_fitting_both_raises_both():
 
 @pytest.mark.parametrize("name", UPDATES)
 def test_many_runs_at_once_are_the_single_runs(name):
-    w = one_world()
-    rates = jnp.array([0.05, 0.1])
-    together = train(
-        MODEL, w.params, w.pairs, DPO, optax.sgd, rates, steps=3, update=UPDATES[name], over=("learning_rate",)
-    )
+    model, pairs, rates = linear.bigram(MODEL.vocab_size), one_world().pairs, np.array([0.05, 0.1])  # a small program
+    start = np.random.default_rng(0).standard_normal((MODEL.vocab_size, MODEL.vocab_size + 1))
+    run = partial(train, model, start, pairs, DPO, optax.sgd, steps=3, update=UPDATES[name])
+    together = as_numpy(run(rates, over=("learning_rate",)))
     for i, rate in enumerate(rates):
-        alone = train(MODEL, w.params, w.pairs, DPO, optax.sgd, float(rate), steps=3, update=UPDATES[name])
-        for ours, theirs in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
-            np.testing.assert_allclose(ours[i], theirs, rtol=1e-10, atol=1e-12)
+        alone = run(rate)
+        np.testing.assert_allclose(together.params[i], alone.params, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(
             together.trajectory.chosen_predicted[i], alone.trajectory.chosen_predicted, rtol=1e-8, atol=1e-12
         )
@@ -430,12 +451,11 @@ def test_many_runs_at_once_are_the_single_runs(name):
 
 def test_hyperparameters_may_differ_from_run_to_run():
     w = one_world()
-    strengths = jnp.array([0.0, 0.5])
+    strengths = np.array([0.0, 0.5])
     run = train(MODEL, w.params, w.pairs, DPO, optax.sgd, 0.1, steps=3, update=LearnedMask(strengths), over=("update",))
     for i, strength in enumerate(strengths):
         expected = moved(w, LearnedMask(float(strength)), steps=3)
-        ours = ravel_pytree(jax.tree.map(lambda leaf, i=i: leaf[i], run.params))[0] - ravel_pytree(w.params)[0]
-        assert_same(ours, expected, 1e-10)
+        assert_same(flat(jax.tree.map(itemgetter(i), as_numpy(run.params))) - flat(w.params), expected, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -456,8 +476,9 @@ def one_world(pairs=3, seed=0):
     """A small network and some pairs, the same ones every time."""
     from neural import mlp_world
 
-    batch = contrast_pairs(jax.random.key(seed), pairs, vocab_size=MODEL.vocab_size, length=LENGTH, contrast_position=1)
-    return mlp_world(batch, seed, 1.0)
+    key = jax.random.key(seed)
+    batch = contrast_pairs(key, pairs, vocab_size=MODEL.vocab_size, length=LENGTH, contrast_position=1)
+    return mlp_world(as_numpy(batch), seed, 1.0)
 
 
 def replace_world(w, pairs):
@@ -465,7 +486,7 @@ def replace_world(w, pairs):
 
 
 def unflat(w, vector):
-    return ravel_pytree(w.params)[1](vector)
+    return jax.jit(ravel_pytree(w.params)[1])(vector)
 
 
 def test_defaults_of_masks_are_those_that_their_documentation_tells():

@@ -10,6 +10,8 @@ import numpy as np
 import optax
 import pytest
 from neural import NETWORKS, random_params
+from scipy.special import softmax
+from strategies import as_numpy
 
 from figures import tune_remedies
 from toymodel import PreferencePairs, pytree, theory
@@ -21,6 +23,7 @@ from toymodel.experiments.tuned import CANDIDATES, NOT_TRIED, RATES, candidates,
 from toymodel.losses import LOSSES
 from toymodel.models import transformer
 from toymodel.models.logps import pair_logps
+from toymodel.models.mlp import NGramMLP
 from toymodel.models.readout import hidden_states, readout
 from toymodel.remedies import REMEDIES, NormalisedSides, Remedy, split_adam
 from toymodel.remedies.catalogue import half_by_ches
@@ -30,9 +33,12 @@ from toymodel.training import train
 
 SMALL = {"model": "ngram_mlp", "dim": 4, "hidden_dim": 8, "supervised_prompts": 64, "supervised_steps": 24}
 SMALL |= {"pairs": 32, "evaluation_pairs": 4, "steps": 6, "preference_batch": 8}
-PAIRS = sentiment_pairs(
-    jax.random.key(1), draw_prompts(jax.random.key(0), 8), "long_suffix", suffix_fit=0.7, suffix_length=8
-)
+
+
+@cache
+def pairs():
+    prompts = draw_prompts(jax.random.key(0), 8)
+    return as_numpy(sentiment_pairs(jax.random.key(1), prompts, "long_suffix", suffix_fit=0.7, suffix_length=8))
 
 
 def setting(loss, **chosen):
@@ -42,7 +48,7 @@ def setting(loss, **chosen):
 
 @cache
 def policy():
-    return fine_tune(setting("dpo"))
+    return jax.jit(fine_tune)(setting("dpo"))
 
 
 @pytree
@@ -64,10 +70,10 @@ class Scaled:
 def test_without_a_remedy_it_is_ordinary_training(name):
     rate, last = RATES[1], list(TASKS).index("long suffix")
     found = measure(setting(name, learning_rate=rate), policy())
-    reference = reference_policy(setting(name), policy())
-    logps = pair_logps(reference.model, reference.params, reference.training)
+    reference = jax.jit(reference_policy)(setting(name), policy())
+    logps = jax.jit(pair_logps)(reference.model, reference.params, reference.training)
     loss = LOSSES[name]()
-    d_rejected = loss.weights(*logps, *logps, jnp.full(32, 9.0), jnp.full(32, 9.0))[1].mean()
+    d_rejected = jax.jit(loss.weights)(*logps, *logps, np.full(32, 9.0), np.full(32, 9.0))[1].mean()
     key = jax.random.split(jax.random.fold_in(jax.random.key(0), 3))[1]
     options = {"steps": 6, "batch_size": 8, "key": key, "record": "loss"}
     scaled = Scaled(loss, 1 / d_rejected)
@@ -85,7 +91,7 @@ def test_without_a_remedy_it_is_ordinary_training(name):
 def test_what_is_measured_of_a_run_is_what_its_names_say():
     """Of three states, the last against the reference; each number by its definition, to round-off of short sums."""
     model = NETWORKS["mlp"]
-    reference, *states = (random_params(jax.random.key(i), model) for i in range(4))
+    reference, *states = (random_params(i, model) for i in range(4))
     pairs = PreferencePairs.from_lists([[1, 4], [2, 2], []], [[0, 2], [1], [3]], [[1], [4, 4], [0]], vocab_size=5)
     checkpoints = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     found = comparison._measure(model, reference, pairs, checkpoints)
@@ -189,39 +195,39 @@ def test_bad_settings_are_named(given, message):
 
 
 def test_tasks_are_the_long_one_cut_or_changed():
-    worlds = comparison._each_task(jax.random.key(2), PAIRS)
+    worlds = as_numpy(jax.jit(comparison._each_task)(jax.random.key(2), pairs()))
     for task, (suffix, kept) in enumerate(TASKS.values()):
-        pairs = jax.tree.map(lambda leaf, task=task: leaf[task], worlds)
-        np.testing.assert_array_equal(pairs.chosen_mask.sum(axis=1), 1 + suffix)
-        same = (pairs.chosen == pairs.rejected)[:, 1:].sum(axis=1)
+        world = worlds[task]
+        np.testing.assert_array_equal(world.chosen_mask.sum(axis=1), 1 + suffix)
+        same = (world.chosen == world.rejected)[:, 1:].sum(axis=1)
         np.testing.assert_array_equal(same, kept)
-        assert (pairs.chosen[:, 0] != pairs.rejected[:, 0]).all()
+        assert (world.chosen[:, 0] != world.rejected[:, 0]).all()
 
 
 def test_the_filter_keeps_the_half_of_lowest_ches():
     model = transformer.Transformer(27, 18, layers=1, dim=4, heads=2)
-    params = transformer.init_params(jax.random.key(0), model)
-    kept = half_by_ches(model, params, PAIRS)
-    sums = [
-        np.array(jax.vmap(lambda response: hidden_states(model, params, response).sum(axis=0))(side))
-        for side in (PAIRS.chosen_response, PAIRS.rejected_response)
-    ]
+    params = random_params(0, model)
+    kept = jax.jit(half_by_ches)(model, params, pairs())
+    sums = np.array(
+        jax.jit(jax.vmap(jax.vmap(lambda one: hidden_states(model, params, one).sum(axis=0))))(pairs().both_responses)
+    )
     scores = (sums[0] * sums[1]).sum(axis=1) - (sums[0] ** 2).sum(axis=1)
-    np.testing.assert_array_equal(kept.chosen, PAIRS.chosen[np.argsort(scores)[:4]])
+    np.testing.assert_array_equal(kept.chosen, pairs().chosen[np.argsort(scores)[:4]])
 
 
 def test_a_readout_is_the_last_layer():
     network = transformer.Transformer(27, 18, layers=1, dim=4, heads=2, tied=False)
-    weights = transformer.init_params(jax.random.key(0), network)
+    weights = random_params(0, network)
     model, params = readout(network, weights)
-    for ours, theirs in zip(pair_logps(model, params, PAIRS), pair_logps(network, weights, PAIRS), strict=True):
+    for ours, theirs in zip(pair_logps(model, params, pairs()), pair_logps(network, weights, pairs()), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)  # the same sums
-    run = train(model, params, PAIRS, LOSSES["dpo"](), optax.sgd, 0.1, steps=2)
+    run = train(model, params, pairs(), LOSSES["dpo"](), optax.sgd, 0.1, steps=2)
     gram = theory.PairGram(*(entry[0] for entry in run.trajectory.gram))
     # Gradients of a linear model: of `features` and residuals alone.
-    p = jax.nn.softmax(model.logits(params, PAIRS[0].chosen_response))
-    residual = jax.nn.one_hot(PAIRS.chosen[0], 27) - p
-    gradient = residual.T @ model.features(PAIRS[0].chosen_response)
+    response = pairs()[0].chosen_response
+    logits, features = as_numpy(jax.jit(lambda: (model.logits(params, response), model.features(response)))())
+    residual = np.eye(27)[response.tokens] - softmax(logits, axis=-1)
+    gradient = residual.T @ features
     np.testing.assert_allclose(gram.chosen_sq[0], (gradient**2).sum() + (residual.sum(axis=0) ** 2).sum(), rtol=1e-10)
 
 
@@ -286,15 +292,15 @@ def test_the_file_that_is_written_says_what_was_found_best():
 
 @cache
 def operations(name):
-    """Floating-point operations of one compiled step, the reference's forward pass included."""
-    model = transformer.Transformer(27, 18, layers=1, dim=32, heads=2)
-    update = REMEDIES[name].update
+    """Floating-point operations of one step, the reference's forward pass included."""
+    model = NGramMLP(27, 17, embedding_dim=16, hidden_dim=64)
+    update, batch = REMEDIES[name].update, pairs()
 
     def step(params):
         options = {"steps": 1, "update": update(0.5) if update else None, "record": "loss"}
-        return train(model, params, PAIRS, LOSSES["dpo"](), split_adam, 1e-3, **options).params
+        return train(model, params, batch, LOSSES["dpo"](), split_adam, 1e-3, **options).params
 
-    return jax.jit(step).lower(transformer.init_params(jax.random.key(0), model)).compile().cost_analysis()["flops"]
+    return jax.jit(step).lower(random_params(0, model)).compile().cost_analysis()["flops"]
 
 
 @pytest.mark.parametrize("name", [name for name, remedy in REMEDIES.items() if remedy.update is not None])

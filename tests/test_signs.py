@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from functools import partial
+from operator import itemgetter
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from strategies import as_numpy
 
 from toymodel import cli, gradients, theory
 from toymodel.data import sentiment
@@ -57,25 +59,42 @@ def setting(**given):
 
 @pytest.fixture(scope="module", params=[{}, TRANSFORMER], ids=["ngram_mlp", "transformer"])
 def experiment(request):
-    """What fine-tuning gave, the reference as the network has it, the parameters at checkpoints, and the row."""
-    here = setting(task="short_suffix", seed=3, **request.param)
-    tuned = fine_tune(here)
-    reference = reference_policy(here, tuned)
-    states = reference.to_measure(prefer(here, reference).checkpoints)  # by the program that `measure` runs, to the bit
+    """The reference as the network has it, the parameters at checkpoints, and the row."""
+    return run_experiment(setting(task="short_suffix", seed=3, **request.param))
+
+
+@jax.jit
+def run_experiment(here):
+    made = []
+
+    def spy(here, reference):
+        made.append((reference, prefer(here, reference)))
+        return made[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:  # the very run of `measure`: another would round otherwise
+        patch.setattr(experiments, "prefer", spy)
+        row = measure(here, fine_tune(here))
+    ((reference, run),) = made
     at_reference = reference._replace(model=reference.network, params=reference.to_measure(reference.params))
-    return tuned, at_reference, states, measure(here, tuned)
+    return at_reference, reference.to_measure(run.checkpoints), row
+
+
+def by_state(tree):
+    """The trees of all states, from one whose arrays have them along the first axis."""
+    tree = as_numpy(tree)
+    return [jax.tree.map(itemgetter(k), tree) for k in range(len(jax.tree.leaves(tree)[0]))]
 
 
 def test_a_row_is_what_the_package_says_at_every_checkpoint(experiment):
-    _, reference, states, row = experiment
+    reference, states, row = experiment
     model, pairs = reference.model, reference.evaluation
     assert row["inner"].shape == (3, 6)
-    for k in range(3):
-        params = jax.tree.map(lambda leaf, k=k: leaf[k], states)
-        chosen, rejected = pair_logps(model, params, pairs)
+    found = jax.jit(
+        jax.vmap(lambda params: (pair_logps(model, params, pairs), gradients.pair_gradients(model, params, pairs)))
+    )
+    for k, ((chosen, rejected), (g_w, g_l)) in enumerate(by_state(found(states))):
         np.testing.assert_allclose(row["chosen_logps"][k], chosen, **ROUNDOFF)
         np.testing.assert_allclose(row["rejected_logps"][k], rejected, **ROUNDOFF)
-        g_w, g_l = gradients.pair_gradients(model, params, pairs)
         for name, entry in (("chosen_sq", g_w * g_w), ("rejected_sq", g_l * g_l), ("inner", g_w * g_l)):
             np.testing.assert_allclose(row[name][k], entry.sum(axis=1), **ROUNDOFF)
             np.testing.assert_allclose(row[f"parts_{name}"][k].sum(axis=0), row[name][k], **ROUNDOFF)
@@ -83,39 +102,36 @@ def test_a_row_is_what_the_package_says_at_every_checkpoint(experiment):
 
 def test_the_heads_part_is_the_closed_form_on_frozen_features(experiment):
     """T2 for the last layer: what `theory` says of a linear softmax on the network's hidden states."""
-    _, reference, states, row = experiment
+    reference, states, row = experiment
     model, pairs = reference.model, reference.evaluation
-    params = jax.tree.map(lambda leaf: leaf[-1], states)
-    hidden = [
-        jax.vmap(lambda r: features(model, params, r))(side)
-        for side in (pairs.chosen_response, pairs.rejected_response)
-    ]
+    params = by_state(states)[-1]
+    hidden_states = jax.vmap(jax.vmap(features, in_axes=(None, None, 0)), in_axes=(None, None, 0))
+    hidden = np.asarray(jax.jit(hidden_states)(model, params, pairs.both_responses))
     head = model.head(params)
+    ches = theory.ches(*hidden)
     if head.bias is not None:  # a feature that is always 1
-        hidden = [jnp.pad(h, ((0, 0), (0, 0), (0, 1)), constant_values=1) for h in hidden]
-    weight = head.weight if head.bias is None else jnp.column_stack([head.weight, head.bias])
+        hidden = np.pad(hidden, ((0, 0), (0, 0), (0, 0), (0, 1)), constant_values=1)
+    weight = head.weight if head.bias is None else np.column_stack([head.weight, head.bias])
     last_layer = linear.frozen_features(model.vocab_size, pairs, *hidden)
     predicted = theory.pair_gram(last_layer, weight, pairs)
     for name, entry in predicted._asdict().items():
         np.testing.assert_allclose(row[f"parts_{name}"][-1, PARTS.index("head")], entry, **ROUNDOFF)
-    ches = theory.ches(*(h[..., : head.weight.shape[1]] for h in hidden))
     np.testing.assert_allclose(row["ches"][-1], ches, **ROUNDOFF)
 
 
 def test_parts_sort_layers_by_where_they_are(experiment):
-    _, reference, states, _ = experiment
-    params = jax.tree.map(lambda leaf: leaf[0], states)
-    grams = gradients.layer_gram(reference.model, params, reference.evaluation)
+    reference, states, _ = experiment
+    grams = as_numpy(jax.jit(gradients.layer_gram)(reference.model, by_state(states)[0], reference.evaluation))
     parts = in_parts(grams).inner
     embeddings = sum(gram.inner for name, gram in grams.items() if "embedding" in name)
     np.testing.assert_allclose(parts[PARTS.index("embeddings")], embeddings, **ROUNDOFF)
-    earlier = sum((gram.inner[:-1].sum(axis=0) for gram in grams.values() if gram.inner.ndim == 2), jnp.zeros(6))
+    earlier = sum((gram.inner[:-1].sum(axis=0) for gram in grams.values() if gram.inner.ndim == 2), np.zeros(6))
     np.testing.assert_allclose(parts[PARTS.index("earlier blocks")], earlier, **ROUNDOFF)
 
 
 def test_no_prompt_is_in_two_of_the_sets():
     here = setting(task="single_token", seed=1)
-    reference = reference_policy(here, {"params": jnp.zeros((STAGES + 1, 0))})  # whatever its parameters
+    reference = jax.jit(reference_policy)(here, {"params": np.zeros((STAGES + 1, 0))})  # whatever its parameters
     training, evaluation = (
         {tuple(p) for p in np.asarray(pairs.prompt)} for pairs in (reference.training, reference.evaluation)
     )
@@ -133,13 +149,13 @@ def supervised(here, monkeypatch):
         return train(model, params, pairs, *arguments, **options)
 
     monkeypatch.setattr(experiments, "train", spy)
-    return fine_tune(here), handed[0]
+    return jax.jit(lambda: (fine_tune(here), handed[-1]))()
 
 
 def test_fine_tuning_sees_no_prompt_of_the_others_and_its_pairs_depend_on_no_other_size(monkeypatch):
     here = setting(task="short_suffix", seed=1)
     tuned, pairs = supervised(here, monkeypatch)
-    reference = reference_policy(here, tuned)
+    reference = jax.jit(reference_policy)(here, tuned)
     seen, others = (
         {tuple(p) for part in parts for p in np.asarray(part.prompt)}
         for parts in ([pairs], (reference.training, reference.evaluation))
@@ -153,23 +169,24 @@ def test_fine_tuning_sees_no_prompt_of_the_others_and_its_pairs_depend_on_no_oth
 def test_fine_tuning_keeps_the_states_on_its_way():
     """Of all `STAGES`: the first is the network at random, and each later one is where a shorter fine-tuning ends."""
     here = setting(task="short_suffix", seed=1)
-    tuned = fine_tune(here)
+    tune, policy = jax.jit(fine_tune), jax.jit(reference_policy)
+    tuned = as_numpy(tune(here))
     assert tuned["params"].shape[0] == STAGES + 1
     assert tuned["params"].dtype == np.float32
-    half = fine_tune(replace(here, supervised_steps=TINY["supervised_steps"] // 2))
+    half = as_numpy(tune(replace(here, supervised_steps=TINY["supervised_steps"] // 2)))
     np.testing.assert_array_equal(half["params"][0], tuned["params"][0])
     # The same steps; a program of another length may round otherwise, by 6e-8 of numbers of size about 1, in 16 steps.
     np.testing.assert_allclose(half["params"][-1], tuned["params"][STAGES // 2], atol=1e-5)
     for stage in (0, STAGES // 2, STAGES):
-        np.testing.assert_array_equal(reference_policy(here, tuned, stage).params, tuned["params"][stage])
+        np.testing.assert_array_equal(policy(here, tuned, stage).params, tuned["params"][stage])
     assert (np.diff(tuned["params"], axis=0) != 0).any(axis=1).all()
 
 
 def test_label_accuracy_counts_right_first_tokens(experiment):
-    _, reference, _, row = experiment
+    reference, _, row = experiment
     pairs = reference.evaluation
-    right = first_token_logps(reference.model, reference.params, pairs.chosen_response)
-    wrong = first_token_logps(reference.model, reference.params, pairs.rejected_response)
+    of_labels = partial(jax.jit(first_token_logps), reference.model, reference.params)
+    right, wrong = (of_labels(responses) for responses in (pairs.chosen_response, pairs.rejected_response))
     assert row["label_accuracy"] == np.mean(np.asarray(right) > np.asarray(wrong))
     label_alone = PreferencePairs(
         pairs.prompt,

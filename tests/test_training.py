@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from operator import itemgetter
 from types import SimpleNamespace
 
 import jax
@@ -21,7 +22,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.flatten_util import ravel_pytree
 from neural import MODEL, mlp_world, mlp_worlds
 from oracles import assert_close
-from strategies import pairs_of, seeds, world
+from strategies import as_numpy, pairs_of, seeds, world
 
 from toymodel import PreferencePairs, gradients, theory
 from toymodel.data.families import contrast_pairs
@@ -44,7 +45,14 @@ PAIRS = PreferencePairs.from_lists(
 )
 DPO = LOSSES["dpo"](beta=0.5)
 BIGRAM = linear.bigram(5)  # compiles faster than the MLP
-START = linear.init_params(jax.random.key(0), BIGRAM)
+
+
+def start_of(seed):
+    """Parameters of `BIGRAM`."""
+    return jax.device_put(np.random.default_rng(seed).standard_normal((5, BIGRAM.features.shape[1])))
+
+
+START = start_of(0)
 KEY = jax.random.key(0)
 
 
@@ -58,14 +66,14 @@ def mlp_run(w, loss=DPO, rate=0.1):
 
 def assert_same(actual, expected, roundoff):
     """Equal up to round-off relative to each array's largest entry, NaN where the other is."""
-    for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+    for ours, theirs in zip(*(jax.tree.leaves(as_numpy(tree)) for tree in (actual, expected)), strict=True):
         np.testing.assert_array_equal(np.isnan(ours), np.isnan(theirs))
         size = np.nanmax(abs(theirs), initial=1e-300)
         assert_close(np.nan_to_num(ours), np.nan_to_num(theirs), size, roundoff)
 
 
 def at(tree, *index):
-    return jax.tree.map(lambda a: a[index], tree)
+    return jax.tree.map(lambda a: np.asarray(a)[index], tree)
 
 
 # --- One step: two routes to the same numbers -----------------------------------------------------------------------
@@ -76,7 +84,7 @@ def at(tree, *index):
 @given(w=mlp_worlds(N), rate=rates)
 def test_sgd_moves_along_the_weighted_gradients(loss, w, rate):
     """Ordinary route ⟨g, Δθ⟩ = learning rate × slope from one gradient per response and the loss's closed form."""
-    t = mlp_run(w, LOSSES[loss](), rate).trajectory
+    t = as_numpy(mlp_run(w, LOSSES[loss](), rate).trajectory)
     size = w.gradient_size**2 * (abs(t.d_chosen) + abs(t.d_rejected))[0].mean()
     predicted, slopes = (t.chosen_predicted, t.rejected_predicted), (t.chosen_slope, t.rejected_slope)
     assert_close(at(predicted, 0), rate * np.array(at(slopes, 0)), rate * size, w.roundoff)
@@ -87,8 +95,8 @@ def test_sgd_moves_along_the_weighted_gradients(loss, w, rate):
 @given(w=mlp_worlds(N), rate=rates)
 def test_what_is_recorded_is_what_is_measured(loss, w, rate):
     loss = LOSSES[loss]()
-    t = mlp_run(w, loss, rate).trajectory
-    logps = pair_logps(MODEL, *w)
+    t = as_numpy(mlp_run(w, loss, rate).trajectory)
+    logps = as_numpy(pair_logps(MODEL, *w))
     lengths = [mask.sum(axis=1).astype(float) for mask in (w.pairs.chosen_mask, w.pairs.rejected_mask)]
     given = (*logps, *logps, *lengths)
     # Log-probabilities round by the terms they sum; the losses and weights here amplify that by 1/(2τ) = 5 at most.
@@ -103,7 +111,7 @@ def test_what_is_recorded_is_what_is_measured(loss, w, rate):
 @given(seeds, rates)
 def test_losses_and_log_probabilities_belong_to_the_states_they_name(seed, rate):
     """Run on from the last state, with the same reference: plain gradient descent has no other memory."""
-    params = linear.init_params(jax.random.key(seed), BIGRAM)
+    params = start_of(seed)
     whole = run(params, rate=rate)
     first = run(params, rate=rate, steps=2)
     second = run(first.params, rate=rate, steps=2, ref_params=params)
@@ -118,7 +126,7 @@ def test_losses_and_log_probabilities_belong_to_the_states_they_name(seed, rate)
 @given(mlp_worlds(N), rates)
 def test_t20_the_weighted_slopes_of_a_batch_are_never_negative_in_sum(w, rate):
     """Σ (d_w slope_w − d_l slope_l) = n ‖u‖² for the mean step u of n pairs, although one pair's part may be."""
-    t = mlp_run(w, rate=rate).trajectory
+    t = as_numpy(mlp_run(w, rate=rate).trajectory)
     sums = (t.d_chosen * t.chosen_slope - t.d_rejected * t.rejected_slope).sum(axis=1)
     assert (sums[0] >= -w.roundoff * N * (w.gradient_size * (t.d_chosen + t.d_rejected)[0].max()) ** 2).all()
 
@@ -140,14 +148,14 @@ def derivatives(params, step, pairs, distances):
 def test_t13_the_error_of_the_prediction_falls_fourfold_when_the_rate_halves(w):
     """f(η) − f(0) − ηf′(0) = η²f″(0)/2 + η³f‴(ξ)/6, so the ratio is 4 up to δ = η max|f‴| / (3|f″(0)|) either way."""
     unit = mlp_run(w, rate=1.0)
-    step = jax.tree.map(jnp.subtract, unit.params, w.params)
-    second, third = (np.asarray(d) for d in derivatives(w.params, step, w.pairs, jnp.linspace(0, 0.2, 21)))
+    step = jax.tree.map(np.subtract, unit.params, w.params)
+    second, third = (np.asarray(d) for d in derivatives(w.params, step, w.pairs, np.linspace(0, 0.2, 21)))
     bent = np.argmax(abs(second[0]))  # the response with the strongest curvature
     third = 1.5 * abs(third[:, bent]).max()  # between the places where it was looked at
     rate = min(0.2, 0.3 * abs(second[0, bent]) / third)
 
     def error(rate):
-        t = mlp_run(w, rate=rate).trajectory
+        t = as_numpy(mlp_run(w, rate=rate).trajectory)
         errors = (t.chosen_change - t.chosen_predicted, t.rejected_change - t.rejected_predicted)
         return np.concatenate(errors, axis=1)[0, bent]
 
@@ -165,7 +173,8 @@ def test_t13_the_error_of_the_prediction_falls_fourfold_when_the_rate_halves(w):
 def test_t12_linear_models_never_rise_by_more_than_predicted(kind, pairs, seed, rate):
     """log π is concave in W; the reference is another policy, so that the first step is not like every first step."""
     w = world(kind, pairs, 5, seed=seed)
-    t = run(w.params, pairs, rate=rate, model=w.model, steps=2, ref_params=w.params + 0.5).trajectory
+    t = run(w.params, pairs, rate=rate, model=w.model, steps=2, ref_params=np.add(w.params, 0.5)).trajectory
+    t = as_numpy(t)
     for change, predicted, logps in (
         (t.chosen_change, t.chosen_predicted, t.chosen_logps),
         (t.rejected_change, t.rejected_predicted, t.rejected_logps),
@@ -233,11 +242,11 @@ def test_the_key_decides_the_run():
 
 KEYS = jax.random.split(jax.random.key(5), 3)
 BATCHED = {
-    "loss": LOSSES["dpo"](beta=jnp.array([0.1, 0.5, 2.0])),
-    "learning_rate": jnp.array([0.01, 0.1, 0.3]),
-    "params": jnp.stack([START, 0.5 * START, -START]),
-    "ref_params": jnp.stack([-START, START, 0.5 * START]),
-    "pairs": jax.tree.map(lambda a: jnp.stack([a, a[::-1], a[jnp.array([1, 0, 0])]]), PAIRS),
+    "loss": LOSSES["dpo"](beta=np.array([0.1, 0.5, 2.0])),
+    "learning_rate": np.array([0.01, 0.1, 0.3]),
+    "params": np.multiply.outer([1, 0.5, -1], START),
+    "ref_params": np.multiply.outer([-1, 1, 0.5], START),
+    "pairs": jax.tree.map(lambda a: np.stack([a, a[::-1], a[[1, 0, 0]]]), as_numpy(PAIRS)),
     "key": KEYS,
 }
 SINGLE = {"params": START, "pairs": PAIRS, "loss": DPO, "learning_rate": 0.1, "ref_params": None}
@@ -249,7 +258,9 @@ OVER = [("loss", "learning_rate"), ("params",), tuple(BATCHED)]
 @pytest.mark.parametrize("over", OVER, ids="+".join)
 def test_many_runs_at_once_are_the_single_runs(over):
     def arguments(number):
-        chosen = {name: BATCHED[name] if number is None else at(BATCHED[name], number) for name in over}
+        chosen = {name: BATCHED[name] for name in over}
+        if number is not None:
+            chosen = jax.tree.map(itemgetter(number), chosen)
         batch = {"batch_size": 2, "key": KEYS[1]} if "key" in over else {}
         return {"model": BIGRAM, "optimizer": ADAM, "steps": STEPS} | SINGLE | batch | chosen
 
@@ -280,10 +291,10 @@ def test_a_hyperparameter_left_alone_is_shared_by_all_runs():
 @pytest.mark.parametrize(("runs", "block"), [(6, 2), (6, 4), (7, 3), (7, 8), (1, 1)])
 def test_runs_in_blocks_are_the_same_runs(runs, block):
     """Blocks that divide the runs, a divisor below, none but 1, all at once."""
-    a, shared = jnp.arange(runs * 2.0).reshape(runs, 2), jnp.array([1.0, -1.0])
-    mapped = each_run(lambda a, shared: (a @ shared, a + shared), (0, None), block=block)
-    np.testing.assert_array_equal(mapped(a, shared)[0], a @ shared)
-    np.testing.assert_array_equal(mapped(a, shared)[1], a + shared)
+    a, shared = np.arange(runs * 2.0).reshape(runs, 2), np.array([1.0, -1.0])
+    mapped = jax.jit(each_run(lambda a, shared: (a @ shared, a + shared), (0, None), block=block))(a, shared)
+    np.testing.assert_array_equal(mapped[0], a @ shared)
+    np.testing.assert_array_equal(mapped[1], a + shared)
 
 
 SHARDED = """
@@ -324,7 +335,7 @@ def test_runs_are_shared_out_between_devices_that_divide_them():
 
 def test_the_reference_of_the_pairs_that_are_visited_is_that_of_all():
     """Two of three pairs; a record of all pairs asks the reference of all."""
-    other = linear.init_params(jax.random.key(9), BIGRAM)
+    other = start_of(9)
     few, every = (run(steps=2, batch_size=1, key=KEY, ref_params=other, record=record) for record in ("loss", "pairs"))
     assert_same((few.params, few.losses), (every.params, every.losses), 1e-13)  # a step is some hundred terms
     own = run(steps=2, batch_size=1, key=KEY, record="loss")
@@ -347,7 +358,7 @@ def test_chunks_are_one_program_and_change_nothing(monkeypatch):
     chunked = run(steps=5, batch_size=2, key=KEY)  # 3 + 2 steps, the last of which idles once
     assert loop._chunk_in_place._cache_size() == before + 1
     assert_same(chunked, whole, 1e-13)  # one loop body, compiled twice
-    both = run(rate=jnp.array([0.1, 0.2]), steps=5, batch_size=2, key=KEY, over=("learning_rate",))
+    both = run(rate=np.array([0.1, 0.2]), steps=5, batch_size=2, key=KEY, over=("learning_rate",))
     assert_same(at(both, 0), whole, 1e-12)
 
 
@@ -454,7 +465,7 @@ def test_parameters_that_overflow_are_not_kept():
 
 
 def test_one_run_that_diverges_does_not_stop_the_others():
-    rates = jnp.array([1e-3, 1e120, 1e-2])
+    rates = np.array([1e-3, 1e120, 1e-2])
     together = run(loss=IPO, rate=rates, steps=8, over=("learning_rate",))
     wrong = first_step_that_is_not_finite(1e120)
     assert together.stopped_at.tolist() == [8, wrong, 8]
@@ -590,34 +601,41 @@ def test_bad_input(call, message):
 
 def test_runs_over_pairs_without_prompts():
     pairs = PreferencePairs.from_lists([[]], [[0, 1]], [[1, 1]], vocab_size=3)
-    twice = jax.tree.map(lambda a: jnp.stack([a, a]), pairs)
+    twice = jax.tree.map(lambda a: np.stack([a, a]), pairs)
     arguments = (LOSSES["dpo"](), optax.sgd, 0.1)
     run = train(linear.positional(3, 2), jnp.zeros((3, 2)), twice, *arguments, steps=2, over=("pairs",))
     alone = train(linear.positional(3, 2), jnp.zeros((3, 2)), pairs, *arguments, steps=2)
     np.testing.assert_allclose(run.losses, [alone.losses] * 2, rtol=1e-14)  # the same operations, vectorised
 
 
+@cache
+def correlated_worlds():
+    """32 models with a start and a pair for each, stacked."""
+
+    def build(key, pair):
+        pairs = jax.tree.map(lambda leaf: leaf[None], pair)
+        model = linear.random_features(key, 7, pairs, dim=4, correlation=0.95)
+        return model, linear.init_params(key, model, temperature=0.5), pairs
+
+    pairs = contrast_pairs(jax.random.key(0), 32, vocab_size=7, length=14)
+    return as_numpy(jax.jit(jax.vmap(build))(jax.random.split(jax.random.key(1), 32), pairs))
+
+
 @pytest.mark.parametrize("level", [0, 1, 3])
 def test_a_run_from_the_reference_starts_at_log_ratios_of_exactly_zero(level):
     """However the loop is compiled: DPOP has a kink there, and beyond it d_w is 51 times as large."""
-    pairs = contrast_pairs(jax.random.key(0), 32, vocab_size=7, length=14)
-    keys = jax.random.split(jax.random.key(1), 32)
 
-    def first_step(key, pair):
-        alone = jax.tree.map(lambda leaf: leaf[None], pair)
-        model = linear.random_features(key, 7, alone, dim=4, correlation=0.95)
-        params = linear.init_params(key, model, temperature=0.5)
-        run = train(model, params, alone, LOSSES["dpop"](), optax.sgd, 0.5, steps=2)
+    def first_step(model, params, pairs):
+        run = train(model, params, pairs, LOSSES["dpop"](), optax.sgd, 0.5, steps=2)
         return run.trajectory.d_chosen[0], run.trajectory.d_rejected[0], run.trajectory.chosen_predicted[0]
 
     compiled = jax.jit(jax.vmap(first_step), compiler_options={"xla_backend_optimization_level": level})
-    d_chosen, d_rejected, predicted = compiled(keys, pairs)
+    worlds = correlated_worlds()
+    d_chosen, d_rejected, predicted = as_numpy(compiled(*worlds))
     np.testing.assert_array_equal(d_chosen, d_rejected)
     # The update took the same side: its size is that of d_w = d_l = β/2, not of 51 times that.
-    for i, key in enumerate(keys[:4]):
-        one = pairs[i : i + 1]
-        model = linear.random_features(key, 7, one, dim=4, correlation=0.95)
-        slope, _ = gradients.slopes(model, linear.init_params(key, model, temperature=0.5), one)
+    for i in range(4):
+        slope, _ = gradients.slopes(*jax.tree.map(itemgetter(i), worlds))
         # Sums of 14 tokens × 7 logits × 4 features, added in another order.
         np.testing.assert_allclose(predicted[i], 0.5 * d_chosen[i] * slope, rtol=1e-10, atol=1e-12)
 
@@ -642,9 +660,9 @@ def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
     monkeypatch.setattr(loop, "CHUNK", 5)
     start = mlp_world(PAIRS).params
     options = {"model": MODEL, "optimizer": ADAM, "batch_size": 2, "key": KEY, "steps": 7}
-    every = run(start, **options, checkpoint_every=1)
+    every = as_numpy(run(start, **options, checkpoint_every=1))
     assert jax.tree.map(jnp.shape, every.checkpoints) == jax.tree.map(lambda leaf: (8, *leaf.shape), start)
-    logps = jax.vmap(lambda params: jnp.stack(pair_logps(MODEL, params, PAIRS)))(every.checkpoints)
+    logps = jax.jit(jax.vmap(lambda params: jnp.stack(pair_logps(MODEL, params, PAIRS))))(every.checkpoints)
     recorded = np.stack(every.trajectory[:2], axis=1)
     assert_same(logps, recorded, 1e-13)  # sums of a hundred terms of size one, in another order
     assert (abs(np.diff(recorded, axis=0)).max(axis=(1, 2)) > 1e-6).all()  # by which the states can be told apart
@@ -659,7 +677,7 @@ def test_checkpoints_belong_to_the_states_they_name(monkeypatch):
 
 def test_checkpoints_of_runs_of_which_one_diverges(monkeypatch):
     monkeypatch.setattr(loop, "CHUNK", 3)
-    rates = jnp.array([1e-3, 1e120, 1e-2])
+    rates = np.array([1e-3, 1e120, 1e-2])
     options = {"loss": IPO, "steps": 8, "record": "loss", "checkpoint_every": 1}
     together = run(rate=rates, over=("learning_rate",), **options)
     assert together.checkpoints.shape == (3, 9, *START.shape)

@@ -256,7 +256,7 @@ def close_to(model, params, response, logps, eps):
 
 
 def test_float32():
-    params = jax.tree.map(np.float32, random_params(jax.random.key(0), MODEL))
+    params = jax.tree.map(np.float32, random_params(0, MODEL))
     response = PAIRS[0].chosen_response
     rounded = logps_of(MODEL, params, response)
     assert rounded.dtype == jnp.float32
@@ -267,7 +267,7 @@ def test_float32():
 
 
 def test_vmapped_over_parameters():
-    every = [jax.device_get(random_params(jax.random.key(seed), MODEL)) for seed in range(3)]
+    every = [random_params(seed, MODEL) for seed in range(3)]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
     response = PAIRS[0].chosen_response
     together = np.asarray(jax.jit(jax.vmap(lambda params: token_logps(MODEL, params, response)))(stacked))

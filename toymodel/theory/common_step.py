@@ -167,6 +167,7 @@ def _epsilon(array: Any) -> float:
     return float(np.finfo(array.dtype).eps)
 
 
+@jax.jit
 def _minimise(
     matrix: Float[Array, "n n"], linear: Float[Array, " n"], total: Float[Array, " n"], taking: Bool[Array, " n"]
 ) -> Float[Array, " n"]:

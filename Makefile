@@ -11,6 +11,8 @@ export JAX_ENABLE_X64 := 1
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES ?= -1
+# So are compiled modules, whatever a shell says: a process that compiles all of jax anew takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Compiling takes longer than running here. A program left in one piece, loops emitted the older way: half the time.
 # jaxlib 0.10, which Python 3.11 gets, is the last to know the older way; a later one would stop.

@@ -41,6 +41,7 @@ def test_both_responses_are_the_two_sides_in_one_array_of_any_widths(triples):
 def test_from_lists_keeps_every_token_and_nothing_else(triples):
     prompt, chosen, rejected = map(list, zip(*triples, strict=True))
     pairs = PreferencePairs.from_lists(prompt, chosen, rejected, vocab_size=5)
+    pairs = as_numpy(pairs)
     assert unpadded(pairs.prompt, pairs.prompt_mask) == prompt
     assert unpadded(pairs.chosen, pairs.chosen_mask) == chosen
     assert unpadded(pairs.rejected, pairs.rejected_mask) == rejected

@@ -1,6 +1,7 @@
 """What is taken from a network's contexts for T22: exact where its assumptions hold, repaired one by one where not."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -105,19 +106,20 @@ def test_t22_what_is_dropped_is_what_the_network_does_not_keep(place):
     assert (abs(rows[:place] - slopes).max(axis=1) > 0.01).all()
 
 
+@cache
 def small(model):
     """A random network, and a reference on it whose suffixes are drawn."""
     setting = crowd.CrowdSetting(model=model, dim=4, hidden_dim=6, layers=1, supervised_prompts=64, mark_steps=2)
-    model, params = draw_network(setting, jax.random.key(1))
+    model, params = jax.jit(draw_network)(setting, jax.random.key(1))
     prompts = sentiment.draw_prompts(jax.random.key(2), 20)
-    pairs = sentiment.sentiment_pairs(jax.random.key(3), prompts, "long_suffix", suffix_fit=0.7)
+    pairs = as_numpy(sentiment.sentiment_pairs(jax.random.key(3), prompts, "long_suffix", suffix_fit=0.7))
     return setting, Reference(model, params, pairs[:12], pairs[12:])
 
 
 @pytest.mark.parametrize("model", ["transformer", "ngram_mlp"])
 def test_the_last_row_is_the_slope_of_a_network_through_its_head(model):
     _, reference = small(model)
-    network, params = reference.network, reference.to_measure(reference.params)
+    network, params = reference.network, jax.jit(reference.to_measure)(reference.params)
     judged, training = reference.evaluation, reference.training
     rows = drop_assumptions(
         *(read_contexts(network, params, pairs) for pairs in (judged, training)), np.array([0.0, 3, 8])

@@ -1,5 +1,7 @@
 """The experiments that come with the package: a row of a sweep is what the package says of that one setting."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import optax
@@ -7,6 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import as_numpy
 
 from toymodel import cosine, gradients, overlap, theory
 from toymodel.data import FAMILIES
@@ -36,6 +39,16 @@ def setting_of(experiment, row):
     return experiment.setting(**{name: row[name] for name in experiment.fields})
 
 
+@partial(jax.jit, static_argnames="n")
+def drawn(setting, n=1):
+    """Model, parameters and n pairs of a setting."""
+    pairs = draw_pairs(setting, n)
+    if setting.model != "ngram_mlp":
+        return *draw_model(setting, pairs), pairs
+    model = mlp.NGramMLP(6, 2, 3, 8)
+    return model, mlp.init_params(jax.random.fold_in(jax.random.key(setting.seed), 2), model), pairs
+
+
 @pytest.fixture(scope="module")
 def grams():
     grid = {**SHAPE, "model": list(MODELS), "family": list(FAMILIES), "overlap": range(5), "seed": range(3)}
@@ -55,8 +68,7 @@ def test_prediction_and_measurement_agree_in_every_row(grams):
 def test_a_row_of_the_gram_experiment_is_what_the_package_says(grams):
     for row in grams.sample(6, seed=0).iter_rows(named=True):
         setting = setting_of(GRAM, row)
-        pairs = draw_pairs(setting)
-        model, params = draw_model(setting, pairs)
+        model, params, pairs = drawn(setting)
         gram = gradients.pair_gram(model, params, pairs)
         slopes = gradients.slopes(model, params, pairs, d_chosen=2.0)
         for name, value in {**gram._asdict(), "cosine": cosine(gram)}.items():
@@ -70,7 +82,8 @@ def test_a_row_of_the_gram_experiment_is_what_the_package_says(grams):
 @given(st.sampled_from(tuple(FAMILIES)), st.integers(0, 5), st.integers(0, 2**31))
 def test_overlap_counts_what_the_family_shares(family, shared, seed):
     shared = min(shared, 4) if family == "contrast" else shared
-    counts = overlap(draw_pairs(PairSetting(**SHAPE, family=family, overlap=shared, seed=seed), 4))
+    setting = PairSetting(**SHAPE, family=family, overlap=shared, seed=seed)
+    counts = overlap(as_numpy(jax.jit(draw_pairs, static_argnums=1)(setting, 4)))
     if family == "edit":
         np.testing.assert_array_equal(counts.edit_distance, 2 * (5 - shared))
     else:
@@ -84,14 +97,9 @@ def test_a_row_of_the_training_experiment_is_what_training_does():
     assert rows.height == 16
     for row in rows.gather([0, 6, 11, 13]).iter_rows(named=True):
         setting = setting_of(TRAINING, row)
-        pairs = draw_pairs(setting, 3)
+        model, params, pairs = drawn(setting, 3)
         loss = LOSSES[row["loss"]](**{name: row[name] for name in LOSSES[row["loss"]].defaults})
         assert row["beta"] in (0.5, 1.0)
-        if row["model"] == "ngram_mlp":
-            model = mlp.NGramMLP(6, 2, 3, 8)
-            params = mlp.init_params(jax.random.fold_in(jax.random.key(row["seed"]), 2), model)
-        else:
-            model, params = draw_model(setting, pairs)
         run = train(model, params, pairs, loss, optax.adam, 0.3, steps=7)
         chosen = np.asarray(run.trajectory.chosen_logps).mean(axis=1)
         # Two programs, seven steps of Adam: it divides gradients by their size, and so magnifies their round-off.

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import unpadded
+from strategies import as_numpy
 
 from toymodel import PreferencePairs, Vocabulary
 
@@ -15,14 +16,18 @@ tokens = st.lists(st.integers(0, 4), min_size=1, max_size=5)
 prompts = st.lists(st.integers(0, 4), max_size=3)
 
 
+both_responses = jax.jit(lambda pairs: pairs.both_responses)  # one program for each shape
+
+
 @given(st.lists(st.tuples(prompts, tokens, tokens), min_size=1, max_size=4))
 def test_both_responses_are_the_two_sides_in_one_array_of_any_widths(triples):
     prompt, chosen, rejected = map(list, zip(*triples, strict=True))
     pairs = PreferencePairs.from_lists(prompt, chosen, rejected, vocab_size=5)
     cut = max(map(len, chosen))  # may be narrower than the rejected side
+    pairs = as_numpy(pairs)
     pairs = replace(pairs, chosen=pairs.chosen[:, :cut], chosen_mask=pairs.chosen_mask[:, :cut])
     for each in (pairs, pairs[0]):
-        both = each.both_responses
+        both = as_numpy(both_responses(each))
         both.check(vocab_size=5)
         for side, expected in enumerate((each.chosen_response, each.rejected_response)):
             for mask, array in (("mask", "tokens"), ("prompt_mask", "prompt")):
@@ -36,6 +41,7 @@ def test_both_responses_are_the_two_sides_in_one_array_of_any_widths(triples):
 def test_from_lists_keeps_every_token_and_nothing_else(triples):
     prompt, chosen, rejected = map(list, zip(*triples, strict=True))
     pairs = PreferencePairs.from_lists(prompt, chosen, rejected, vocab_size=5)
+    pairs = as_numpy(pairs)
     assert unpadded(pairs.prompt, pairs.prompt_mask) == prompt
     assert unpadded(pairs.chosen, pairs.chosen_mask) == chosen
     assert unpadded(pairs.rejected, pairs.rejected_mask) == rejected

@@ -33,7 +33,7 @@ def find_windows(slopes: Float[np.ndarray, "2 N"], along: Float[np.ndarray, "2 N
       along: (c, e), their slopes along what the term adds, for λ = 1.
     """
     a, b = np.array([[1.0], [-1.0]]) * (slopes, along)  # wanted: a + λ b > 0 on both sides
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         ends = -a / b
     low = np.where(b > 0, ends, -np.inf).max(axis=0)
     high = np.where(b < 0, ends, np.inf).min(axis=0)

@@ -141,7 +141,7 @@ def test_a_configuration_on_a_page_is_understood(here):
     page = ROOT / "docs/add_experiment.md"
     (here / "widening.py").write_text(blocks(page, "python")[0], encoding="utf-8")
     (here / "widening.toml").write_text(blocks(page, "toml")[0], encoding="utf-8")
-    assert config.load("widening.toml").size == 13 * 5 * 100
+    assert config.load("widening.toml").size == 13 * 5 * 20
 
 
 def test_every_answer_says_where_it_is_shown():

@@ -62,8 +62,17 @@ exec python3 -c "import sys; sys.version_info = ({python.replace(".", ", ")}, 0)
 """
     )
     executable.chmod(0o755)
-    show = "show: ; @echo $$XLA_FLAGS"
-    command = ["make", "-s", f"VENV={tmp_path}", f"PYTHON={executable}", f"--eval={show}", "show"]
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    flags = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    flags = variable_of_make("XLA_FLAGS", f"VENV={tmp_path}", f"PYTHON={executable}", XLA_FLAGS="")
     assert ("fusion_emitters" in flags) == knows, flags
+
+
+def test_make_keeps_compiled_modules_whatever_the_shell_says():
+    """Python takes any value but an empty one as yes."""
+    assert variable_of_make("PYTHONDONTWRITEBYTECODE", PYTHONDONTWRITEBYTECODE="1") == "\n"
+
+
+def variable_of_make(name, *settings, **environment):
+    """A variable as make hands it to commands."""
+    command = ["make", "-s", *settings, f"--eval=show: ; @echo $${name}", "show"]
+    environment = os.environ | environment
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout

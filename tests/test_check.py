@@ -80,7 +80,7 @@ def scaled(function, factor):
 
 @partial(jax.jit, static_argnums=0, compiler_options=FAST)
 def find_discrepancies(several, number, noise, factors):
-    """Of all checks for several models, or all for one, with the factors of closed forms as numbers of the program."""
+    """Run all checks for several models, or all for one; factors of closed forms are numbers of the program."""
     together = tuple(each for each in ALL if (len(each.models) > 1) == several)
     with pytest.MonkeyPatch.context() as patch:
         for name, factor in factors.items():

@@ -82,7 +82,7 @@ def slopes_of(loss, update, examples):
 
 @functools.cache
 def slopes(name):
-    """Those of a remedy in every example: see `slopes_of`."""
+    """Slopes along a remedy in every example, [chosen and rejected, examples]: see `slopes_of`."""
     loss, update, _ = CASES[name]
     return slopes_of(loss, update, EVERY)
 

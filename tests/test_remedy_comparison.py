@@ -89,7 +89,7 @@ def test_without_a_remedy_it_is_ordinary_training(name):
 
 
 def test_what_is_measured_of_a_run_is_what_its_names_say():
-    """Of three states, the last against the reference; each number by its definition, to round-off of short sums."""
+    """The last of three states is compared with the reference, by definition; to round-off of short sums."""
     model = NETWORKS["mlp"]
     reference, *states = (random_params(i, model) for i in range(4))
     pairs = PreferencePairs.from_lists([[1, 4], [2, 2], []], [[0, 2], [1], [3]], [[1], [4, 4], [0]], vocab_size=5)
@@ -242,7 +242,7 @@ def tables_of(chosen, margin):
 
 
 def test_the_best_candidate_has_the_likeliest_chosen_where_the_mean_margin_is_half_a_nat():
-    """Of runs with two states: margins grow from 0 to `margin`, and the chosen changes in proportion."""
+    """Runs have two states: margins grow from 0 to `margin`, and the chosen changes in proportion."""
     shape = CANDIDATES, 1, len(REMEDIES), len(TASKS), len(COMPARED)
     chosen, margin = np.full(shape, -9.0), np.full(shape, 1.0)
     chosen[2], chosen[4] = -1.0, 3.0

@@ -94,7 +94,7 @@ def changed(module, change):
 
 @functools.cache
 def found_of(model):
-    """Of the made-up sweep."""
+    """Runs of a model in the made-up sweep."""
     return remedy_runs.runs(False, made_up)[model]
 
 

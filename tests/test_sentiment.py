@@ -57,7 +57,7 @@ def some_prompts(n=N):
 
 
 def suffixes(pairs):
-    """Of chosen and of rejected: the suffix's words as [n, s] places in their group, and whether they are praise."""
+    """The suffix's words as [n, s] places in their group, and whether they are praise: of chosen, then of rejected."""
     for answers in (pairs.chosen, pairs.rejected):
         found = words(answers[:, 1:])
         praised = np.isin(found, PRAISE)

@@ -48,10 +48,12 @@ test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 proofs: ## compile the Coq proofs and print the axioms they rest on
 	@$(PYTHON) -m proofs.check
 
+# Two at once, the longest first: one alone leaves the second core idle most of the time.
 notebooks: $(VENV)/dev.stamp ## execute every notebook and compare with what it shows (UPDATE=1: keep what is new)
 	@if $(BIN)/python -c 'from toymodel.models import pretrained; pretrained.load()'; then with=$(REAL); \
 	else echo "$(REAL) is left out: its weights cannot be had."; fi; \
-	$(BIN)/python notebooks/execute.py $(if $(UPDATE),--update) $(filter-out $(REAL),$(sort $(wildcard notebooks/*.ipynb))) $$with
+	printf '%s\n' $$with $(filter-out $(REAL),$(sort $(wildcard notebooks/*.ipynb))) | \
+	xargs -n 1 -P 2 $(BIN)/python notebooks/execute.py $(if $(UPDATE),--update)
 REAL := notebooks/09_real_model.ipynb
 
 # Only this machine can reach it, and it asks nothing of any other.

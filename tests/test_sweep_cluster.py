@@ -91,12 +91,18 @@ def slow(tmp_path_factory):
 
 
 class Disturbance(threading.Thread):
-    """What happens while a client in this process is at work: after that many files."""
+    """What happens while a client in this process is at work, after that many files; and has happened when it ends."""
 
     def __init__(self, out, count, happens):
         super().__init__()
         self.out, self.count, self.happens, self.seen = out, count, happens, None
+
+    def __enter__(self):
         self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.join()  # also where the client failed: what it starts must not outlive the test
 
     def run(self):
         wait_until(lambda: len(files(self.out)) >= self.count)
@@ -118,9 +124,8 @@ def test_client_and_worker_are_killed_and_the_cluster_ends_with_the_table_of_one
     done = len(files(out))
     assert done < len(expected) - 30
     wait_until(lambda: len(files(out)) >= done + 10)  # no client is there
-    killing = Disturbance(out, done + 15, lambda: processes.kill("worker 0"))
-    assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", str(processes.file), "--resume"]) == 0
-    killing.join()
+    with Disturbance(out, done + 15, lambda: processes.kill("worker 0")) as killing:
+        assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", str(processes.file), "--resume"]) == 0
     assert killing.seen < len(expected)
     told = capsys.readouterr()
     assert told.err == ""
@@ -138,9 +143,8 @@ def test_a_restarted_scheduler_is_found_again(slow, processes, tmp_path, capsys)
         processes.start_scheduler()
         processes.start_worker(0)
 
-    restarting = Disturbance(out, 5, restart)
-    assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", processes.address]) == 0
-    restarting.join()
+    with Disturbance(out, 5, restart) as restarting:
+        assert cli.main(["sweep", str(path), "--out", str(out), "--scheduler", processes.address]) == 0
     assert restarting.seen < len(expected)
     assert "waiting for it to come back" in capsys.readouterr().err
     assert files(out) == expected

@@ -61,7 +61,7 @@ def test_help_on_a_loss_is_of_this_loss(name):
 
 
 def test_a_question_mark_after_a_loss_tells_of_it():
-    """As `LOSSES["simpo"]?` does in IPython."""
+    """IPython shows this after `LOSSES["simpo"]?`."""
     oinspect = pytest.importorskip("IPython.core.oinspect")
     info = oinspect.Inspector(theme_name="nocolor").info(LOSSES["simpo"], 'LOSSES["simpo"]')
     assert info["docstring"].startswith("SimPO (arXiv 2405.14734)")

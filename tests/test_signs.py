@@ -167,7 +167,7 @@ def test_fine_tuning_sees_no_prompt_of_the_others_and_its_pairs_depend_on_no_oth
 
 
 def test_fine_tuning_keeps_the_states_on_its_way():
-    """Of all `STAGES`: the first is the network at random, and each later one is where a shorter fine-tuning ends."""
+    """The first of all `STAGES` is the network at random, and each later one is where a shorter fine-tuning ends."""
     here = setting(task="short_suffix", seed=1)
     tune, policy = jax.jit(fine_tune), jax.jit(reference_policy)
     tuned = as_numpy(tune(here))

@@ -134,7 +134,7 @@ def _diagnose(
     at = check_steps(steps, len(chosen))
 
     def of(arrays: list[np.ndarray]) -> LogDiagnosis:
-        """Of [S, T] each."""
+        """Diagnose two arrays [S, T], of chosen and of rejected."""
         found = judge([Series(at, array.sum(axis=1)) for array in arrays], fixed=True, tolerance=tolerance)
         for entry in (found.summary, *found.stretches) if positions else ():
             first, last = np.searchsorted(at, [entry["first_step"], entry["last_step"]])

@@ -210,12 +210,12 @@ def loss_and_update(setting: RealSetting) -> tuple[PairLoss, Update]:
 
 
 def preference_key(setting: RealSetting) -> Array:
-    """Of the minibatches of DPO."""
+    """The key of the minibatches of DPO."""
     return _keys(setting)[1]
 
 
 def _keys(setting: RealSetting) -> Array:
-    """Of the minibatches of fine-tuning, and of DPO."""
+    """The keys of the minibatches of fine-tuning, and of DPO."""
     return jax.random.split(jax.random.key(setting.seed))
 
 
@@ -333,7 +333,7 @@ def _hidden(network: Llama, params: Params, responses: Response) -> Float[Array,
 
 
 def _contexts(network: Llama, params: Params, pairs: PreferencePairs) -> Contexts:
-    """As `contexts.read_contexts`, with a single pass through an expensive network."""
+    """Read what `contexts.read_contexts` reads, with a single pass through an expensive network."""
     hidden = jnp.stack([_hidden(network, params, side) for side in (pairs.chosen_response, pairs.rejected_response)])
     probs = jax.nn.softmax(hidden @ network.head(params).weight.T)
     return Contexts(hidden, probs, jnp.stack([pairs.chosen, pairs.rejected]))

@@ -39,8 +39,9 @@ real: $(VENV)/real.stamp ## the runs on a pretrained language model behind fig_r
 	@JAX_ENABLE_X64=0 $(BIN)/python -m figures.real_runs
 	@$(BIN)/python figures/build.py $(foreach name,sentiment cosine tokens account claims,--only real_$(name))
 
-# Tests compile thousands of small programs and run each a few times: the less is optimised, the better.
-test reference: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
+# Tests compile thousands of small programs and run each a few times: the less is optimised, the better. So do figures of
+# few points, whose programs tests find again.
+test reference $(if $(QUICK),figures paper): export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=0
 # A file is one worker's, so that no other compiles its programs as well; the largest come first (tests/conftest.py).
 test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 	HYPOTHESIS_PROFILE=$${HYPOTHESIS_PROFILE:-ci} $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

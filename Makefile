@@ -49,7 +49,8 @@ test: $(VENV)/dev.stamp ## the whole test suite, property tests included
 proofs: ## compile the Coq proofs and print the axioms they rest on
 	@$(PYTHON) -m proofs.check
 
-# Two at once, the longest first: one alone leaves the second core idle most of the time.
+# Two at once, the longest first: one alone leaves the second core idle most of the time. Less optimised, as figures are.
+notebooks: export XLA_FLAGS := $(XLA_FLAGS) --xla_backend_optimization_level=1
 notebooks: $(VENV)/dev.stamp ## execute every notebook and compare with what it shows (UPDATE=1: keep what is new)
 	@if $(BIN)/python -c 'from toymodel.models import pretrained; pretrained.load()'; then with=$(REAL); \
 	else echo "$(REAL) is left out: its weights cannot be had."; fi; \

@@ -27,7 +27,7 @@ CHANNELS = MODEL.dim // MODEL.heads
 
 
 def arrays_of(params, names, tables):
-    """By the names of others, as [out, in]."""
+    """Yield each array under the name that others give it, as [out, in]."""
     for name, layer in params["blocks"].items():
         (stacked,) = layer.values()
         yield from ((names(block, name), np.ascontiguousarray(array.T)) for block, array in enumerate(stacked))

@@ -99,7 +99,7 @@ _first_gradient = jax.jit(jax.grad(lambda model, params, response: token_logps(m
 
 @jax.jit
 def _logps(model: Model, params: Params, step: Params, rate: Array, sides: Sequence[Response]) -> Float[Array, " 2"]:
-    """Of both answers after a step."""
+    """Log-probabilities of both answers after a step."""
     model = jax.tree.map(lambda leaf: leaf.astype(float), model)  # what of it is frozen
     moved = jax.tree.map(lambda leaf, move: leaf.astype(float) + rate * move, params, step)
     return jnp.stack([response_logp(model, moved, side) for side in sides])

@@ -191,7 +191,7 @@ def _answers_of(setting: ReferenceSetting) -> dict[str, Any]:
 
 
 def preference_key(setting: SentimentSetting) -> Array:
-    """Of the minibatches of DPO."""
+    """The key of the minibatches of DPO."""
     return jax.random.fold_in(jax.random.key(setting.seed), 1)
 
 
